@@ -1,0 +1,84 @@
+//===- Passes.td - Lowerings of the moe dialect -------------*- tablegen -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The lowerings of the moe dialect, and the legalisation of what they emit.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_CONVERSION_PASSES
+#define MOE_CONVERSION_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def ConvertMoeToSCF : Pass<"convert-moe-to-scf"> {
+  let summary = "Lower the moe ops on memrefs to loops over rows and vectors";
+  let description = [{
+    The CPU path: a loop over the rows, and for each live row a loop over its groups of 32
+    columns, one vector each.
+
+    Preconditions: the ops are on memrefs. An op on tensors is an error that says so.
+    The result has conversions from f32 to f8E4M3FN: run `moe-legalize-f8` next.
+  }];
+  let dependentDialects = ["arith::ArithDialect", "memref::MemRefDialect",
+                           "scf::SCFDialect", "vector::VectorDialect"];
+}
+
+def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
+  let summary = "Lower the moe ops on memrefs to kernels launched under a fixed grid";
+  let description = [{
+    Each op becomes a `gpu.launch_func` of a kernel in the module `@moe_kernels`. Ops with
+    the same operand types and attributes share a kernel.
+
+    The grid is *fixed*: it depends on shapes and on the options, never on `n_used` or
+    `permutation_map`, so that a launch can be captured in a CUDA graph. The kernels are
+    right for any grid of at least one CTA.
+
+    In the grid, x runs over chunks of columns and y, with the warps of a CTA, over rows. A
+    warp reads 32 entries of `permutation_map` at once, a lane each and a grid's width
+    apart, votes, and visits those of its rows that are live. A chunk's loads are all
+    issued before the first of them is used.
+
+    Two kernels are emitted where alignment is known only when the program runs: one with
+    accesses of `access-bytes` and one, called `..._unaligned`, with accesses of single
+    elements. The host code chooses between them once for each launch.
+
+    Preconditions: the ops are on memrefs in memory space 0 or 1 (generic or global). An op
+    on tensors is an error that says so. The result has conversions from f32 to f8E4M3FN:
+    run `moe-legalize-f8` next.
+  }];
+  let options = [
+    Option<"numCTAs", "num-ctas", "int64_t", "528",
+           "CTAs of a launch at most; 2 to 8 for each SM of the card are a good choice">,
+    Option<"threadsPerCTA", "threads-per-cta", "int64_t", "256",
+           "Threads of a CTA: a multiple of 32 up to 1024">,
+    Option<"accessBytes", "access-bytes", "int64_t", "16",
+           "Widest access to global memory: 16, or 32 from sm_100 on">,
+  ];
+  let dependentDialects = ["arith::ArithDialect", "gpu::GPUDialect",
+                           "math::MathDialect", "memref::MemRefDialect",
+                           "NVVM::NVVMDialect", "scf::SCFDialect",
+                           "vector::VectorDialect"];
+}
+
+def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
+  let summary = "Legalise conversions from f32 to f8E4M3FN for the target";
+  let description = [{
+    Rewrites every `arith.truncf` from f32 to f8E4M3FN, of scalars and of vectors of rank 1,
+    that rounds to nearest even (the default). With `chip` sm_89 or later it becomes
+    `nvvm.convert.f32x2.to.f8x2`, for other chips and for the CPU (`chip` empty) integer
+    arithmetic. Both give the same bytes: magnitudes above 448, infinity among them,
+    saturate to 448, and NaN gives 0x7f. Other conversions are left alone.
+  }];
+  let options = [
+    Option<"chip", "chip", "std::string", "\"\"",
+           "The GPU, such as sm_90; empty for the CPU">,
+  ];
+  let dependentDialects = ["arith::ArithDialect", "NVVM::NVVMDialect",
+                           "vector::VectorDialect"];
+}
+
+#endif // MOE_CONVERSION_PASSES

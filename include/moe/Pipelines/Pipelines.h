@@ -1,0 +1,74 @@
+//===- Pipelines.h - From the moe dialect to something that runs *- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The named pipelines and their options. Each is a sequence of passes that can also be
+// run one by one.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_PIPELINES_PIPELINES_H
+#define MOE_PIPELINES_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+
+namespace mlir::moe {
+
+struct LowerToPTXOptions : PassPipelineOptions<LowerToPTXOptions> {
+  Option<std::string> chip{*this, "chip",
+                           llvm::cl::desc("The GPU, such as sm_90 or sm_100a"),
+                           llvm::cl::init("sm_90")};
+  Option<std::string> features{
+      *this, "features",
+      llvm::cl::desc("The PTX version, such as +ptx80; empty for the chip's default"),
+      llvm::cl::init("")};
+  Option<std::string> format{
+      *this, "format",
+      llvm::cl::desc("What gpu.binary holds: isa (PTX), bin (cubin) or fatbin. The last "
+                     "two need ptxas and fatbinary of the CUDA toolkit"),
+      llvm::cl::init("isa")};
+  Option<std::string> toolkit{
+      *this, "toolkit",
+      llvm::cl::desc("Where the CUDA toolkit is; empty for CUDA_ROOT, CUDA_HOME, "
+                     "CUDA_PATH or PATH"),
+      llvm::cl::init("")};
+  Option<int64_t> numCTAs{*this, "num-ctas", llvm::cl::desc("CTAs of a launch at most"),
+                          llvm::cl::init(528)};
+  Option<int64_t> threadsPerCTA{*this, "threads-per-cta",
+                                llvm::cl::desc("Threads of a CTA"), llvm::cl::init(256)};
+  Option<int64_t> accessBytes{
+      *this, "access-bytes",
+      llvm::cl::desc("Widest access to global memory in bytes; 0 for the chip's"),
+      llvm::cl::init(0)};
+  Option<unsigned> optLevel{
+      *this, "O", llvm::cl::desc("LLVM's optimisation level, 0 to 3"), llvm::cl::init(3)};
+};
+
+struct LowerToCPUOptions : PassPipelineOptions<LowerToCPUOptions> {
+  Option<bool> verifyAtRuntime{
+      *this, "verify-at-runtime",
+      llvm::cl::desc("Check the sizes that are known only when the program runs"),
+      llvm::cl::init(false)};
+};
+
+/// Tensors to memrefs: fusion, one-shot bufferization in place on `outs` with identity
+/// layouts at function boundaries, and deallocation of what it allocated.
+void buildBufferizationPipeline(OpPassManager &pm);
+
+/// The moe ops of a module, on tensors or memrefs, to kernels in a `gpu.binary` and host
+/// code that launches them.
+void buildLowerToPTXPipeline(OpPassManager &pm, const LowerToPTXOptions &options);
+
+/// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.
+void buildLowerToCPUPipeline(OpPassManager &pm, const LowerToCPUOptions &options);
+
+/// Registers `--moe-bufferize`, `--moe-lower-to-ptx` and `--moe-lower-to-cpu`.
+void registerMoePipelines();
+
+} // namespace mlir::moe
+
+#endif // MOE_PIPELINES_PIPELINES_H

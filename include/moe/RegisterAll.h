@@ -1,0 +1,33 @@
+//===- RegisterAll.h - All of moe-mlir in three calls -----------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What a tool or a compiler calls to have everything that this project offers.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_REGISTERALL_H
+#define MOE_REGISTERALL_H
+
+namespace mlir {
+class DialectRegistry;
+} // namespace mlir
+
+namespace mlir::moe {
+
+/// The moe dialect with its external models of upstream interfaces, and the upstream
+/// interfaces and translations that the pipelines need to get to PTX.
+void registerAllMoeDialects(DialectRegistry &registry);
+
+/// The passes of include/moe/{Transforms,Conversion,Target}/Passes.td.
+void registerAllMoePasses();
+
+/// The pipelines of include/moe/Pipelines/Pipelines.h.
+void registerAllMoePipelines();
+
+} // namespace mlir::moe
+
+#endif // MOE_REGISTERALL_H

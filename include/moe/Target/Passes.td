@@ -1,0 +1,33 @@
+//===- Passes.td - Passes about the GPU generated for -------*- tablegen -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Passes that say which GPU a module is compiled for.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_TARGET_PASSES
+#define MOE_TARGET_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def MoeAttachTarget : Pass<"moe-attach-target", "ModuleOp"> {
+  let summary = "Attach a checked NVVM target to every GPU module";
+  let description = [{
+    As `nvvm-attach-target`, except that a chip or a PTX version that is not supported is
+    an error that lists those that are. LLVM takes them with a warning and emits PTX for
+    something else.
+  }];
+  let options = [
+    Option<"chip", "chip", "std::string", "\"sm_90\"", "The GPU, such as sm_90">,
+    Option<"features", "features", "std::string", "\"\"",
+           "The PTX version, such as +ptx80; empty for the chip's default">,
+    Option<"optLevel", "O", "unsigned", "3", "LLVM's optimisation level, 0 to 3">,
+  ];
+  let dependentDialects = ["gpu::GPUDialect", "NVVM::NVVMDialect"];
+}
+
+#endif // MOE_TARGET_PASSES

@@ -1,0 +1,82 @@
+//===- IndexArithmetic.cpp - Rows, tiles and offsets ----------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Target-neutral index arithmetic.
+//
+//===----------------------------------------------------------------------===//
+
+#include "IndexArithmetic.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "moe/IR/Moe.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+
+Value mlir::moe::buildIndex(ImplicitLocOpBuilder &b, int64_t value) {
+  return arith::ConstantIndexOp::create(b, value);
+}
+
+Value mlir::moe::buildAdd(ImplicitLocOpBuilder &b, Value lhs, Value rhs) {
+  return b.createOrFold<arith::AddIOp>(lhs, rhs);
+}
+
+Value mlir::moe::buildMul(ImplicitLocOpBuilder &b, Value lhs, Value rhs) {
+  return b.createOrFold<arith::MulIOp>(lhs, rhs);
+}
+
+Value mlir::moe::buildMul(ImplicitLocOpBuilder &b, Value lhs, int64_t rhs) {
+  return buildMul(b, lhs, buildIndex(b, rhs));
+}
+
+Value mlir::moe::buildDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo) {
+  assert(llvm::isPowerOf2_64(powerOfTwo) && "a division would reach the kernel");
+  return b.createOrFold<arith::ShRUIOp>(lhs, buildIndex(b, llvm::Log2_64(powerOfTwo)));
+}
+
+Value mlir::moe::buildRem(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo) {
+  assert(llvm::isPowerOf2_64(powerOfTwo) && "a division would reach the kernel");
+  return b.createOrFold<arith::AndIOp>(lhs, buildIndex(b, powerOfTwo - 1));
+}
+
+Value mlir::moe::buildCeilDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo) {
+  return buildDiv(b, buildAdd(b, lhs, buildIndex(b, powerOfTwo - 1)), powerOfTwo);
+}
+
+Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value nUsed, Value rows) {
+  SmallVector<Value, 1> indices(cast<MemRefType>(nUsed.getType()).getRank(),
+                                buildIndex(b, 0));
+  Value loaded = memref::LoadOp::create(b, nUsed, indices);
+  Value signedCount = arith::IndexCastOp::create(b, b.getIndexType(), loaded);
+  Value nonNegative = arith::MaxSIOp::create(b, signedCount, buildIndex(b, 0));
+  return arith::MinSIOp::create(b, nonNegative, rows);
+}
+
+Value mlir::moe::buildRowTileCount(ImplicitLocOpBuilder &b, Value rows) {
+  return buildCeilDiv(b, rows, kScaleTileRows);
+}
+
+Value mlir::moe::buildColumnTileCount(ImplicitLocOpBuilder &b, Value columns) {
+  return buildCeilDiv(b, columns, kGroupSize * kScaleTileColumns);
+}
+
+Value mlir::moe::buildSwizzledRowOffset(ImplicitLocOpBuilder &b, Value row,
+                                        Value columnTiles) {
+  Value tileRow = buildDiv(b, row, kScaleTileRows);
+  Value tile = buildMul(b, buildMul(b, tileRow, columnTiles), kScaleTileBytes);
+  // Within a tile, 32 rows of 16 bytes; the four rows 32 apart share one of them.
+  Value line = buildMul(b, buildRem(b, row, 32), 16);
+  Value word = buildMul(b, buildRem(b, buildDiv(b, row, 32), 4), kScaleTileColumns);
+  return buildAdd(b, buildAdd(b, tile, line), word);
+}
+
+Value mlir::moe::buildHoldsToken(ImplicitLocOpBuilder &b, Value entry) {
+  Value zero = arith::ConstantIntOp::create(b, 0, 32);
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::sge, entry, zero);
+}

@@ -1,0 +1,56 @@
+//===- KernelBody.h - What a kernel does ------------------------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The schedule of a kernel and the body that follows it.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_CONVERSION_KERNELBODY_H
+#define MOE_LIB_CONVERSION_KERNELBODY_H
+
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "moe/IR/Moe.h"
+
+namespace mlir::moe {
+
+/// How the work of an op is cut up. A warp handles a chunk of a row at a time: in each of
+/// `stepsPerChunk` steps its 32 lanes take `elementsPerLane` consecutive columns each.
+struct Schedule {
+  static constexpr int64_t kLanes = 32;
+  /// One lane clears the four rows of a scale tile that share 16 bytes.
+  static constexpr int64_t kZeroStoreBytes = 16;
+
+  int64_t threadsPerCTA;
+  int64_t elementsPerLane;
+  int64_t stepsPerChunk;
+  /// Whether rows start at multiples of the access width; else each element is accessed
+  /// on its own.
+  bool isAligned;
+
+  int64_t warpsPerCTA() const { return threadsPerCTA / kLanes; }
+  int64_t stepColumns() const { return kLanes * elementsPerLane; }
+  int64_t chunkColumns() const { return stepColumns() * stepsPerChunk; }
+  /// Lanes that share a group of the quantising ops.
+  int64_t lanesPerGroup() const { return kGroupSize / elementsPerLane; }
+  /// Bytes of bf16 that a lane loads or stores at once.
+  int64_t accessBytes() const { return 2 * elementsPerLane; }
+  /// Bytes of E4M3 that a lane stores at once: pairs of lanes that hold 8 each first
+  /// exchange halves of two steps.
+  int64_t dataStoreBytes() const { return 16; }
+};
+
+/// The schedule for `op` with accesses of at most `accessBytes`.
+Schedule getSchedule(PaddingAwareOpInterface op, bool isAligned, int64_t threadsPerCTA,
+                     int64_t accessBytes);
+
+/// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel.
+void buildKernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+                     ValueRange arguments, const Schedule &schedule);
+
+} // namespace mlir::moe
+
+#endif // MOE_LIB_CONVERSION_KERNELBODY_H

@@ -1,0 +1,91 @@
+//===- MXFP8Arithmetic.cpp - The arithmetic of MXFP8 quantisation ---------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The quantisation steps of the dialect's description, as integer arithmetic on bits
+// where floating point would round or depend on the target.
+//
+//===----------------------------------------------------------------------===//
+
+#include "MXFP8Arithmetic.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+
+static Value buildI32(ImplicitLocOpBuilder &b, int64_t value) {
+  return arith::ConstantIntOp::create(b, value, 32);
+}
+
+/// Clears the sign bits. On integers, because math.absf of bf16 becomes a library call on
+/// the way to PTX.
+static Value buildMagnitude(ImplicitLocOpBuilder &b, Value fragment) {
+  auto type = cast<VectorType>(fragment.getType());
+  VectorType bitsType = type.clone(b.getI16Type());
+  Value bits = arith::BitcastOp::create(b, bitsType, fragment);
+  Value mask = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(bitsType, b.getI16IntegerAttr(0x7fff)));
+  return arith::BitcastOp::create(b, type, arith::AndIOp::create(b, bits, mask));
+}
+
+Value mlir::moe::buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment,
+                                      bool isNonNegative) {
+  if (isNonNegative)
+    return vector::ReductionOp::create(b, vector::CombiningKind::MAXNUMF, fragment);
+  // Starting from 0 filters NaN out: maxnum(NaN, 0) is 0.
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(b.getBF16Type()));
+  return vector::ReductionOp::create(b, vector::CombiningKind::MAXNUMF,
+                                     buildMagnitude(b, fragment), zero);
+}
+
+Value mlir::moe::buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum) {
+  Value bits16 = arith::BitcastOp::create(b, b.getI16Type(), maximum);
+  Value bits = arith::ExtUIOp::create(b, b.getI32Type(), bits16);
+  // 127 + ceil(log2(m / 448)), as 448 is 1.75 * 2^8: a mantissa above 1.75 (0x60 of 0x7f)
+  // carries into the exponent field.
+  Value carried = arith::AddIOp::create(b, bits, buildI32(b, 0x1f));
+  Value field = arith::ShRUIOp::create(b, carried, buildI32(b, 7));
+  Value exponent = arith::SubIOp::create(b, field, buildI32(b, 8));
+  exponent = arith::MaxSIOp::create(b, exponent, buildI32(b, 1));
+
+  auto equals = [&](int64_t value) -> Value {
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, bits, buildI32(b, value));
+  };
+  exponent = arith::SelectOp::create(b, equals(0x7f80), buildI32(b, 255), exponent);
+  return arith::SelectOp::create(b, equals(0), buildI32(b, 0), exponent);
+}
+
+Value mlir::moe::buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment,
+                                        Value exponent) {
+  // 2^(127 - e) as the bits of an f32. For e == 255 the factor is 0: a finite element
+  // becomes 0 and an infinite one NaN.
+  Value field = arith::SubIOp::create(b, buildI32(b, 254), exponent);
+  field = arith::MaxSIOp::create(b, field, buildI32(b, 0));
+  Value factorBits = arith::ShLIOp::create(b, field, buildI32(b, 23));
+  Value factor = arith::BitcastOp::create(b, b.getF32Type(), factorBits);
+
+  auto type = cast<VectorType>(fragment.getType());
+  VectorType wideType = type.clone(b.getF32Type());
+  Value factors = vector::BroadcastOp::create(b, wideType, factor);
+  Value wide = arith::ExtFOp::create(b, wideType, fragment);
+  Value scaled = arith::MulFOp::create(b, wide, factors);
+  VectorType dataType = type.clone(Float8E4M3FNType::get(b.getContext()));
+  return arith::TruncFOp::create(b, dataType, scaled);
+}
+
+Value mlir::moe::buildScale(ImplicitLocOpBuilder &b, Value exponent) {
+  Value byte = arith::TruncIOp::create(b, b.getI8Type(), exponent);
+  return arith::BitcastOp::create(b, Float8E8M0FNUType::get(b.getContext()), byte);
+}
+
+Value mlir::moe::buildZeroScales(ImplicitLocOpBuilder &b, int64_t count) {
+  auto bytesType = VectorType::get(count, b.getI8Type());
+  Value bytes = arith::ConstantOp::create(b, b.getZeroAttr(bytesType));
+  return arith::BitcastOp::create(
+      b, bytesType.clone(Float8E8M0FNUType::get(b.getContext())), bytes);
+}

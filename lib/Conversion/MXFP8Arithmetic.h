@@ -1,0 +1,41 @@
+//===- MXFP8Arithmetic.h - The arithmetic of MXFP8 quantisation -*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Target-neutral IR for the steps of MXFP8 quantisation, shared by every lowering. What
+// a lowering adds is how the lanes of a group agree on its maximum.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_CONVERSION_MXFP8ARITHMETIC_H
+#define MOE_LIB_CONVERSION_MXFP8ARITHMETIC_H
+
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::moe {
+
+/// The greatest magnitude of a fragment (a vector of bf16) as a bf16 that is neither
+/// negative nor NaN; 0 for a fragment of nothing but NaN. `isNonNegative` promises that
+/// no element is either.
+Value buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment, bool isNonNegative);
+
+/// The biased E8M0 exponent (i32) for a group whose greatest magnitude is `maximum`, a
+/// bf16 as `buildFragmentMaximum` gives it.
+Value buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum);
+
+/// The f8E4M3FN elements of a fragment under the scale with biased exponent `exponent`.
+Value buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment, Value exponent);
+
+/// A scale (f8E8M0FNU) from its biased exponent (i32).
+Value buildScale(ImplicitLocOpBuilder &b, Value exponent);
+
+/// `count` zero bytes as a vector of f8E8M0FNU. The type itself has no zero: its byte 0
+/// stands for 2^-127.
+Value buildZeroScales(ImplicitLocOpBuilder &b, int64_t count);
+
+} // namespace mlir::moe
+
+#endif // MOE_LIB_CONVERSION_MXFP8ARITHMETIC_H

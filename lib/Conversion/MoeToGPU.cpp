@@ -1,0 +1,283 @@
+//===- MoeToGPU.cpp - The GPU path ----------------------------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The host side of convert-moe-to-gpu: which kernels an op needs, the grid, and the
+// launch. What a kernel does is in KernelBody.cpp.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Conversion/Passes.h"
+
+#include "IndexArithmetic.h"
+#include "KernelBody.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/SymbolTable.h"
+#include "moe/IR/Moe.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::moe {
+#define GEN_PASS_DEF_CONVERTMOETOGPU
+#include "moe/Conversion/Passes.h.inc"
+} // namespace mlir::moe
+
+using namespace mlir;
+using namespace mlir::moe;
+
+static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
+
+//===----------------------------------------------------------------------===//
+// Alignment
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// An access width that a kernel needs of a buffer's base address and row stride.
+struct AlignmentNeed {
+  Value buffer;
+  int64_t bytes;
+};
+
+} // namespace
+
+/// The alignments without which the fast kernel would fault.
+static SmallVector<AlignmentNeed> getAlignmentNeeds(PaddingAwareOpInterface op,
+                                                    const Schedule &schedule) {
+  SmallVector<AlignmentNeed> needs = {{op.getX(), schedule.accessBytes()}};
+  if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())) {
+    needs.push_back({quantize.getData(), schedule.dataStoreBytes()});
+    if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4 &&
+        quantize.getDeadScales() == DeadScales::Zero)
+      needs.push_back({quantize.getScale(), Schedule::kZeroStoreBytes});
+  } else {
+    Value out = cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInits()[0];
+    needs.push_back({out, schedule.accessBytes()});
+  }
+  return needs;
+}
+
+/// Whether the base address of `buffer` is known to be a multiple of `bytes`.
+static bool isBaseKnownAligned(Value buffer, int64_t bytes) {
+  auto type = cast<MemRefType>(buffer.getType());
+  auto [strides, offset] = type.getStridesAndOffset();
+  if (offset != 0)
+    return false;
+  if (auto assume = buffer.getDefiningOp<memref::AssumeAlignmentOp>())
+    return assume.getAlignment() % bytes == 0;
+  if (auto alloc = buffer.getDefiningOp<memref::AllocOp>())
+    return alloc.getAlignment().value_or(1) % bytes == 0;
+  return false;
+}
+
+/// An i1 that is true if the rows of all `needs` start at suitably aligned addresses.
+/// Constant if that is known now.
+static Value buildIsAligned(ImplicitLocOpBuilder &b, ArrayRef<AlignmentNeed> needs) {
+  // The low bits of every address and stride, or'ed together: 0 if all are multiples.
+  Value misalignment = buildIndex(b, 0);
+  auto require = [&](Value bytesValue, int64_t bytes) {
+    misalignment =
+        b.createOrFold<arith::OrIOp>(misalignment, buildRem(b, bytesValue, bytes));
+  };
+  for (auto [buffer, bytes] : needs) {
+    auto type = cast<MemRefType>(buffer.getType());
+    int64_t elementBytes = type.getElementTypeBitWidth() / 8;
+    auto [strides, offset] = type.getStridesAndOffset();
+    memref::ExtractStridedMetadataOp metadata;
+    auto getMetadata = [&] {
+      if (!metadata)
+        metadata = memref::ExtractStridedMetadataOp::create(b, buffer);
+      return metadata;
+    };
+    if (!isBaseKnownAligned(buffer, bytes)) {
+      Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, buffer);
+      Value offsetValue = offset == 0                     ? buildIndex(b, 0)
+                          : ShapedType::isDynamic(offset) ? getMetadata().getOffset()
+                                                          : buildIndex(b, offset);
+      require(buildAdd(b, base, buildMul(b, offsetValue, elementBytes)), bytes);
+    }
+    if (type.getRank() < 2)
+      continue;
+    Value rowStride = ShapedType::isDynamic(strides.front())
+                          ? getMetadata().getStrides().front()
+                          : buildIndex(b, strides.front());
+    require(buildMul(b, rowStride, elementBytes), bytes);
+  }
+  return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq, misalignment,
+                                       buildIndex(b, 0));
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels and launches
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Lowers the ops of one module.
+class Lowering {
+public:
+  Lowering(ModuleOp module, int64_t numCTAs, int64_t threadsPerCTA, int64_t accessBytes)
+      : module(module), numCTAs(numCTAs), threadsPerCTA(threadsPerCTA),
+        accessBytes(accessBytes) {}
+
+  LogicalResult lower(PaddingAwareOpInterface op);
+
+private:
+  gpu::GPUModuleOp getKernelModule();
+  gpu::GPUFuncOp getKernel(PaddingAwareOpInterface op, const Schedule &schedule);
+  void buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+                   const Schedule &schedule);
+
+  ModuleOp module;
+  int64_t numCTAs;
+  int64_t threadsPerCTA;
+  int64_t accessBytes;
+  gpu::GPUModuleOp kernelModule;
+  // What a kernel depends on, to kernels that exist.
+  struct KernelKey {
+    OperationName op;
+    SmallVector<Type> operandTypes;
+    Attribute properties;
+    bool isAligned;
+    gpu::GPUFuncOp kernel;
+  };
+  SmallVector<KernelKey> kernels;
+};
+
+} // namespace
+
+gpu::GPUModuleOp Lowering::getKernelModule() {
+  if (kernelModule)
+    return kernelModule;
+  module->setAttr(gpu::GPUDialect::getContainerModuleAttrName(),
+                  UnitAttr::get(module.getContext()));
+  OpBuilder builder(module.getContext());
+  kernelModule = gpu::GPUModuleOp::create(builder, module.getLoc(), kKernelModuleName);
+  SymbolTable(module).insert(kernelModule);
+  return kernelModule;
+}
+
+gpu::GPUFuncOp Lowering::getKernel(PaddingAwareOpInterface op, const Schedule &schedule) {
+  SmallVector<Type> operandTypes(op->getOperandTypes());
+  Attribute properties = op->getPropertiesAsAttribute();
+  for (KernelKey &key : kernels)
+    if (key.op == op->getName() && key.operandTypes == operandTypes &&
+        key.properties == properties && key.isAligned == schedule.isAligned)
+      return key.kernel;
+
+  std::string name = op->getName().stripDialect().str();
+  if (!schedule.isAligned)
+    name += "_unaligned";
+  ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
+  auto kernel =
+      gpu::GPUFuncOp::create(b, name, b.getFunctionType(operandTypes, TypeRange()));
+  kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
+  kernel.setKnownBlockSize(
+      ArrayRef<int32_t>{static_cast<int32_t>(schedule.threadsPerCTA), 1, 1});
+  SymbolTable(getKernelModule()).insert(kernel);
+  b.setInsertionPointToStart(&kernel.getBody().front());
+  buildKernelBody(b, op, kernel.getArguments(), schedule);
+  gpu::ReturnOp::create(b);
+  kernels.push_back(
+      {op->getName(), operandTypes, properties, schedule.isAligned, kernel});
+  return kernel;
+}
+
+void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+                           const Schedule &schedule) {
+  gpu::GPUFuncOp kernel = getKernel(op, schedule);
+  // x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit
+  // leaves, but no more than there are rows.
+  Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
+  Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
+  Value one = buildIndex(b, 1);
+  Value limit = buildIndex(b, numCTAs);
+  auto clamp = [&](Value value, Value low, Value high) {
+    return b.createOrFold<arith::MinUIOp>(b.createOrFold<arith::MaxUIOp>(value, low),
+                                          high);
+  };
+  Value x = clamp(buildCeilDiv(b, columns, schedule.chunkColumns()), one, limit);
+  Value y = b.createOrFold<arith::DivUIOp>(limit, x);
+  Value rowCTAs =
+      b.createOrFold<arith::CeilDivUIOp>(rows, buildIndex(b, schedule.warpsPerCTA()));
+  y = clamp(rowCTAs, one, y);
+  gpu::LaunchFuncOp::create(
+      b, kernel, gpu::KernelDim3{x, y, one},
+      gpu::KernelDim3{buildIndex(b, schedule.threadsPerCTA), one, one},
+      /*dynamicSharedMemorySize=*/Value(), op->getOperands());
+}
+
+LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
+  auto dstOp = cast<DestinationStyleOpInterface>(op.getOperation());
+  if (!dstOp.hasPureBufferSemantics())
+    return success(); // Reported with all the others, once.
+  for (auto [index, type] : llvm::enumerate(op->getOperandTypes())) {
+    Attribute space = cast<MemRefType>(type).getMemorySpace();
+    if (space && space != IntegerAttr::get(IntegerType::get(op.getContext(), 64), 1))
+      return op.emitOpError("expected operand #")
+             << index << " in memory space 0 or 1 for a GPU, found " << type;
+  }
+
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Schedule fast = getSchedule(op, /*isAligned=*/true, threadsPerCTA, accessBytes);
+  Schedule slow = getSchedule(op, /*isAligned=*/false, threadsPerCTA, accessBytes);
+  Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
+  Value wholeVectors = b.createOrFold<arith::CmpIOp>(
+      arith::CmpIPredicate::eq, buildRem(b, columns, fast.elementsPerLane),
+      buildIndex(b, 0));
+  Value isAligned = b.createOrFold<arith::AndIOp>(
+      wholeVectors, buildIsAligned(b, getAlignmentNeeds(op, fast)));
+
+  if (std::optional<int64_t> known = getConstantIntValue(isAligned)) {
+    buildLaunch(b, op, *known ? fast : slow);
+  } else {
+    auto ifOp = scf::IfOp::create(b, isAligned, /*withElseRegion=*/true);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    buildLaunch(b, op, fast);
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    buildLaunch(b, op, slow);
+  }
+  op.erase();
+  return success();
+}
+
+namespace {
+
+struct ConvertMoeToGPUPass : moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass> {
+  using ConvertMoeToGPUBase::ConvertMoeToGPUBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto emitOptionError = [&](StringRef option, int64_t value, StringRef expected) {
+      module.emitError() << getArgument() << ": expected " << option << " to be "
+                         << expected << ", found " << value;
+      signalPassFailure();
+    };
+    if (numCTAs < 1 || numCTAs > 65535)
+      return emitOptionError("num-ctas", numCTAs, "from 1 to 65535");
+    if (threadsPerCTA < 32 || threadsPerCTA > 1024 || !llvm::isPowerOf2_64(threadsPerCTA))
+      return emitOptionError("threads-per-cta", threadsPerCTA,
+                             "a power of two from 32 to 1024");
+    if (accessBytes != 16 && accessBytes != 32)
+      return emitOptionError("access-bytes", accessBytes, "16 or 32");
+
+    SmallVector<PaddingAwareOpInterface> ops;
+    module.walk([&](PaddingAwareOpInterface op) { ops.push_back(op); });
+    Lowering lowering(module, numCTAs, threadsPerCTA, accessBytes);
+    for (PaddingAwareOpInterface op : ops)
+      if (failed(lowering.lower(op)))
+        return signalPassFailure();
+    if (failed(verifyNoMoeOpsLeft(module, getArgument())))
+      signalPassFailure();
+  }
+};
+
+} // namespace

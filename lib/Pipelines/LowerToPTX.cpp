@@ -1,0 +1,80 @@
+//===- LowerToPTX.cpp - The GPU pipeline ----------------------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// From moe ops to kernels in a gpu.binary, and host code that launches them.
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/GPU/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Transforms/Passes.h"
+#include "moe/Conversion/Passes.h"
+#include "moe/Pipelines/Pipelines.h"
+#include "moe/Target/Chip.h"
+#include "moe/Target/Passes.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+
+/// The access width for an option of 0. An unsupported chip is reported by
+/// moe-attach-target, which can say where.
+static int64_t getAccessBytes(const LowerToPTXOptions &options) {
+  if (options.accessBytes != 0)
+    return options.accessBytes;
+  for (const Chip &chip : getSupportedChips())
+    if (chip.name == options.chip)
+      return chip.maxAccessBytes();
+  return 16;
+}
+
+void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
+                                        const LowerToPTXOptions &options) {
+  buildBufferizationPipeline(pm);
+
+  ConvertMoeToGPUOptions toGPU;
+  toGPU.numCTAs = options.numCTAs;
+  toGPU.threadsPerCTA = options.threadsPerCTA;
+  toGPU.accessBytes = getAccessBytes(options);
+  pm.addPass(createConvertMoeToGPU(toGPU));
+
+  MoeAttachTargetOptions target;
+  target.chip = options.chip;
+  target.features = options.features;
+  target.optLevel = options.optLevel;
+  pm.addPass(createMoeAttachTarget(target));
+
+  OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
+  MoeLegalizeF8Options legalizeF8;
+  legalizeF8.chip = options.chip;
+  kernels.addPass(createMoeLegalizeF8(legalizeF8));
+  kernels.addPass(createCanonicalizerPass());
+  kernels.addPass(createCSEPass());
+  kernels.addPass(createLoopInvariantCodeMotionPass());
+  kernels.addPass(createConvertVectorToSCFPass());
+  kernels.addPass(createSCFToControlFlowPass());
+  kernels.addPass(memref::createExpandStridedMetadataPass());
+  kernels.addPass(createLowerAffinePass());
+  // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
+  // calls.
+  kernels.addPass(createConvertVectorToLLVMPass());
+  kernels.addPass(createConvertMathToLLVMPass());
+  kernels.addPass(createArithToLLVMConversionPass());
+  ConvertGpuOpsToNVVMOpsOptions toNVVM;
+  toNVVM.hasRedux = true;
+  kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
+  kernels.addPass(createConvertNVVMToLLVMPass());
+  kernels.addPass(createCanonicalizerPass());
+  kernels.addPass(createCSEPass());
+  kernels.addPass(createReconcileUnrealizedCastsPass());
+
+  GpuModuleToBinaryPassOptions toBinary;
+  toBinary.compilationTarget = options.format;
+  toBinary.toolkitPath = options.toolkit;
+  pm.addPass(createGpuModuleToBinaryPass(toBinary));
+}

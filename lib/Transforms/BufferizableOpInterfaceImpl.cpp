@@ -1,0 +1,111 @@
+//===- BufferizableOpInterfaceImpl.cpp - Bufferization of the moe ops -----===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// One-shot bufferization in place on `outs`.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Transforms/ExternalModels.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/DstBufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "moe/IR/Moe.h"
+
+using namespace mlir;
+using namespace mlir::bufferization;
+using namespace mlir::moe;
+
+/// Gives `buffer` the statically known innermost stride of 1 that the ops ask for (C6).
+/// By default a function's arguments bufferize to fully dynamic layouts; what such a
+/// buffer's stride is can only be checked when the program runs. It is checked, so that
+/// no buffer is ever misread.
+static Value castToContiguousInnermost(RewriterBase &rewriter, Location loc,
+                                       Value buffer) {
+  auto type = cast<MemRefType>(buffer.getType());
+  if (type.getRank() == 0)
+    return buffer;
+  auto [strides, offset] = type.getStridesAndOffset();
+  if (!ShapedType::isDynamic(strides.back()))
+    return buffer;
+
+  auto metadata = memref::ExtractStridedMetadataOp::create(rewriter, loc, buffer);
+  Value one = arith::ConstantIndexOp::create(rewriter, loc, 1);
+  Value isContiguous = arith::CmpIOp::create(rewriter, loc, arith::CmpIPredicate::eq,
+                                             metadata.getStrides().back(), one);
+  cf::AssertOp::create(rewriter, loc, isContiguous,
+                       "moe: expected a buffer with an innermost stride of 1 (C6)");
+  SmallVector<int64_t> contiguous(strides);
+  contiguous.back() = 1;
+  auto layout = StridedLayoutAttr::get(rewriter.getContext(), offset, contiguous);
+  return memref::CastOp::create(rewriter, loc,
+                                MemRefType::get(type.getShape(), type.getElementType(),
+                                                layout, type.getMemorySpace()),
+                                buffer);
+}
+
+namespace {
+
+template <typename OpTy>
+struct PaddingAwareOpModel
+    : DstBufferizableOpInterfaceExternalModel<PaddingAwareOpModel<OpTy>, OpTy> {
+  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand,
+                              const AnalysisState &) const {
+    // A destination keeps the rows that are not live, so its old value matters: all but
+    // a scale buffer of which every byte is written.
+    if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op))
+      return operand.get() != quantize.getScale() ||
+             quantize.getDeadScales() == DeadScales::Untouched;
+    return true;
+  }
+
+  LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
+                          const BufferizationOptions &options,
+                          BufferizationState &state) const {
+    OpBuilder::InsertionGuard guard(rewriter);
+    rewriter.setInsertionPoint(op);
+    SmallVector<Value> buffers;
+    SmallVector<Value> operands;
+    for (Value operand : op->getOperands()) {
+      if (!isa<TensorType>(operand.getType()))
+        return op->emitOpError("expected tensors to bufferize, found ")
+               << operand.getType();
+      FailureOr<Value> buffer = getBuffer(rewriter, operand, options, state);
+      if (failed(buffer))
+        return failure();
+      buffers.push_back(*buffer);
+      operands.push_back(castToContiguousInnermost(rewriter, op->getLoc(), *buffer));
+    }
+    auto dstOp = cast<DestinationStyleOpInterface>(op);
+    unsigned firstInit = dstOp.getDpsInitsMutable()[0].getOperandNumber();
+
+    OperationState newState(op->getLoc(), op->getName(), operands, TypeRange(),
+                            op->getAttrs());
+    newState.propertiesAttr = op->getPropertiesAsAttribute();
+    rewriter.create(newState);
+    // The results are the destinations themselves, with the types that the analysis
+    // promised to the other users.
+    replaceOpWithBufferizedValues(
+        rewriter, op, ArrayRef<Value>(buffers).slice(firstInit, dstOp.getNumDpsInits()));
+    return success();
+  }
+};
+
+} // namespace
+
+void mlir::moe::registerBufferizableOpInterfaceModels(DialectRegistry &registry) {
+  registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
+    context->loadDialect<arith::ArithDialect, cf::ControlFlowDialect,
+                         memref::MemRefDialect>();
+    PaddedSquaredReluOp::attachInterface<PaddingAwareOpModel<PaddedSquaredReluOp>>(
+        *context);
+    QuantizeMXFP8Op::attachInterface<PaddingAwareOpModel<QuantizeMXFP8Op>>(*context);
+    SquaredReluQuantizeMXFP8Op::attachInterface<
+        PaddingAwareOpModel<SquaredReluQuantizeMXFP8Op>>(*context);
+  });
+}

@@ -1,0 +1,119 @@
+//===- RuntimeVerifiableOpInterfaceImpl.cpp - Checks at run time ----------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What the verifier cannot see of dynamic sizes, as assertions in the program.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Transforms/ExternalModels.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/RuntimeVerifiableOpInterface.h"
+#include "moe/IR/Moe.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+
+namespace {
+
+/// Emits the comparisons of one op.
+class SizeChecks {
+public:
+  SizeChecks(OpBuilder &builder, Location loc, Operation *op,
+             function_ref<std::string(Operation *, StringRef)> message)
+      : builder(builder), loc(loc), op(op), message(message) {}
+
+  Value dim(Value shaped, int64_t index) {
+    if (isa<TensorType>(shaped.getType()))
+      return tensor::DimOp::create(builder, loc, shaped, index);
+    return memref::DimOp::create(builder, loc, shaped, index);
+  }
+
+  Value constant(int64_t value) {
+    return arith::ConstantIndexOp::create(builder, loc, value);
+  }
+
+  void expectEqual(Value found, Value expected, StringRef text) {
+    Value equal =
+        arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, found, expected);
+    cf::AssertOp::create(builder, loc, equal, message(op, text));
+  }
+
+  OpBuilder &builder;
+  Location loc;
+
+private:
+  Operation *op;
+  function_ref<std::string(Operation *, StringRef)> message;
+};
+
+template <typename OpTy>
+struct PaddingAwareOpModel
+    : RuntimeVerifiableOpInterface::ExternalModel<PaddingAwareOpModel<OpTy>, OpTy> {
+  void generateRuntimeVerification(
+      Operation *op, OpBuilder &builder, Location loc,
+      function_ref<std::string(Operation *, StringRef)> message) const {
+    SizeChecks checks(builder, loc, op, message);
+    auto paddingAware = cast<PaddingAwareOpInterface>(op);
+    Value rows = checks.dim(paddingAware.getX(), 0);
+    Value columns = checks.dim(paddingAware.getX(), 1);
+    checks.expectEqual(checks.dim(paddingAware.getPermutationMap(), 0), rows,
+                       "expected 'permutation_map' to have as many elements as 'x' has "
+                       "rows (C3)");
+    Value matrix = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
+    checks.expectEqual(checks.dim(matrix, 0), rows,
+                       "expected the destination to have as many rows as 'x' (C5)");
+    checks.expectEqual(checks.dim(matrix, 1), columns,
+                       "expected the destination to have as many columns as 'x' (C5)");
+    if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op))
+      checkScale(quantize, checks, rows, columns);
+  }
+
+  static void checkScale(MXFP8QuantizeOpInterface op, SizeChecks &checks, Value rows,
+                         Value columns) {
+    OpBuilder &b = checks.builder;
+    Location loc = checks.loc;
+    Value groupSize = checks.constant(kGroupSize);
+    checks.expectEqual(arith::RemUIOp::create(b, loc, columns, groupSize),
+                       checks.constant(0),
+                       "expected the columns of 'x' to be a multiple of 32 (C8)");
+    if (op.getScaleLayout() == ScaleLayout::Linear) {
+      checks.expectEqual(checks.dim(op.getScale(), 0), rows,
+                         "expected 'scale' to have as many rows as 'x' (C9)");
+      checks.expectEqual(checks.dim(op.getScale(), 1),
+                         arith::DivUIOp::create(b, loc, columns, groupSize),
+                         "expected 'scale' to have a column for each 32 of 'x' (C9)");
+      return;
+    }
+    Value rowTiles =
+        arith::CeilDivUIOp::create(b, loc, rows, checks.constant(kScaleTileRows));
+    Value columnTiles = arith::CeilDivUIOp::create(
+        b, loc, columns, checks.constant(kGroupSize * kScaleTileColumns));
+    Value tiles = arith::MulIOp::create(b, loc, rowTiles, columnTiles);
+    Value size = arith::MulIOp::create(b, loc, tiles, checks.constant(kScaleTileBytes));
+    checks.expectEqual(checks.dim(op.getScale(), 0), size,
+                       "expected 'scale' to have ceil(M / 128) * ceil(K / 128) * 512 "
+                       "elements (C9)");
+  }
+};
+
+} // namespace
+
+void mlir::moe::registerRuntimeVerifiableOpInterfaceModels(DialectRegistry &registry) {
+  registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
+    context->loadDialect<arith::ArithDialect, cf::ControlFlowDialect,
+                         memref::MemRefDialect, tensor::TensorDialect>();
+    PaddedSquaredReluOp::attachInterface<PaddingAwareOpModel<PaddedSquaredReluOp>>(
+        *context);
+    QuantizeMXFP8Op::attachInterface<PaddingAwareOpModel<QuantizeMXFP8Op>>(*context);
+    SquaredReluQuantizeMXFP8Op::attachInterface<
+        PaddingAwareOpModel<SquaredReluQuantizeMXFP8Op>>(*context);
+  });
+}
