@@ -1,0 +1,160 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The compiled kernels, run in the PTX interpreter and compared byte for byte with the oracle."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import batches
+from interpreter import Memory, Module
+from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check
+
+OPS = [SQUARED_RELU, FUSED, QUANTIZE]
+
+
+class Interpreter:
+    """The backend that runs PTX in the interpreter."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.stats: dict = {}
+
+    def allocate(self, array: np.ndarray, offset: int) -> object:
+        return self.memory.allocate(array, offset=offset)
+
+    def address(self, buffer: object) -> int:
+        return buffer.address
+
+    def read(self, buffer: object, like: np.ndarray) -> np.ndarray:
+        return buffer.array(like.dtype, like.shape)
+
+    def launch(self, ptx, entry, grid, threads, arguments) -> None:
+        self.stats = _module(ptx).launch(entry, grid=grid, block=(threads, 1, 1), args=arguments,
+                                         memory=self.memory)
+
+    def finish(self) -> None:
+        self.memory.check_guards()
+
+
+@lru_cache(maxsize=None)
+def _module(ptx: str) -> Module:
+    return Module(ptx)
+
+
+@lru_cache(maxsize=None)
+def _ptx(kernel: Kernel, chip: str = "sm_90", **options: object) -> str:
+    return kernel.ptx(chip, **options)
+
+
+def run(kernel: Kernel, batch: batches.Batch, grid: tuple[int, int], chip: str = "sm_90",
+        **options: object) -> dict:
+    backend = Interpreter()
+    check(backend, _ptx(kernel, chip), kernel, batch, grid, **options)
+    return backend.stats
+
+
+def make_batch(x: np.ndarray, permutation_map: np.ndarray, n_used: int) -> batches.Batch:
+    live = int(np.count_nonzero(permutation_map[: max(n_used, 0)] >= 0))
+    return batches.Batch(x=x, permutation_map=permutation_map.astype(np.int32), n_used=n_used,
+                         M=x.shape[0], live=live)
+
+
+def random_batch(M: int, K: int, n_used: int, live_fraction: float = 0.5,
+                 seed: int = 0) -> batches.Batch:
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((M, K)) * np.exp2(rng.integers(-20, 20, (M, 1))))
+    permutation_map = np.where(rng.random(M) < live_fraction, rng.permutation(M),
+                               -rng.integers(1, 2**31, M))
+    return make_batch(x.astype(ml_dtypes.bfloat16), permutation_map, n_used)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("columns", [None, 1856])
+def test_routed_batch(op: str, columns: int | None) -> None:
+    batch = batches.routed_batch(2, experts=16, top_k=3, alignment=128, ffn=1856)
+    run(Kernel(op, columns), batch, (2, 5))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("grid", [(1, 1), (3, 1), (1, 7), (2, 2), (5, 64)])
+def test_any_grid(op: str, grid: tuple[int, int]) -> None:
+    run(Kernel(op), random_batch(300, 2080, 280), grid)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("n_used", [-7, 0, 1, 129, 200, 2**31 - 1, -(2**31)])
+def test_n_used(op: str, n_used: int) -> None:
+    run(Kernel(op), random_batch(200, 96, n_used), (1, 3))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("live_fraction", [0.0, 0.02, 1.0])
+def test_share_of_live_rows(op: str, live_fraction: float) -> None:
+    run(Kernel(op), random_batch(513, 160, 500, live_fraction), (1, 4))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("M", [0, 1, 31, 127, 128, 129])
+@pytest.mark.parametrize("K", [32, 64, 1024, 1056])
+def test_sizes(op: str, M: int, K: int) -> None:
+    run(Kernel(op), random_batch(M, K, M, seed=M + K), (2, 2))
+
+
+@pytest.mark.parametrize("N", [1, 7, 8, 31, 33, 1025, 1858])
+@pytest.mark.parametrize("columns", ["static", "dynamic"])
+def test_any_number_of_columns(N: int, columns: str) -> None:
+    kernel = Kernel(SQUARED_RELU, N if columns == "static" else None)
+    run(kernel, random_batch(70, N, 66), (2, 2), aligned=N % 8 == 0)
+
+
+@pytest.mark.parametrize("op", [FUSED, QUANTIZE])
+@pytest.mark.parametrize("scale_layout", ["swizzle_32_4_4", "linear"])
+@pytest.mark.parametrize("dead_scales", ["zero", "untouched"])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_scale_modes(op: str, scale_layout: str, dead_scales: str, aligned: bool) -> None:
+    kernel = Kernel(op, None, scale_layout, dead_scales)
+    run(kernel, random_batch(300, 1184, 270, 0.3), (1, 3), aligned=aligned)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_strided_rows(op: str) -> None:
+    run(Kernel(op, None, strided=True), random_batch(140, 1056, 130), (2, 2), padding=64)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_unaligned_addresses(op: str) -> None:
+    kernel = Kernel(op, None, strided=True)
+    run(kernel, random_batch(140, 160, 130), (2, 2), aligned=False, padding=3, x_offset=2,
+        data_offset=2 if op == SQUARED_RELU else 1)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("chip", ["sm_80", "sm_90", "sm_100"])
+def test_all_bf16_patterns(op: str, aligned: bool, chip: str) -> None:
+    x = batches.all_bf16_patterns(2048)
+    if op == SQUARED_RELU:
+        x = np.arange(65536, dtype=np.uint16).view(ml_dtypes.bfloat16).reshape(32, 2048)
+    batch = make_batch(x, np.arange(x.shape[0]), x.shape[0])
+    run(Kernel(op), batch, (2, 16), chip, aligned=aligned)
+
+
+def test_checker_sees_a_wrong_byte() -> None:
+    """The comparison fails when one byte of the kernel's constant is changed."""
+    kernel = Kernel(FUSED, 64)
+    broken = _ptx(kernel).replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
+    check(Interpreter(), broken, kernel, random_batch(40, 64, 40), (1, 1))
+    signed = Kernel(QUANTIZE, 64)
+    broken = _ptx(signed).replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
+    with pytest.raises(AssertionError, match="elements differ"):
+        check(Interpreter(), broken, signed, random_batch(40, 64, 40), (1, 1))

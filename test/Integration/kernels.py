@@ -1,0 +1,197 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Compiles the ops to PTX with the project's tools and checks launches against the oracle.
+
+A launch goes through a backend: the PTX interpreter, or the CUDA driver on a machine with a GPU.
+Outputs start as random bytes, and every byte of every buffer is compared, so a row that should
+have been left alone, or the space between strided rows, is checked too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import ml_dtypes
+import numpy as np
+import oracle
+from batches import Batch
+
+BIN_DIR = Path(os.environ.get("MOE_BIN_DIR", Path(__file__).parents[2] / "build" / "bin"))
+THREADS_PER_CTA = 256
+
+SQUARED_RELU = "padded_squared_relu"
+FUSED = "squared_relu_quantize_mxfp8"
+QUANTIZE = "quantize_mxfp8"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An op with all that its PTX depends on, `columns` None for a dynamic size."""
+
+    op: str
+    columns: int | None = None
+    scale_layout: str = "swizzle_32_4_4"
+    dead_scales: str = "zero"
+    strided: bool = False
+
+    @property
+    def name(self) -> str:
+        """A file name for it."""
+        parts = [self.op, str(self.columns or "dynamic")]
+        if self.op != SQUARED_RELU:
+            parts += [self.scale_layout, self.dead_scales]
+        return "-".join(parts + ["strided"] * self.strided)
+
+    def mlir(self) -> str:
+        """A function that applies the op to its arguments."""
+        columns = "?" if self.columns is None else str(self.columns)
+        layout = ", strided<[?, 1], offset: ?>" if self.strided else ""
+        x = f"memref<?x{columns}xbf16{layout}>"
+        ins = f"{x}, memref<?xi32>, memref<i32>"
+        if self.op == SQUARED_RELU:
+            outs, names, attributes = x, ["%out"], ""
+        else:
+            groups = "?" if self.columns is None else str(self.columns // 32)
+            scale = "?" if self.scale_layout == "swizzle_32_4_4" else f"?x{groups}"
+            outs = f"memref<?x{columns}xf8E4M3FN{layout}>, memref<{scale}xf8E8M0FNU>"
+            names = ["%data", "%scale"]
+            attributes = f"scale_layout<{self.scale_layout}> dead_scales<{self.dead_scales}>"
+        out_types = outs.split(">, ") if names == ["%out"] else outs.rsplit(", ", 1)
+        arguments = ", ".join(f"{n}: {t}" for n, t in zip(names, out_types))
+        return (
+            f"func.func @entry(%x: {x}, %map: memref<?xi32>, %n: memref<i32>, {arguments}) {{\n"
+            f"  moe.{self.op} ins(%x, %map, %n : {ins}) outs({', '.join(names)} : {outs})"
+            f" {attributes}\n  return\n}}\n"
+        )
+
+    def ptx(self, chip: str = "sm_90", **options: object) -> str:
+        """The PTX text, through moe-opt and moe-translate."""
+        settings = " ".join(f"{k.replace('_', '-')}={v}" for k, v in options.items())
+        lowered = subprocess.run(
+            [BIN_DIR / "moe-opt", f"--moe-lower-to-ptx=chip={chip} {settings}", "-"],
+            input=self.mlir(), text=True, capture_output=True, check=False,
+        )
+        assert lowered.returncode == 0, lowered.stderr
+        translated = subprocess.run(
+            [BIN_DIR / "moe-translate", "--moe-to-ptx", "-"],
+            input=lowered.stdout, text=True, capture_output=True, check=False,
+        )
+        assert translated.returncode == 0, translated.stderr
+        return translated.stdout
+
+
+class Backend(Protocol):
+    """Where a kernel runs."""
+
+    def allocate(self, array: np.ndarray, offset: int) -> object:
+        """A copy of `array`, guarded on both sides, `offset` bytes past 256-byte alignment."""
+
+    def address(self, buffer: object) -> int: ...
+
+    def read(self, buffer: object, like: np.ndarray) -> np.ndarray: ...
+
+    def launch(self, ptx: str, entry: str, grid: tuple[int, int, int], threads: int,
+               arguments: list[int]) -> None: ...
+
+    def finish(self) -> None:
+        """Checks the guards and frees everything."""
+
+
+def descriptor(address: int, array: np.ndarray) -> list[int]:
+    """The parameters that a memref argument becomes: pointers, offset, sizes, strides."""
+    strides = [s // array.itemsize for s in array.strides]
+    return [address, address, 0, *array.shape, *strides]
+
+
+def _widen(array: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
+    """`array` as the left part of rows that are `padding` elements longer."""
+    if padding == 0:
+        return array
+    wide = rng.integers(0, 256, (array.shape[0], (array.shape[1] + padding) * array.itemsize))
+    wide = wide.astype(np.uint8).view(array.dtype)
+    wide[:, : array.shape[1]] = array
+    return wide
+
+
+def expected_outputs(kernel: Kernel, batch: Batch, outputs: list[np.ndarray]) -> list[np.ndarray]:
+    """What the oracle makes of `outputs`."""
+    if kernel.op == SQUARED_RELU:
+        return [oracle.padded_squared_relu(batch.x, batch.permutation_map, batch.n_used, *outputs)]
+    function = getattr(oracle, kernel.op)
+    return list(
+        function(batch.x, batch.permutation_map, batch.n_used, *outputs,
+                 scale_layout=kernel.scale_layout, dead_scales=kernel.dead_scales)
+    )
+
+
+def output_shapes(kernel: Kernel, M: int, N: int) -> list[tuple[tuple[int, ...], np.dtype]]:
+    if kernel.op == SQUARED_RELU:
+        return [((M, N), np.dtype(ml_dtypes.bfloat16))]
+    scale = (M, N // 32) if kernel.scale_layout == "linear" else (oracle.scale_size(M, N),)
+    return [((M, N), np.dtype(ml_dtypes.float8_e4m3fn)), (scale, np.dtype(ml_dtypes.float8_e8m0fnu))]
+
+
+def check(backend: Backend, ptx: str, kernel: Kernel, batch: Batch, grid: tuple[int, int], *,
+          aligned: bool = True, x_offset: int = 0, data_offset: int = 0, padding: int = 0,
+          seed: int = 0) -> None:
+    """Launches `kernel` on `batch` and compares every byte with the oracle.
+
+    `aligned` says which of the two kernels to launch. `x_offset` and `data_offset` are bytes past
+    alignment, `padding` elements between the rows of x and of the first output.
+    """
+    rng = np.random.default_rng(seed)
+    M, N = batch.x.shape
+    outputs = []
+    for shape, dtype in output_shapes(kernel, M, N):
+        raw = rng.integers(0, 256, int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)
+        outputs.append(raw.view(dtype).reshape(shape))
+    expected = expected_outputs(kernel, batch, outputs)
+
+    x = _widen(batch.x, padding, rng)
+    # The launch must not read a permutation_map entry as anything but a map entry: junk past
+    # n_used is part of the batch.
+    inputs = [(x, x[:, :N], x_offset), (batch.permutation_map,) * 2 + (0,)]
+    n_used = np.array(batch.n_used, np.int32)
+    inputs.append((n_used, n_used, 0))
+    wide_outputs = [_widen(outputs[0], padding, rng), *outputs[1:]]
+    views = [wide_outputs[0][:, :N], *wide_outputs[1:]]
+    buffers, arguments = [], []
+    for storage, view, offset in inputs + [
+        (w, v, data_offset if i == 0 else 0) for i, (w, v) in enumerate(zip(wide_outputs, views))
+    ]:
+        buffers.append(backend.allocate(storage, offset))
+        arguments += descriptor(backend.address(buffers[-1]), view)
+
+    entry = kernel.op if aligned else f"{kernel.op}_unaligned"
+    backend.launch(ptx, entry, (*grid, 1), THREADS_PER_CTA, arguments)
+
+    names = ["x", "permutation_map", "n_used", *(["out"] if len(outputs) == 1 else ["data", "scale"])]
+    wanted = [x, batch.permutation_map, n_used]
+    wanted += [_widen_like(wide_outputs[0], expected[0]), *expected[1:]]
+    for name, buffer, want in zip(names, buffers, wanted):
+        compare(name, backend.read(buffer, want), want)
+    backend.finish()
+
+
+def _widen_like(wide: np.ndarray, narrow: np.ndarray) -> np.ndarray:
+    result = wide.copy()
+    result[:, : narrow.shape[1]] = narrow
+    return result
+
+
+def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
+    """Fails with the first few differing elements of `name`."""
+    found_bits, wanted_bits = oracle.bits(found), oracle.bits(wanted)
+    if np.array_equal(found_bits, wanted_bits):
+        return
+    where = np.argwhere(found_bits != wanted_bits)
+    lines = [
+        f"{name}{list(map(int, at))}: expected {int(wanted_bits[tuple(at)]):#x},"
+        f" found {int(found_bits[tuple(at)]):#x}"
+        for at in where[:5]
+    ]
+    raise AssertionError(f"{len(where)} elements differ\n" + "\n".join(lines))
