@@ -16,6 +16,7 @@
 #include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -32,11 +33,9 @@ Schedule mlir::moe::getSchedule(PaddingAwareOpInterface op, bool isAligned,
   int64_t elements = accessBytes / 2;
   if (isAligned)
     return {threadsPerCTA, elements, elementsPerLaneAndChunk / elements, true};
-  // Without alignment a group's columns still belong to few lanes; an activation alone
-  // coalesces best with neighbouring elements in neighbouring lanes.
-  if (isa<MXFP8QuantizeOpInterface>(op.getOperation()))
-    return {threadsPerCTA, 8, elementsPerLaneAndChunk / 8, false};
-  return {threadsPerCTA, 1, 8, false};
+  // Neighbouring elements in neighbouring lanes coalesce without alignment, and a group
+  // of the quantising ops is a step.
+  return {threadsPerCTA, 1, 2, false};
 }
 
 namespace {
@@ -76,15 +75,17 @@ private:
                  ArrayRef<Value> data);
   void storeExchangedPair(Value row, Value chunk, int64_t step, Value even, Value odd);
   void storeScales(Value row, Value chunk, ArrayRef<Value> exponents);
+  SmallVector<Value> scaleIndices(Value row, Value group);
 
   // Scales of rows that are not live.
   void clearDeadRowTiles();
-  void clearLinearScaleRow(Value row);
+  void clearScaleRow(Value row);
 
   // Small things.
   void buildIf(Value condition, function_ref<void()> then,
                function_ref<void()> otherwise = nullptr);
   void buildFor(Value begin, Value end, Value step, function_ref<void(Value)> body);
+  void keepRolled(scf::ForOp loop);
   Value lessThan(Value lhs, Value rhs);
   Value shuffleXor(Value word, int64_t offset);
   llvm::MaybeAlign alignment(int64_t bytes) const {
@@ -103,7 +104,8 @@ private:
   Value vectors, chunks; // Of a row.
   // Every chunk is whole, so no lane is ever past the end of a row.
   bool hasWholeChunks;
-  Value groups, columnTiles;
+  // Column tiles of the swizzled layout, and the scales of a row with its padding.
+  Value columnTiles, scaleColumns;
 
   Value lane;
   Value firstChunk, chunkStride;
@@ -141,8 +143,10 @@ KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   std::optional<int64_t> knownColumns = getConstantIntValue(columns);
   hasWholeChunks = knownColumns && *knownColumns % schedule.chunkColumns() == 0;
   if (quantize) {
-    groups = buildDiv(b, columns, kGroupSize);
     columnTiles = buildColumnTileCount(b, columns);
+    scaleColumns = quantize.getScaleLayout() == ScaleLayout::Linear
+                       ? buildDiv(b, columns, kGroupSize)
+                       : buildMul(b, columnTiles, kScaleTileColumns);
   }
 
   Value thread = gpu::ThreadIdOp::create(b, gpu::Dimension::x);
@@ -165,13 +169,17 @@ void KernelBody::build() {
         firstEntry, usedRows, [&](Value row) { buildActivationRow(row); }, nullptr);
 
   auto live = [&](Value row) { buildQuantizedRow(row); };
-  bool clearsDeadScales = quantize.getDeadScales() == DeadScales::Zero;
-  if (clearsDeadScales && quantize.getScaleLayout() == ScaleLayout::Linear)
-    return forEachRow(firstEntry, rows, live,
-                      [&](Value row) { clearLinearScaleRow(row); });
-  if (clearsDeadScales)
+  if (quantize.getDeadScales() == DeadScales::Untouched)
+    return forEachRow(firstEntry, usedRows, live, nullptr);
+  bool isSwizzled = quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
+  if (isSwizzled && schedule.isAligned) {
     clearDeadRowTiles();
-  forEachRow(firstEntry, usedRows, live, nullptr);
+    return forEachRow(firstEntry, usedRows, live, nullptr);
+  }
+  // The last row tile of the scales may go past the last row.
+  Value scaleRows =
+      isSwizzled ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;
+  forEachRow(firstEntry, scaleRows, live, [&](Value row) { clearScaleRow(row); });
 }
 
 //===----------------------------------------------------------------------===//
@@ -203,6 +211,7 @@ void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value
   Value stride = buildMul(b, warps, Schedule::kLanes);
   Value laneOffset = buildMul(b, lane, warps);
   auto loop = scf::ForOp::create(b, warp, end, stride, ValueRange{firstEntry});
+  keepRolled(loop);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value base = loop.getInductionVar();
@@ -415,7 +424,7 @@ void KernelBody::storeExchangedPair(Value row, Value chunk, int64_t step, Value 
   });
 }
 
-/// Stores the chunk's 32 scales, one a lane: every lane of a group knows the exponents of
+/// Stores the chunk's scales, one a lane: every lane of a group knows the exponents of
 /// all steps, and each stores that of another step.
 void KernelBody::storeScales(Value row, Value chunk, ArrayRef<Value> exponents) {
   Value step = buildRem(b, lane, schedule.lanesPerGroup());
@@ -427,21 +436,27 @@ void KernelBody::storeScales(Value row, Value chunk, ArrayRef<Value> exponents) 
   }
   Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
   int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;
-  int64_t groupsPerChunk = schedule.chunkColumns() / kGroupSize;
-  Value group = buildAdd(b, buildMul(b, chunk, groupsPerChunk),
+  Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()),
                          buildAdd(b, buildMul(b, step, groupsPerStep), inStep));
 
-  bool isSwizzled = quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
-  Value end = isSwizzled ? buildMul(b, columnTiles, kScaleTileColumns) : groups;
-  buildIf(hasWholeChunks ? Value() : lessThan(group, end), [&] {
-    SmallVector<Value> indices = {row, group};
-    if (isSwizzled) {
-      Value tile = buildMul(b, buildDiv(b, group, kScaleTileColumns), kScaleTileBytes);
-      Value inTile = buildAdd(b, tile, buildRem(b, group, kScaleTileColumns));
-      indices = {buildAdd(b, buildSwizzledRowOffset(b, row, columnTiles), inTile)};
-    }
-    memref::StoreOp::create(b, buildScale(b, exponent), scale, indices);
-  });
+  auto store = [&] {
+    buildIf(hasWholeChunks ? Value() : lessThan(group, scaleColumns), [&] {
+      memref::StoreOp::create(b, buildScale(b, exponent), scale,
+                              scaleIndices(row, group));
+    });
+  };
+  // More lanes share a group than there are steps: not every lane has a scale to store.
+  if (schedule.lanesPerGroup() > schedule.stepsPerChunk)
+    return buildIf(lessThan(step, buildIndex(b, schedule.stepsPerChunk)), store);
+  store();
+}
+
+SmallVector<Value> KernelBody::scaleIndices(Value row, Value group) {
+  if (quantize.getScaleLayout() == ScaleLayout::Linear)
+    return {row, group};
+  Value tile = buildMul(b, buildDiv(b, group, kScaleTileColumns), kScaleTileBytes);
+  Value inTile = buildAdd(b, tile, buildRem(b, group, kScaleTileColumns));
+  return {buildAdd(b, buildSwizzledRowOffset(b, row, columnTiles), inTile)};
 }
 
 //===----------------------------------------------------------------------===//
@@ -470,49 +485,48 @@ void KernelBody::clearDeadRowTiles() {
     Value tileOffset = buildMul(b, buildMul(b, tile, columnTiles), kScaleTileBytes);
     Value laneOffset =
         buildAdd(b, tileOffset, buildMul(b, lane, Schedule::kZeroStoreBytes));
-    int64_t tilesPerChunk = schedule.chunkColumns() / (kGroupSize * kScaleTileColumns);
-    auto forEachColumnTile = [&](function_ref<void(Value)> body) {
-      forEachChunk([&](Value chunk) {
-        Value begin = buildMul(b, chunk, tilesPerChunk);
-        Value end = arith::MinUIOp::create(
-            b, buildAdd(b, begin, buildIndex(b, tilesPerChunk)), columnTiles);
-        buildFor(begin, end, buildIndex(b, 1), [&](Value columnTile) {
-          body(buildAdd(b, laneOffset, buildMul(b, columnTile, kScaleTileBytes)));
-        });
-      });
-    };
     auto storeZeros = [&](Value offset, int64_t bytes) {
       vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
                               /*nontemporal=*/false, alignment(bytes));
     };
-    buildIf(
-        anyLive,
-        [&] {
-          for (int64_t i = 0; i < rowsPerLane; ++i)
-            buildIf(
-                lives[i], [] {},
-                [&] {
-                  forEachColumnTile([&](Value offset) {
-                    Value word =
-                        buildAdd(b, offset, buildIndex(b, i * kScaleTileColumns));
-                    storeZeros(word, kScaleTileColumns);
-                  });
-                });
-        },
-        [&] {
-          forEachColumnTile(
-              [&](Value offset) { storeZeros(offset, Schedule::kZeroStoreBytes); });
-        });
+    int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
+    forEachChunk([&](Value chunk) {
+      Value begin = buildMul(b, chunk, tilesPerChunk);
+      Value end = arith::MinUIOp::create(
+          b, buildAdd(b, begin, buildIndex(b, tilesPerChunk)), columnTiles);
+      buildFor(begin, end, buildIndex(b, 1), [&](Value columnTile) {
+        Value offset = buildAdd(b, laneOffset, buildMul(b, columnTile, kScaleTileBytes));
+        buildIf(
+            anyLive,
+            [&] {
+              for (int64_t i = 0; i < rowsPerLane; ++i)
+                buildIf(
+                    lives[i], [] {},
+                    [&] {
+                      Value word =
+                          buildAdd(b, offset, buildIndex(b, i * kScaleTileColumns));
+                      storeZeros(word, kScaleTileColumns);
+                    });
+            },
+            [&] { storeZeros(offset, Schedule::kZeroStoreBytes); });
+      });
+    });
   });
 }
 
-void KernelBody::clearLinearScaleRow(Value row) {
-  int64_t groupsPerChunk = schedule.chunkColumns() / kGroupSize;
+/// Clears the scales of one row, byte by byte.
+void KernelBody::clearScaleRow(Value row) {
   forEachChunk([&](Value chunk) {
-    Value group = buildAdd(b, buildMul(b, chunk, groupsPerChunk), lane);
-    buildIf(lessThan(group, groups), [&] {
-      vector::StoreOp::create(b, buildZeroScales(b, 1), scale, ValueRange{row, group});
-    });
+    Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()), lane);
+    auto store = [&] {
+      buildIf(lessThan(group, scaleColumns), [&] {
+        vector::StoreOp::create(b, buildZeroScales(b, 1), scale,
+                                scaleIndices(row, group));
+      });
+    };
+    if (schedule.groupsPerChunk() < Schedule::kLanes)
+      return buildIf(lessThan(lane, buildIndex(b, schedule.groupsPerChunk())), store);
+    store();
   });
 }
 
@@ -538,9 +552,22 @@ void KernelBody::buildIf(Value condition, function_ref<void()> then,
 void KernelBody::buildFor(Value begin, Value end, Value step,
                           function_ref<void(Value)> body) {
   auto loop = scf::ForOp::create(b, begin, end, step);
+  keepRolled(loop);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   body(loop.getInductionVar());
+}
+
+/// Keeps LLVM from unrolling: a chunk has all the loads in flight that pay, so copies of
+/// a body would only cost compile time and instruction cache.
+void KernelBody::keepRolled(scf::ForOp loop) {
+  auto unroll = LLVM::LoopUnrollAttr::get(
+      b.getContext(), /*disable=*/b.getBoolAttr(true), /*count=*/{},
+      /*runtimeDisable=*/{}, /*full=*/{}, /*followupUnrolled=*/{},
+      /*followupRemainder=*/{}, /*followupAll=*/{});
+  loop->setAttr("llvm.loop_annotation",
+                LLVM::LoopAnnotationAttr::get(b.getContext(), {}, {}, {}, unroll, {}, {},
+                                              {}, {}, {}, {}, {}, {}, {}, {}, {}));
 }
 
 Value KernelBody::lessThan(Value lhs, Value rhs) {

@@ -34,6 +34,7 @@ struct Schedule {
   int64_t warpsPerCTA() const { return threadsPerCTA / kLanes; }
   int64_t stepColumns() const { return kLanes * elementsPerLane; }
   int64_t chunkColumns() const { return stepColumns() * stepsPerChunk; }
+  int64_t groupsPerChunk() const { return chunkColumns() / kGroupSize; }
   /// Lanes that share a group of the quantising ops.
   int64_t lanesPerGroup() const { return kGroupSize / elementsPerLane; }
   /// Bytes of bf16 that a lane loads or stores at once.

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
@@ -18,14 +19,19 @@
 using namespace mlir;
 using namespace mlir::moe;
 
-void mlir::moe::buildBufferizationPipeline(OpPassManager &pm) {
+void mlir::moe::buildBufferizationPipeline(OpPassManager &pm,
+                                           const BufferizationOptions &options) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createMoeFuseQuantize());
-  bufferization::OneShotBufferizePassOptions options;
-  options.bufferizeFunctionBoundaries = true;
-  options.functionBoundaryTypeConversion =
+  bufferization::OneShotBufferizePassOptions oneShot;
+  oneShot.bufferizeFunctionBoundaries = true;
+  oneShot.functionBoundaryTypeConversion =
       bufferization::LayoutMapOption::IdentityLayoutMap;
-  pm.addPass(bufferization::createOneShotBufferizePass(options));
+  pm.addPass(bufferization::createOneShotBufferizePass(oneShot));
+  if (!options.deallocate)
+    return;
   bufferization::buildBufferDeallocationPipeline(
       pm, bufferization::BufferDeallocationPipelineOptions());
+  // The copies of buffers that a function returns without owning them.
+  pm.addPass(createConvertBufferizationToMemRefPass());
 }

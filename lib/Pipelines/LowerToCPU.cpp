@@ -23,7 +23,7 @@ using namespace mlir::moe;
 
 void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
                                         const LowerToCPUOptions &options) {
-  buildBufferizationPipeline(pm);
+  buildBufferizationPipeline(pm, BufferizationOptions());
   if (options.verifyAtRuntime)
     pm.addPass(createGenerateRuntimeVerificationPass());
   pm.addPass(createConvertMoeToSCF());

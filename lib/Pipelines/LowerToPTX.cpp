@@ -35,7 +35,9 @@ static int64_t getAccessBytes(const LowerToPTXOptions &options) {
 
 void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
                                         const LowerToPTXOptions &options) {
-  buildBufferizationPipeline(pm);
+  BufferizationOptions bufferization;
+  bufferization.deallocate = false;
+  buildBufferizationPipeline(pm, bufferization);
 
   ConvertMoeToGPUOptions toGPU;
   toGPU.numCTAs = options.numCTAs;
@@ -69,6 +71,7 @@ void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
   toNVVM.hasRedux = true;
   kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
   kernels.addPass(createConvertNVVMToLLVMPass());
+  kernels.addPass(createMoeLegalizeLoopAnnotations());
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());

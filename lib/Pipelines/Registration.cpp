@@ -16,7 +16,7 @@ using namespace mlir;
 using namespace mlir::moe;
 
 void mlir::moe::registerMoePipelines() {
-  PassPipelineRegistration<>(
+  PassPipelineRegistration<BufferizationOptions>(
       "moe-bufferize",
       "Fuse and bufferize moe ops on tensors, in place on their destinations",
       buildBufferizationPipeline);

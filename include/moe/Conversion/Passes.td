@@ -81,4 +81,15 @@ def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
                            "vector::VectorDialect"];
 }
 
+def MoeLegalizeLoopAnnotations : Pass<"moe-legalize-loop-annotations"> {
+  let summary = "Put loop annotations where the translation to LLVM IR reads them";
+  let description = [{
+    `convert-scf-to-cf` carries an `llvm.loop_annotation` from a loop to its branches, and the
+    conversions to LLVM keep it as a discardable attribute, which the translation ignores.
+    Here it becomes the property of `llvm.br` and `llvm.cond_br` that is read. Without it
+    LLVM unrolls loops that `convert-moe-to-gpu` means to stay as they are.
+  }];
+  let dependentDialects = ["LLVM::LLVMDialect"];
+}
+
 #endif // MOE_CONVERSION_PASSES

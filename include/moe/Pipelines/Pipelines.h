@@ -55,12 +55,22 @@ struct LowerToCPUOptions : PassPipelineOptions<LowerToCPUOptions> {
       llvm::cl::init(false)};
 };
 
+struct BufferizationOptions : PassPipelineOptions<BufferizationOptions> {
+  Option<bool> deallocate{
+      *this, "deallocate",
+      llvm::cl::desc("Free what bufferization allocates; a result that is one of the "
+                     "function's arguments becomes a copy that the caller owns"),
+      llvm::cl::init(true)};
+};
+
 /// Tensors to memrefs: fusion, one-shot bufferization in place on `outs` with identity
 /// layouts at function boundaries, and deallocation of what it allocated.
-void buildBufferizationPipeline(OpPassManager &pm);
+void buildBufferizationPipeline(OpPassManager &pm, const BufferizationOptions &options);
 
 /// The moe ops of a module, on tensors or memrefs, to kernels in a `gpu.binary` and host
-/// code that launches them.
+/// code that launches them. A result that is one of a function's arguments is returned as
+/// it is, and what bufferization allocates is not freed: the host cannot copy device
+/// memory.
 void buildLowerToPTXPipeline(OpPassManager &pm, const LowerToPTXOptions &options);
 
 /// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.

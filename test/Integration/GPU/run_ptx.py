@@ -1,0 +1,116 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs the compiled kernels on a GPU and compares every byte with the oracle.
+
+Where the compiler is:      run_ptx.py prepare build/gpu
+Where the GPU is:           run_ptx.py run build/gpu
+
+The first writes the PTX of every case into a folder; the second needs that folder, numpy,
+ml_dtypes and the CUDA driver, and neither LLVM nor a CUDA toolkit. compute-sanitizer takes the
+second as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import batches  # noqa: E402
+from cuda_driver import CudaDriver  # noqa: E402
+from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check  # noqa: E402
+
+OPS = (SQUARED_RELU, FUSED, QUANTIZE)
+GRIDS = ((1, 1), (2, 33), (3, 88), (2, 264), (7, 150))
+
+
+def kernels() -> list[Kernel]:
+    """Every kernel that a case uses."""
+    found = [Kernel(op, columns, strided=columns is None) for op in OPS for columns in (None, 1856)]
+    found += [Kernel(op, None, layout, dead, strided=True)
+              for op in (FUSED, QUANTIZE)
+              for layout in ("swizzle_32_4_4", "linear") for dead in ("zero", "untouched")]
+    return list(dict.fromkeys(found))
+
+
+def patterns_batch() -> batches.Batch:
+    x = batches.all_bf16_patterns(2048)
+    M = x.shape[0]
+    return batches.Batch(x=x, permutation_map=np.arange(M, dtype=np.int32), n_used=M, M=M, live=M)
+
+
+def with_n_used(batch: batches.Batch, n_used: int) -> batches.Batch:
+    live = int(np.count_nonzero(batch.permutation_map[: max(n_used, 0)] >= 0))
+    return batches.Batch(x=batch.x, permutation_map=batch.permutation_map, n_used=n_used,
+                         M=batch.M, live=live)
+
+
+def cases(quick: bool) -> Iterator[tuple[str, Kernel, batches.Batch, tuple[int, int], dict]]:
+    """What is run: a name, the kernel, the batch, the grid and the options of check()."""
+    patterns = patterns_batch()
+    routed = batches.routed_batch(64 if not quick else 4)
+    dense = batches.dense_batch(1024 if not quick else 200, 1856)
+    padding = batches.Batch(x=dense.x, permutation_map=np.full(dense.M, -1, np.int32),
+                            n_used=dense.M, M=dense.M, live=0)
+    for op in OPS:
+        dynamic, static = Kernel(op, None, strided=True), Kernel(op, 1856)
+        yield f"{op} all bf16 patterns", dynamic, patterns, (2, 264), {}
+        yield f"{op} all bf16 patterns, unaligned", dynamic, patterns, (2, 264), {"aligned": False}
+        for grid in GRIDS:
+            yield f"{op} routed, grid {grid}", static, routed, grid, {}
+            yield f"{op} dense, grid {grid}", static, dense, grid, {}
+        for n_used in (-3, 0, 1, 129, dense.M - 1, dense.M, 2**31 - 1):
+            yield f"{op} n_used {n_used}", static, with_n_used(dense, n_used), (2, 264), {}
+        yield f"{op} all padding", static, padding, (2, 264), {}
+        for M in (1, 127, 129):
+            for K in (32, 2688, 7168, 14336):
+                yield f"{op} {M} x {K}", dynamic, batches.dense_batch(M, K), (2, 66), {}
+        yield f"{op} strided rows", dynamic, dense, (2, 264), {"padding": 64}
+        misaligned = {"aligned": False, "padding": 3, "x_offset": 2,
+                      "data_offset": 2 if op == SQUARED_RELU else 1}
+        yield f"{op} unaligned", dynamic, dense, (2, 264), misaligned
+    for kernel in kernels():
+        if kernel.op != SQUARED_RELU and kernel.columns is None:
+            for aligned in (True, False):
+                yield f"{kernel.name} aligned={aligned}", kernel, routed, (2, 264), {
+                    "aligned": aligned}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["prepare", "run"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--chip", default="sm_90", help="the chip to prepare PTX for")
+    parser.add_argument("--quick", action="store_true", help="small batches, for a sanitizer")
+    options = parser.parse_args()
+
+    if options.action == "prepare":
+        options.folder.mkdir(parents=True, exist_ok=True)
+        for kernel in kernels():
+            (options.folder / f"{kernel.name}.ptx").write_text(kernel.ptx(options.chip))
+        print(f"{len(kernels())} PTX files in {options.folder}")
+        return
+
+    driver = CudaDriver()
+    print(f"on {driver.name}", flush=True)
+    passed, failed = 0, 0
+    for name, kernel, batch, grid, settings in cases(options.quick):
+        ptx = (options.folder / f"{kernel.name}.ptx").read_text()
+        try:
+            check(driver, ptx, kernel, batch, grid, **settings)
+            passed += 1
+        except AssertionError as error:
+            failed += 1
+            print(f"FAILED {name}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed != 0)
+
+
+if __name__ == "__main__":
+    main()

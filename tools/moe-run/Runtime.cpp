@@ -1,0 +1,152 @@
+//===- Runtime.cpp - What compiled code calls -----------------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Assertions, memory and memrefCopy.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Runtime.h"
+
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <cstdlib>
+#include <cstring>
+
+using namespace llvm;
+using namespace mlir::moe::run;
+
+void mlir::moe::run::exitWithError(StringRef message) {
+  errs() << "moe-run: error: " << message << '\n';
+  std::exit(1);
+}
+
+//===----------------------------------------------------------------------===//
+// Assertions
+//===----------------------------------------------------------------------===//
+
+// cf.assert is lowered to puts and abort: the first keeps the message, which is a
+// constant of the program, for the second.
+static const char *assertionMessage = "";
+
+static void keepAssertionMessage(const char *message) { assertionMessage = message; }
+
+/// Brings a message of generate-runtime-verification,
+///
+///     ERROR: Runtime op verification failed
+///     moe.op ins(...) ...
+///     ^ what was expected
+///     Location: loc("file.mlir":1:2)
+///
+/// into one line. Other messages are kept as they are, but for line feeds.
+static std::string formatAssertionMessage(StringRef message) {
+  SmallVector<StringRef> lines;
+  message.split(lines, '\n', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  if (lines.size() != 4 || !lines[2].consume_front("^ "))
+    return join(lines, "; ");
+  auto [results, op] = lines[1].split(" = ");
+  StringRef name =
+      (op.empty() ? results : op).take_until([](char c) { return c == ' '; });
+  lines[3].consume_front("Location: ");
+  return (lines[2] + ", at run time in '" + name + "' at " + lines[3]).str();
+}
+
+[[noreturn]] static void failAssertion() {
+  exitWithError(formatAssertionMessage(assertionMessage));
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+static DenseSet<void *> &getAllocations() {
+  static DenseSet<void *> allocations;
+  return allocations;
+}
+
+static void *allocate(size_t size) {
+  void *memory = std::malloc(size);
+  if (!memory && size != 0)
+    exitWithError(("the program cannot allocate " + Twine(size) + " bytes").str());
+  getAllocations().insert(memory);
+  return memory;
+}
+
+// LLVM makes one call of malloc and memset.
+static void *allocateZeroed(size_t count, size_t size) {
+  return std::memset(allocate(count * size), 0, count * size);
+}
+
+static void deallocate(void *memory) {
+  // Arguments are not the program's to free.
+  if (getAllocations().erase(memory))
+    std::free(memory);
+}
+
+void mlir::moe::run::freeAllocations() {
+  for (void *memory : getAllocations())
+    std::free(memory);
+  getAllocations().clear();
+}
+
+//===----------------------------------------------------------------------===//
+// memrefCopy
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// The lowered form of an unranked memref: `descriptor` has the pointer that was
+/// allocated, the aligned one, the offset, sizes and strides.
+struct UnrankedMemRef {
+  int64_t rank;
+  const int64_t *descriptor;
+
+  int64_t getSize(int64_t dim) const { return descriptor[3 + dim]; }
+  int64_t getStride(int64_t dim) const { return descriptor[3 + rank + dim]; }
+  char *getData(int64_t elementBytes) const {
+    return reinterpret_cast<char *>(descriptor[1]) + descriptor[2] * elementBytes;
+  }
+};
+
+} // namespace
+
+static void copyElements(int64_t elementBytes, const UnrankedMemRef &source,
+                         const UnrankedMemRef &destination, const char *from, char *to,
+                         int64_t dim) {
+  if (dim == source.rank) {
+    std::memcpy(to, from, elementBytes);
+    return;
+  }
+  for (int64_t i = 0; i < source.getSize(dim); ++i)
+    copyElements(elementBytes, source, destination,
+                 from + i * source.getStride(dim) * elementBytes,
+                 to + i * destination.getStride(dim) * elementBytes, dim + 1);
+}
+
+/// What memref.copy is lowered to if it is not one memcpy. MLIR has it in a library that
+/// would be needed for this alone.
+static void copyMemRef(int64_t elementBytes, const UnrankedMemRef *source,
+                       const UnrankedMemRef *destination) {
+  copyElements(elementBytes, *source, *destination, source->getData(elementBytes),
+               destination->getData(elementBytes), 0);
+}
+
+orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern) {
+  orc::SymbolMap symbols;
+  auto add = [&](StringRef name, auto *function) {
+    symbols[intern(name)] = {orc::ExecutorAddr::fromPtr(function),
+                             JITSymbolFlags::Exported | JITSymbolFlags::Callable};
+  };
+  add("puts", keepAssertionMessage);
+  add("abort", failAssertion);
+  add("malloc", allocate);
+  add("calloc", allocateZeroed);
+  add("free", deallocate);
+  add("memrefCopy", copyMemRef);
+  return symbols;
+}
