@@ -23,8 +23,16 @@ Value mlir::moe::buildIndex(ImplicitLocOpBuilder &b, int64_t value) {
   return arith::ConstantIndexOp::create(b, value);
 }
 
+static Value buildConstantLike(ImplicitLocOpBuilder &b, Value other, int64_t value) {
+  return arith::ConstantOp::create(b, b.getIntegerAttr(other.getType(), value));
+}
+
 Value mlir::moe::buildAdd(ImplicitLocOpBuilder &b, Value lhs, Value rhs) {
   return b.createOrFold<arith::AddIOp>(lhs, rhs);
+}
+
+Value mlir::moe::buildAdd(ImplicitLocOpBuilder &b, Value lhs, int64_t rhs) {
+  return buildAdd(b, lhs, buildConstantLike(b, lhs, rhs));
 }
 
 Value mlir::moe::buildMul(ImplicitLocOpBuilder &b, Value lhs, Value rhs) {
@@ -32,21 +40,22 @@ Value mlir::moe::buildMul(ImplicitLocOpBuilder &b, Value lhs, Value rhs) {
 }
 
 Value mlir::moe::buildMul(ImplicitLocOpBuilder &b, Value lhs, int64_t rhs) {
-  return buildMul(b, lhs, buildIndex(b, rhs));
+  return buildMul(b, lhs, buildConstantLike(b, lhs, rhs));
 }
 
 Value mlir::moe::buildDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo) {
   assert(llvm::isPowerOf2_64(powerOfTwo) && "a division would reach the kernel");
-  return b.createOrFold<arith::ShRUIOp>(lhs, buildIndex(b, llvm::Log2_64(powerOfTwo)));
+  return b.createOrFold<arith::ShRUIOp>(
+      lhs, buildConstantLike(b, lhs, llvm::Log2_64(powerOfTwo)));
 }
 
 Value mlir::moe::buildRem(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo) {
   assert(llvm::isPowerOf2_64(powerOfTwo) && "a division would reach the kernel");
-  return b.createOrFold<arith::AndIOp>(lhs, buildIndex(b, powerOfTwo - 1));
+  return b.createOrFold<arith::AndIOp>(lhs, buildConstantLike(b, lhs, powerOfTwo - 1));
 }
 
 Value mlir::moe::buildCeilDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo) {
-  return buildDiv(b, buildAdd(b, lhs, buildIndex(b, powerOfTwo - 1)), powerOfTwo);
+  return buildDiv(b, buildAdd(b, lhs, powerOfTwo - 1), powerOfTwo);
 }
 
 Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value nUsed, Value rows) {

@@ -17,12 +17,18 @@
 
 namespace mlir::moe {
 
+/// A constant index.
 Value buildIndex(ImplicitLocOpBuilder &b, int64_t value);
+
+// The rest works on indices and on integers alike; a constant has the type of the other
+// operand.
+
 Value buildAdd(ImplicitLocOpBuilder &b, Value lhs, Value rhs);
+Value buildAdd(ImplicitLocOpBuilder &b, Value lhs, int64_t rhs);
 Value buildMul(ImplicitLocOpBuilder &b, Value lhs, Value rhs);
 Value buildMul(ImplicitLocOpBuilder &b, Value lhs, int64_t rhs);
 
-/// Quotient, remainder and quotient rounded up of a non-negative index by a power of two.
+/// Quotient, remainder and quotient rounded up of a non-negative value by a power of two.
 Value buildDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);
 Value buildRem(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);
 Value buildCeilDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);

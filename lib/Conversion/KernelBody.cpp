@@ -87,6 +87,12 @@ private:
   void buildFor(Value begin, Value end, Value step, function_ref<void(Value)> body);
   void keepRolled(scf::ForOp loop);
   Value lessThan(Value lhs, Value rhs);
+  Value buildI32(int64_t value) {
+    return arith::ConstantIntOp::create(b, value, /*width=*/32);
+  }
+  Value toIndex(Value nonNegative) {
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), nonNegative);
+  }
   Value shuffleXor(Value word, int64_t offset);
   llvm::MaybeAlign alignment(int64_t bytes) const {
     return schedule.isAligned ? llvm::MaybeAlign(bytes) : llvm::MaybeAlign();
@@ -100,14 +106,16 @@ private:
   // The operands, in global memory.
   Value x, permutationMap, nUsed, out, scale;
 
-  Value rows, columns, usedRows;
+  // Rows are indices, as addresses are; what counts along a row is an i32, which halves
+  // the registers and instructions of the innermost code.
+  Value rows, usedRows;
   Value vectors, chunks; // Of a row.
   // Every chunk is whole, so no lane is ever past the end of a row.
   bool hasWholeChunks;
   // Column tiles of the swizzled layout, and the scales of a row with its padding.
   Value columnTiles, scaleColumns;
 
-  Value lane;
+  Value lane, laneIndex;
   Value firstChunk, chunkStride;
   // Warps are numbered across the grid's y so that neighbouring rows, and the row tiles
   // to clear, are spread over the SMs.
@@ -137,22 +145,33 @@ KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
     scale = toGlobal(arguments[4]);
 
   rows = b.createOrFold<memref::DimOp>(x, int64_t(0));
-  columns = b.createOrFold<memref::DimOp>(x, int64_t(1));
+  Value columnsIndex = b.createOrFold<memref::DimOp>(x, int64_t(1));
+  std::optional<int64_t> knownColumns = getConstantIntValue(columnsIndex);
+  Value columns = knownColumns
+                      ? buildI32(*knownColumns)
+                      : arith::IndexCastOp::create(b, b.getI32Type(), columnsIndex);
   vectors = buildDiv(b, columns, schedule.elementsPerLane);
   chunks = buildCeilDiv(b, columns, schedule.chunkColumns());
-  std::optional<int64_t> knownColumns = getConstantIntValue(columns);
-  hasWholeChunks = knownColumns && *knownColumns % schedule.chunkColumns() == 0;
-  if (quantize) {
+  int64_t wholeColumns = schedule.chunkColumns();
+  if (quantize && quantize.getScaleLayout() == ScaleLayout::Linear) {
+    scaleColumns = buildDiv(b, columns, kGroupSize);
+  } else if (quantize) {
     columnTiles = buildColumnTileCount(b, columns);
-    scaleColumns = quantize.getScaleLayout() == ScaleLayout::Linear
-                       ? buildDiv(b, columns, kGroupSize)
-                       : buildMul(b, columnTiles, kScaleTileColumns);
+    scaleColumns = buildMul(b, columnTiles, kScaleTileColumns);
+    // A chunk may be smaller than a column tile: the padding has chunks of its own then.
+    chunks = buildCeilDiv(b, scaleColumns, schedule.groupsPerChunk());
+    wholeColumns = std::max(wholeColumns, kGroupSize * kScaleTileColumns);
   }
+  hasWholeChunks = knownColumns && *knownColumns % wholeColumns == 0;
 
   Value thread = gpu::ThreadIdOp::create(b, gpu::Dimension::x);
-  lane = buildRem(b, thread, Schedule::kLanes);
-  firstChunk = gpu::BlockIdOp::create(b, gpu::Dimension::x);
-  chunkStride = gpu::GridDimOp::create(b, gpu::Dimension::x);
+  auto toI32 = [&](Value index) -> Value {
+    return arith::IndexCastUIOp::create(b, b.getI32Type(), index);
+  };
+  lane = buildRem(b, toI32(thread), Schedule::kLanes);
+  laneIndex = toIndex(lane);
+  firstChunk = toI32(gpu::BlockIdOp::create(b, gpu::Dimension::x));
+  chunkStride = toI32(gpu::GridDimOp::create(b, gpu::Dimension::x));
   Value rowCTA = gpu::BlockIdOp::create(b, gpu::Dimension::y);
   Value rowCTAs = gpu::GridDimOp::create(b, gpu::Dimension::y);
   Value warpInCTA = buildDiv(b, thread, Schedule::kLanes);
@@ -162,7 +181,7 @@ KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
 
 void KernelBody::build() {
   // Both loads go out before either is needed.
-  Value firstEntry = loadMapEntry(buildAdd(b, warp, buildMul(b, lane, warps)));
+  Value firstEntry = loadMapEntry(buildAdd(b, warp, buildMul(b, laneIndex, warps)));
   usedRows = buildUsedRowCount(b, nUsed, rows);
   if (!quantize)
     return forEachRow(
@@ -195,7 +214,7 @@ Value KernelBody::loadMapEntry(Value row) {
   Value entry = memref::LoadOp::create(b, permutationMap, row);
   scf::YieldOp::create(b, entry);
   b.setInsertionPointToStart(ifOp.elseBlock());
-  Value none = arith::ConstantIntOp::create(b, -1, 32);
+  Value none = buildI32(-1);
   scf::YieldOp::create(b, none);
   return ifOp.getResult(0);
 }
@@ -209,7 +228,7 @@ Value KernelBody::isLive(Value row, Value entry) {
 void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value)> live,
                             function_ref<void(Value)> dead) {
   Value stride = buildMul(b, warps, Schedule::kLanes);
-  Value laneOffset = buildMul(b, lane, warps);
+  Value laneOffset = buildMul(b, laneIndex, warps);
   auto loop = scf::ForOp::create(b, warp, end, stride, ValueRange{firstEntry});
   keepRolled(loop);
   OpBuilder::InsertionGuard guard(b);
@@ -220,7 +239,7 @@ void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value
   Value nextEntry = loadMapEntry(buildAdd(b, row, stride));
 
   auto vote = [&](Value condition) -> Value {
-    Value allLanes = arith::ConstantIntOp::create(b, -1, 32);
+    Value allLanes = buildI32(-1);
     return NVVM::VoteSyncOp::create(b, b.getI32Type(), allLanes, condition,
                                     NVVM::VoteSyncKind::ballot);
   };
@@ -243,15 +262,15 @@ void KernelBody::forEachBit(Value bits, function_ref<void(Value)> body) {
   OpBuilder::InsertionGuard guard(b);
   b.createBlock(&loop.getBefore(), {}, {i32}, {b.getLoc()});
   Value rest = loop.getBeforeArguments().front();
-  Value zero = arith::ConstantIntOp::create(b, 0, 32);
+  Value zero = buildI32(0);
   Value isMore = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, rest, zero);
   scf::ConditionOp::create(b, isMore, rest);
 
   b.createBlock(&loop.getAfter(), {}, {i32}, {b.getLoc()});
   rest = loop.getAfterArguments().front();
   Value bit = math::CountTrailingZerosOp::create(b, rest);
-  body(arith::IndexCastUIOp::create(b, b.getIndexType(), bit));
-  Value one = arith::ConstantIntOp::create(b, 1, 32);
+  body(toIndex(bit));
+  Value one = buildI32(1);
   Value withoutBit = arith::AndIOp::create(b, rest, arith::SubIOp::create(b, rest, one));
   scf::YieldOp::create(b, withoutBit);
 }
@@ -279,16 +298,16 @@ SmallVector<KernelBody::Fragment> KernelBody::loadActivation(Value row, Value ch
   auto type = VectorType::get(schedule.elementsPerLane, b.getBF16Type());
   SmallVector<Fragment> fragments;
   for (int64_t step = 0; step < schedule.stepsPerChunk; ++step) {
-    Value vector = vectorOfStep(chunk, buildIndex(b, step), lane);
+    Value vector = vectorOfStep(chunk, buildI32(step), lane);
     Value valid = isInRow(vector);
     Value loaded = vector;
     if (valid) {
       // Lanes past the end of the row load its last vector: a load under a condition
       // would sink to its first use, and the loads would no longer overlap.
-      Value last = arith::SubIOp::create(b, vectors, buildIndex(b, 1));
+      Value last = arith::SubIOp::create(b, vectors, buildI32(1));
       loaded = arith::MinUIOp::create(b, vector, last);
     }
-    Value column = buildMul(b, loaded, schedule.elementsPerLane);
+    Value column = toIndex(buildMul(b, loaded, schedule.elementsPerLane));
     Value elements =
         vector::LoadOp::create(b, type, x, ValueRange{row, column},
                                /*nontemporal=*/false, alignment(schedule.accessBytes()));
@@ -303,7 +322,7 @@ void KernelBody::buildActivationRow(Value row) {
   forEachChunk([&](Value chunk) {
     for (const Fragment &fragment : loadActivation(row, chunk)) {
       buildIf(fragment.isInRow, [&] {
-        Value column = buildMul(b, fragment.vector, schedule.elementsPerLane);
+        Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
         vector::StoreOp::create(b, fragment.elements, out, ValueRange{row, column},
                                 /*nontemporal=*/false, alignment(schedule.accessBytes()));
       });
@@ -371,7 +390,7 @@ void KernelBody::storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
   }
   for (auto [fragment, elements] : llvm::zip_equal(fragments, data)) {
     buildIf(fragment.isInRow, [&, &fragment = fragment, &elements = elements] {
-      Value column = buildMul(b, fragment.vector, schedule.elementsPerLane);
+      Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
       vector::StoreOp::create(b, elements, out, ValueRange{row, column},
                               /*nontemporal=*/false,
                               alignment(schedule.dataStoreBytes()));
@@ -395,8 +414,7 @@ void KernelBody::storeExchangedPair(Value row, Value chunk, int64_t step, Value 
   second = toWords(second);
 
   Value parity = buildRem(b, lane, 2);
-  Value isOdd =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ne, parity, buildIndex(b, 0));
+  Value isOdd = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, parity, buildI32(0));
   auto select = [&](Value ifOdd, Value ifEven) -> Value {
     return arith::SelectOp::create(b, isOdd, ifOdd, ifEven);
   };
@@ -413,12 +431,12 @@ void KernelBody::storeExchangedPair(Value row, Value chunk, int64_t step, Value 
   Value bytes = vector::BitCastOp::create(b, VectorType::get(16, b.getI8Type()), both);
   Value elements = arith::BitcastOp::create(b, VectorType::get(16, elementType), bytes);
 
-  Value ownStep = buildAdd(b, buildIndex(b, step), parity);
+  Value ownStep = buildAdd(b, parity, step);
   Value evenLane = arith::SubIOp::create(b, lane, parity);
   Value vector = vectorOfStep(chunk, ownStep, evenLane);
   // A group has four vectors, so both of a pair are in the row or neither is.
   buildIf(isInRow(vector), [&] {
-    Value column = buildMul(b, vector, schedule.elementsPerLane);
+    Value column = toIndex(buildMul(b, vector, schedule.elementsPerLane));
     vector::StoreOp::create(b, elements, out, ValueRange{row, column},
                             /*nontemporal=*/false, alignment(schedule.dataStoreBytes()));
   });
@@ -430,8 +448,7 @@ void KernelBody::storeScales(Value row, Value chunk, ArrayRef<Value> exponents) 
   Value step = buildRem(b, lane, schedule.lanesPerGroup());
   Value exponent = exponents.front();
   for (int64_t i = 1; i < schedule.stepsPerChunk; ++i) {
-    Value isStep =
-        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, step, buildIndex(b, i));
+    Value isStep = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, step, buildI32(i));
     exponent = arith::SelectOp::create(b, isStep, exponents[i], exponent);
   }
   Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
@@ -447,16 +464,17 @@ void KernelBody::storeScales(Value row, Value chunk, ArrayRef<Value> exponents) 
   };
   // More lanes share a group than there are steps: not every lane has a scale to store.
   if (schedule.lanesPerGroup() > schedule.stepsPerChunk)
-    return buildIf(lessThan(step, buildIndex(b, schedule.stepsPerChunk)), store);
+    return buildIf(lessThan(step, buildI32(schedule.stepsPerChunk)), store);
   store();
 }
 
 SmallVector<Value> KernelBody::scaleIndices(Value row, Value group) {
   if (quantize.getScaleLayout() == ScaleLayout::Linear)
-    return {row, group};
-  Value tile = buildMul(b, buildDiv(b, group, kScaleTileColumns), kScaleTileBytes);
-  Value inTile = buildAdd(b, tile, buildRem(b, group, kScaleTileColumns));
-  return {buildAdd(b, buildSwizzledRowOffset(b, row, columnTiles), inTile)};
+    return {row, toIndex(group)};
+  Value tile = toIndex(buildDiv(b, group, kScaleTileColumns));
+  Value inTile = toIndex(buildRem(b, group, kScaleTileColumns));
+  Value column = buildAdd(b, buildMul(b, tile, kScaleTileBytes), inTile);
+  return {buildAdd(b, buildSwizzledRowOffset(b, row, toIndex(columnTiles)), column)};
 }
 
 //===----------------------------------------------------------------------===//
@@ -471,7 +489,7 @@ void KernelBody::clearDeadRowTiles() {
   buildFor(warp, buildRowTileCount(b, rows), warps, [&](Value tile) {
     SmallVector<Value> entries, tileRows;
     for (int64_t i = 0; i < rowsPerLane; ++i) {
-      Value inTile = buildAdd(b, lane, buildIndex(b, i * Schedule::kLanes));
+      Value inTile = buildAdd(b, laneIndex, i * Schedule::kLanes);
       tileRows.push_back(buildAdd(b, buildMul(b, tile, kScaleTileRows), inTile));
       entries.push_back(loadMapEntry(tileRows.back()));
     }
@@ -482,9 +500,10 @@ void KernelBody::clearDeadRowTiles() {
       anyLive = arith::OrIOp::create(b, anyLive, lives.back());
     }
 
-    Value tileOffset = buildMul(b, buildMul(b, tile, columnTiles), kScaleTileBytes);
+    Value tileOffset =
+        buildMul(b, buildMul(b, tile, toIndex(columnTiles)), kScaleTileBytes);
     Value laneOffset =
-        buildAdd(b, tileOffset, buildMul(b, lane, Schedule::kZeroStoreBytes));
+        buildAdd(b, tileOffset, buildMul(b, laneIndex, Schedule::kZeroStoreBytes));
     auto storeZeros = [&](Value offset, int64_t bytes) {
       vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
                               /*nontemporal=*/false, alignment(bytes));
@@ -492,10 +511,11 @@ void KernelBody::clearDeadRowTiles() {
     int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
     forEachChunk([&](Value chunk) {
       Value begin = buildMul(b, chunk, tilesPerChunk);
-      Value end = arith::MinUIOp::create(
-          b, buildAdd(b, begin, buildIndex(b, tilesPerChunk)), columnTiles);
-      buildFor(begin, end, buildIndex(b, 1), [&](Value columnTile) {
-        Value offset = buildAdd(b, laneOffset, buildMul(b, columnTile, kScaleTileBytes));
+      Value end =
+          arith::MinUIOp::create(b, buildAdd(b, begin, tilesPerChunk), columnTiles);
+      buildFor(begin, end, buildI32(1), [&](Value columnTile) {
+        Value offset =
+            buildAdd(b, laneOffset, buildMul(b, toIndex(columnTile), kScaleTileBytes));
         buildIf(
             anyLive,
             [&] {
@@ -503,8 +523,7 @@ void KernelBody::clearDeadRowTiles() {
                 buildIf(
                     lives[i], [] {},
                     [&] {
-                      Value word =
-                          buildAdd(b, offset, buildIndex(b, i * kScaleTileColumns));
+                      Value word = buildAdd(b, offset, i * kScaleTileColumns);
                       storeZeros(word, kScaleTileColumns);
                     });
             },
@@ -525,7 +544,7 @@ void KernelBody::clearScaleRow(Value row) {
       });
     };
     if (schedule.groupsPerChunk() < Schedule::kLanes)
-      return buildIf(lessThan(lane, buildIndex(b, schedule.groupsPerChunk())), store);
+      return buildIf(lessThan(lane, buildI32(schedule.groupsPerChunk())), store);
     store();
   });
 }

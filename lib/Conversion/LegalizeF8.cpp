@@ -75,9 +75,12 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
     Value packed = vector::FromElementsOp::create(b, pairsType, pairs);
     Value bytes =
         vector::BitCastOp::create(b, VectorType::get(2 * pairs.size(), i8), packed);
-    if (size % 2 != 0)
-      bytes = vector::ExtractStridedSliceOp::create(
-          b, bytes, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1});
+    if (size % 2 != 0) {
+      SmallVector<Value> elements;
+      for (int64_t i = 0; i < size; ++i)
+        elements.push_back(vector::ExtractOp::create(b, bytes, i));
+      bytes = vector::FromElementsOp::create(b, type.clone(i8), elements);
+    }
     rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, type, bytes);
     return success();
   }

@@ -24,8 +24,7 @@ namespace {
 
 struct LegalizeLoopAnnotationsPass
     : moe::impl::MoeLegalizeLoopAnnotationsBase<LegalizeLoopAnnotationsPass> {
-  template <typename BranchOp>
-  static void move(BranchOp branch) {
+  template <typename BranchOp> static void move(BranchOp branch) {
     if (auto annotation = dyn_cast_or_null<LLVM::LoopAnnotationAttr>(
             branch->removeDiscardableAttr("llvm.loop_annotation")))
       branch.setLoopAnnotationAttr(annotation);

@@ -83,9 +83,11 @@ static bool isBaseKnownAligned(Value buffer, int64_t bytes) {
 static Value buildIsAligned(ImplicitLocOpBuilder &b, ArrayRef<AlignmentNeed> needs) {
   // The low bits of every address and stride, or'ed together: 0 if all are multiples.
   Value misalignment = buildIndex(b, 0);
+  bool isKnownMisaligned = false;
   auto require = [&](Value bytesValue, int64_t bytes) {
-    misalignment =
-        b.createOrFold<arith::OrIOp>(misalignment, buildRem(b, bytesValue, bytes));
+    Value low = buildRem(b, bytesValue, bytes);
+    isKnownMisaligned |= getConstantIntValue(low).value_or(0) != 0;
+    misalignment = b.createOrFold<arith::OrIOp>(misalignment, low);
   };
   for (auto [buffer, bytes] : needs) {
     auto type = cast<MemRefType>(buffer.getType());
@@ -111,6 +113,8 @@ static Value buildIsAligned(ImplicitLocOpBuilder &b, ArrayRef<AlignmentNeed> nee
                           : buildIndex(b, strides.front());
     require(buildMul(b, rowStride, elementBytes), bytes);
   }
+  if (isKnownMisaligned)
+    return arith::ConstantIntOp::create(b, 0, /*width=*/1);
   return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq, misalignment,
                                        buildIndex(b, 0));
 }
@@ -173,7 +177,14 @@ gpu::GPUFuncOp Lowering::getKernel(PaddingAwareOpInterface op, const Schedule &s
         key.properties == properties && key.isAligned == schedule.isAligned)
       return key.kernel;
 
+  // A stable name, so that who launches a kernel without this host code can find it.
   std::string name = op->getName().stripDialect().str();
+  if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())) {
+    if (quantize.getScaleLayout() == ScaleLayout::Linear)
+      name += "_linear";
+    if (quantize.getDeadScales() == DeadScales::Untouched)
+      name += "_untouched";
+  }
   if (!schedule.isAligned)
     name += "_unaligned";
   ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
@@ -219,11 +230,11 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
   auto dstOp = cast<DestinationStyleOpInterface>(op.getOperation());
   if (!dstOp.hasPureBufferSemantics())
     return success(); // Reported with all the others, once.
-  for (auto [index, type] : llvm::enumerate(op->getOperandTypes())) {
+  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), op->getOperandTypes())) {
     Attribute space = cast<MemRefType>(type).getMemorySpace();
     if (space && space != IntegerAttr::get(IntegerType::get(op.getContext(), 64), 1))
-      return op.emitOpError("expected operand #")
-             << index << " in memory space 0 or 1 for a GPU, found " << type;
+      return op.emitOpError("expected '")
+             << name << "' in memory space 0 or 1 for a GPU, found " << type;
   }
 
   ImplicitLocOpBuilder b(op.getLoc(), op);
@@ -257,8 +268,8 @@ struct ConvertMoeToGPUPass : moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass>
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto emitOptionError = [&](StringRef option, int64_t value, StringRef expected) {
-      module.emitError() << getArgument() << ": expected " << option << " to be "
-                         << expected << ", found " << value;
+      emitError(module.getLoc()) << getArgument() << ": expected " << option << " to be "
+                                 << expected << ", found " << value;
       signalPassFailure();
     };
     if (numCTAs < 1 || numCTAs > 65535)

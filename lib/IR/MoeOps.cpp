@@ -26,6 +26,27 @@ int64_t mlir::moe::getSwizzledScaleSize(int64_t rows, int64_t columns) {
 }
 
 //===----------------------------------------------------------------------===//
+// Operand names
+//===----------------------------------------------------------------------===//
+
+static constexpr llvm::StringLiteral activationOperands[] = {"x", "permutation_map",
+                                                             "n_used", "out"};
+static constexpr llvm::StringLiteral quantizeOperands[] = {"x", "permutation_map",
+                                                           "n_used", "data", "scale"};
+
+ArrayRef<llvm::StringLiteral> PaddedSquaredReluOp::getOperandNames() {
+  return activationOperands;
+}
+
+ArrayRef<llvm::StringLiteral> QuantizeMXFP8Op::getOperandNames() {
+  return quantizeOperands;
+}
+
+ArrayRef<llvm::StringLiteral> SquaredReluQuantizeMXFP8Op::getOperandNames() {
+  return quantizeOperands;
+}
+
+//===----------------------------------------------------------------------===//
 // Verification
 //===----------------------------------------------------------------------===//
 
@@ -97,8 +118,7 @@ static LogicalResult verifyResults(DestinationStyleOpInterface op) {
 }
 
 /// What every op asks of its inputs, and of the strides of all operands. (C1-C4, C6, C7)
-static LogicalResult verifyPaddingAwareOp(PaddingAwareOpInterface op,
-                                          ArrayRef<StringRef> operandNames) {
+static LogicalResult verifyPaddingAwareOp(PaddingAwareOpInterface op) {
   auto shapeOf = [](Value value) { return cast<ShapedType>(value.getType()); };
   ShapedType x = shapeOf(op.getX());
   ShapedType map = shapeOf(op.getPermutationMap());
@@ -109,8 +129,8 @@ static LogicalResult verifyPaddingAwareOp(PaddingAwareOpInterface op,
       failed(verifyMatrix(op, "x", x, builder.getBF16Type(), ShapedType::kDynamic,
                           ShapedType::kDynamic, "C2")))
     return failure();
-  if (x.getDimSize(1) == 0)
-    return op->emitOpError("expected 'x' to have at least one column, found ")
+  if (!x.isDynamicDim(1) && (x.getDimSize(1) < 1 || !llvm::isInt<32>(x.getDimSize(1))))
+    return op->emitOpError("expected 'x' to have from 1 to 2^31 - 1 columns, found ")
            << x << " (C2)";
   if (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
       differ(map.getDimSize(0), x.getDimSize(0)))
@@ -121,7 +141,7 @@ static LogicalResult verifyPaddingAwareOp(PaddingAwareOpInterface op,
     return op->emitOpError("expected 'n_used' to be one i32, of rank 0 or of rank 1 with "
                            "one element, found ")
            << nUsed << " (C4)";
-  for (auto [name, operand] : llvm::zip_equal(operandNames, op->getOperands()))
+  for (auto [name, operand] : llvm::zip_equal(op.getOperandNames(), op->getOperands()))
     if (failed(verifyContiguousInnermost(op, name, operand.getType())))
       return failure();
   return verifyResults(cast<DestinationStyleOpInterface>(op.getOperation()));
@@ -129,7 +149,7 @@ static LogicalResult verifyPaddingAwareOp(PaddingAwareOpInterface op,
 
 LogicalResult PaddedSquaredReluOp::verify() {
   ShapedType x = getX().getType();
-  if (failed(verifyPaddingAwareOp(*this, {"x", "permutation_map", "n_used", "out"})))
+  if (failed(verifyPaddingAwareOp(*this)))
     return failure();
   return verifyMatrix(*this, "out", getOut().getType(), x.getElementType(),
                       x.getDimSize(0), x.getDimSize(1), "C5");
@@ -137,8 +157,7 @@ LogicalResult PaddedSquaredReluOp::verify() {
 
 /// (C5, C8, C9)
 static LogicalResult verifyQuantizeOp(MXFP8QuantizeOpInterface op) {
-  if (failed(
-          verifyPaddingAwareOp(op, {"x", "permutation_map", "n_used", "data", "scale"})))
+  if (failed(verifyPaddingAwareOp(op)))
     return failure();
   MLIRContext *context = op.getContext();
   ShapedType x = op.getX().getType();

@@ -9,8 +9,6 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "mlir/Conversion/Passes.h"
-#include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
@@ -28,10 +26,6 @@ void mlir::moe::buildBufferizationPipeline(OpPassManager &pm,
   oneShot.functionBoundaryTypeConversion =
       bufferization::LayoutMapOption::IdentityLayoutMap;
   pm.addPass(bufferization::createOneShotBufferizePass(oneShot));
-  if (!options.deallocate)
-    return;
-  bufferization::buildBufferDeallocationPipeline(
-      pm, bufferization::BufferDeallocationPipelineOptions());
-  // The copies of buffers that a function returns without owning them.
-  pm.addPass(createConvertBufferizationToMemRefPass());
+  if (options.deallocate)
+    pm.addPass(createMoeDeallocateBuffers());
 }

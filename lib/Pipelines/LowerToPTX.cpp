@@ -11,8 +11,6 @@
 
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
-#include "mlir/Dialect/GPU/Transforms/Passes.h"
-#include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "moe/Conversion/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
@@ -58,15 +56,12 @@ void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());
   kernels.addPass(createLoopInvariantCodeMotionPass());
-  kernels.addPass(createConvertVectorToSCFPass());
   kernels.addPass(createSCFToControlFlowPass());
-  kernels.addPass(memref::createExpandStridedMetadataPass());
-  kernels.addPass(createLowerAffinePass());
   // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
   // calls.
-  kernels.addPass(createConvertVectorToLLVMPass());
-  kernels.addPass(createConvertMathToLLVMPass());
-  kernels.addPass(createArithToLLVMConversionPass());
+  ConvertToLLVMPassOptions toLLVM;
+  toLLVM.filterDialects = {"arith", "math", "memref", "vector"};
+  kernels.addPass(createConvertToLLVMPass(toLLVM));
   ConvertGpuOpsToNVVMOpsOptions toNVVM;
   toNVVM.hasRedux = true;
   kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
@@ -76,8 +71,8 @@ void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
   kernels.addPass(createCSEPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());
 
-  GpuModuleToBinaryPassOptions toBinary;
-  toBinary.compilationTarget = options.format;
-  toBinary.toolkitPath = options.toolkit;
-  pm.addPass(createGpuModuleToBinaryPass(toBinary));
+  MoeModuleToBinaryOptions toBinary;
+  toBinary.format = options.format;
+  toBinary.toolkit = options.toolkit;
+  pm.addPass(createMoeModuleToBinary(toBinary));
 }

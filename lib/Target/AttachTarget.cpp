@@ -31,7 +31,8 @@ struct AttachTargetPass : moe::impl::MoeAttachTargetBase<AttachTargetPass> {
 
   void runOnOperation() override {
     auto emitPassError = [&] {
-      return getOperation().emitError() << getArgument() << ": ";
+      // At the location, not on the op: the whole module would be printed with it.
+      return emitError(getOperation().getLoc()) << getArgument() << ": ";
     };
     FailureOr<Chip> target = parseChip(chip, emitPassError);
     if (failed(target))
@@ -41,7 +42,7 @@ struct AttachTargetPass : moe::impl::MoeAttachTargetBase<AttachTargetPass> {
     if (failed(checkedFeatures))
       return signalPassFailure();
     if (optLevel > 3) {
-      emitPassError() << "expected O to be from 0 to 3, found " << optLevel;
+      emitPassError() << "expected O to be from 0 to 3, found " << optLevel.getValue();
       return signalPassFailure();
     }
 

@@ -46,6 +46,12 @@ class Kernel:
             parts += [self.scale_layout, self.dead_scales]
         return "-".join(parts + ["strided"] * self.strided)
 
+    def entry(self, aligned: bool) -> str:
+        """What the compiler calls it."""
+        linear = "_linear" if self.scale_layout == "linear" else ""
+        untouched = "_untouched" if self.dead_scales == "untouched" else ""
+        return self.op + linear + untouched + ("" if aligned else "_unaligned")
+
     def mlir(self) -> str:
         """A function that applies the op to its arguments."""
         columns = "?" if self.columns is None else str(self.columns)
@@ -166,7 +172,7 @@ def check(backend: Backend, ptx: str, kernel: Kernel, batch: Batch, grid: tuple[
         buffers.append(backend.allocate(storage, offset))
         arguments += descriptor(backend.address(buffers[-1]), view)
 
-    entry = kernel.op if aligned else f"{kernel.op}_unaligned"
+    entry = kernel.entry(aligned)
     backend.launch(ptx, entry, (*grid, 1), THREADS_PER_CTA, arguments)
 
     names = ["x", "permutation_map", "n_used", *(["out"] if len(outputs) == 1 else ["data", "scale"])]

@@ -42,7 +42,8 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     apart, votes, and visits those of its rows that are live. A chunk's loads are all
     issued before the first of them is used.
 
-    Two kernels are emitted where alignment is known only when the program runs: one with
+    A kernel is called after its op, with `_linear` and `_untouched` after it for the
+    attributes of those names. Two kernels are emitted where alignment is known only when the program runs: one with
     accesses of `access-bytes` and one, called `..._unaligned`, with accesses of single
     elements. The host code chooses between them once for each launch.
 

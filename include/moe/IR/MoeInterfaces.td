@@ -27,6 +27,8 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
       "::mlir::TypedValue<::mlir::ShapedType>", "getPermutationMap">,
     InterfaceMethod<"The number of rows in use, one i32.",
       "::mlir::TypedValue<::mlir::ShapedType>", "getNUsed">,
+    InterfaceMethod<"The names of the operands, for messages.",
+      "::llvm::ArrayRef<::llvm::StringLiteral>", "getOperandNames">,
     InterfaceMethod<[{
         Builds the activation of one fragment of a row: a vector of bf16 in, the same
         type out. This is the only place where the arithmetic of an activation is

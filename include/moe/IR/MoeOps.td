@@ -69,7 +69,7 @@ def Moe_PaddedSquaredReluOp : Moe_PaddingAwareOp<"padded_squared_relu", [
 
     Constraints:
     - (C1) The operands are all tensors, or all memrefs.
-    - (C2) `x` is a matrix `[M, N]` of bf16 with `N >= 1`.
+    - (C2) `x` is a matrix `[M, N]` of bf16 with `1 <= N < 2^31`.
     - (C3) `permutation_map` is a vector `[M]` of i32.
     - (C4) `n_used` is one i32: of rank 0, or of rank 1 with one element.
     - (C5) `out` is a matrix `[M, N]` of bf16.
@@ -112,7 +112,7 @@ class Moe_MXFP8QuantizeOp<string mnemonic>
 
     Constraints:
     - (C1) The operands are all tensors, or all memrefs.
-    - (C2) `x` is a matrix `[M, K]` of bf16 with `K >= 1`.
+    - (C2) `x` is a matrix `[M, K]` of bf16 with `1 <= K < 2^31`.
     - (C3) `permutation_map` is a vector `[M]` of i32.
     - (C4) `n_used` is one i32: of rank 0, or of rank 1 with one element.
     - (C5) `data` is a matrix `[M, K]` of f8E4M3FN.

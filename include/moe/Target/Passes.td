@@ -30,4 +30,21 @@ def MoeAttachTarget : Pass<"moe-attach-target", "ModuleOp"> {
   let dependentDialects = ["gpu::GPUDialect", "NVVM::NVVMDialect"];
 }
 
+def MoeModuleToBinary : Pass<"moe-module-to-binary", "ModuleOp"> {
+  let summary = "Compile every GPU module to PTX, a cubin or a fatbin";
+  let description = [{
+    As `gpu-module-to-binary`, with the format and the tools checked first. Formats `bin` and
+    `fatbin` need `ptxas`, and `fatbin` also `fatbinary`, of a CUDA toolkit: of that in
+    `toolkit` if it is given and of no other, else of the first of CUDA_ROOT, CUDA_HOME and
+    CUDA_PATH that has them, else those on PATH.
+  }];
+  let options = [
+    Option<"format", "format", "std::string", "\"isa\"",
+           "isa (PTX), bin (cubin) or fatbin">,
+    Option<"toolkit", "toolkit", "std::string", "\"\"",
+           "Where the CUDA toolkit is; empty to look for it">,
+  ];
+  let dependentDialects = ["gpu::GPUDialect"];
+}
+
 #endif // MOE_TARGET_PASSES

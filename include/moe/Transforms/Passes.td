@@ -30,4 +30,15 @@ def MoeFuseQuantize : Pass<"moe-fuse-quantize"> {
   }];
 }
 
+def MoeDeallocateBuffers : Pass<"moe-deallocate-buffers", "ModuleOp"> {
+  let summary = "Free what bufferization allocated";
+  let description = [{
+    Runs upstream's buffer deallocation pipeline and lowers the copies that it makes, unless
+    the module frees memory itself: upstream's analysis does not take such functions. What
+    bufferization allocates in such a module is not freed.
+  }];
+  let dependentDialects = ["bufferization::BufferizationDialect", "func::FuncDialect",
+                           "memref::MemRefDialect", "scf::SCFDialect"];
+}
+
 #endif // MOE_TRANSFORMS_PASSES

@@ -1,0 +1,98 @@
+//===- ModuleToBinary.cpp - Compile GPU modules with the tools there are --===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// moe-module-to-binary: what gpu-module-to-binary would find out late, or not say, is
+// checked before it runs.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Target/Passes.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/GPU/Transforms/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/Program.h"
+
+namespace mlir::moe {
+#define GEN_PASS_DEF_MOEMODULETOBINARY
+#include "moe/Target/Passes.h.inc"
+} // namespace mlir::moe
+
+using namespace mlir;
+
+/// Whether `<root>/bin` has all of `tools`.
+static bool hasTools(StringRef root, ArrayRef<StringRef> tools) {
+  return llvm::all_of(tools, [&](StringRef tool) {
+    SmallString<256> path(root);
+    llvm::sys::path::append(path, "bin", tool);
+    return llvm::sys::fs::can_execute(path);
+  });
+}
+
+/// The toolkit to use, empty for the tools on PATH.
+static FailureOr<std::string> findToolkit(StringRef requested, ArrayRef<StringRef> tools,
+                                          function_ref<InFlightDiagnostic()> emitError) {
+  auto names = llvm::join(tools, " and ");
+  if (!requested.empty()) {
+    if (hasTools(requested, tools))
+      return requested.str();
+    return emitError() << "expected " << names << " in '" << requested
+                       << "/bin', found no such program";
+  }
+  for (StringRef variable : {"CUDA_ROOT", "CUDA_HOME", "CUDA_PATH"})
+    if (std::optional<std::string> root = llvm::sys::Process::GetEnv(variable))
+      if (hasTools(*root, tools))
+        return *root;
+  if (llvm::all_of(
+          tools, [](StringRef tool) { return bool(llvm::sys::findProgramByName(tool)); }))
+    return std::string();
+  return emitError()
+         << "expected " << names
+         << " of a CUDA toolkit in the option toolkit, in CUDA_ROOT, CUDA_HOME "
+            "or CUDA_PATH, or on PATH, found none; format=isa needs no toolkit";
+}
+
+namespace {
+
+struct ModuleToBinaryPass : moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass> {
+  using MoeModuleToBinaryBase::MoeModuleToBinaryBase;
+
+  void runOnOperation() override {
+    auto emitPassError = [&] {
+      // At the location, not on the op: the whole module would be printed with it.
+      return emitError(getOperation().getLoc()) << getArgument() << ": ";
+    };
+    auto tools = llvm::StringSwitch<std::optional<SmallVector<StringRef>>>(format)
+                     .Case("isa", SmallVector<StringRef>{})
+                     .Case("bin", SmallVector<StringRef>{"ptxas"})
+                     .Case("fatbin", SmallVector<StringRef>{"ptxas", "fatbinary"})
+                     .Default(std::nullopt);
+    if (!tools) {
+      emitPassError() << "expected format to be isa, bin or fatbin, found '" << format
+                      << "'";
+      return signalPassFailure();
+    }
+    GpuModuleToBinaryPassOptions options;
+    options.compilationTarget = format;
+    if (!tools->empty()) {
+      FailureOr<std::string> found = findToolkit(toolkit, *tools, emitPassError);
+      if (failed(found))
+        return signalPassFailure();
+      options.toolkitPath = *found;
+    }
+    OpPassManager pipeline(ModuleOp::getOperationName());
+    pipeline.addPass(createGpuModuleToBinaryPass(options));
+    if (failed(runPipeline(pipeline, getOperation())))
+      signalPassFailure();
+  }
+};
+
+} // namespace

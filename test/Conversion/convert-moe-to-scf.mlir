@@ -1,0 +1,161 @@
+// The CPU path: a loop over rows, and for each live row a loop over its groups of columns.
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+// RUN: moe-opt %s -split-input-file -verify-diagnostics -convert-moe-to-scf -canonicalize -cse | FileCheck %s
+
+// 72 columns: two vectors of 32 and 8 single elements. No map entry at or past n_used is
+// read.
+// CHECK-LABEL: func.func @activation
+// CHECK-SAME: (%[[X:[^ ]*]]: memref<?x72xbf16>, %[[MAP:[^ ]*]]: memref<?xi32>, %[[N:[^ ]*]]: memref<i32>, %[[OUT:[^ ]*]]: memref<?x72xbf16>)
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
+// CHECK-DAG: %[[C32:.*]] = arith.constant 32 : index
+// CHECK-DAG: %[[C64:.*]] = arith.constant 64 : index
+// CHECK-DAG: %[[C72:.*]] = arith.constant 72 : index
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : i32
+// CHECK-DAG: %[[FALSE:.*]] = arith.constant false
+// CHECK: %[[ROWS:.*]] = memref.dim %[[X]], %[[C0]]
+// CHECK: %[[N_LOADED:.*]] = memref.load %[[N]][] : memref<i32>
+// CHECK: %[[N_INDEX:.*]] = arith.index_cast %[[N_LOADED]] : i32 to index
+// CHECK: %[[N_LOW:.*]] = arith.maxsi %[[N_INDEX]], %[[C0]]
+// CHECK: %[[USED:.*]] = arith.minsi %[[N_LOW]], %[[ROWS]]
+// CHECK: scf.for %[[ROW:.*]] = %[[C0]] to %[[USED]] step %[[C1]] {
+// CHECK: %[[IS_USED:.*]] = arith.cmpi slt, %[[ROW]], %[[USED]]
+// CHECK: %[[IS_LIVE:.*]] = scf.if %[[IS_USED]] -> (i1) {
+// CHECK-NEXT: %[[ENTRY:.*]] = memref.load %[[MAP]][%[[ROW]]]
+// CHECK-NEXT: %[[IS_TOKEN:.*]] = arith.cmpi sge, %[[ENTRY]], %[[ZERO]]
+// CHECK-NEXT: scf.yield %[[IS_TOKEN]]
+// CHECK-NEXT: } else {
+// CHECK-NEXT: scf.yield %[[FALSE]]
+// CHECK: scf.if %[[IS_LIVE]] {
+// CHECK-NEXT: scf.for %[[COLUMN:.*]] = %[[C0]] to %[[C64]] step %[[C32]] {
+// CHECK-NEXT: %[[V:.*]] = vector.load %[[X]][%[[ROW]], %[[COLUMN]]] : memref<?x72xbf16>, vector<32xbf16>
+// CHECK-NEXT: %[[RELU:.*]] = arith.maxnumf %[[V]], %{{.*}} : vector<32xbf16>
+// CHECK-NEXT: %[[SQUARE:.*]] = arith.mulf %[[RELU]], %[[RELU]] : vector<32xbf16>
+// CHECK-NEXT: vector.store %[[SQUARE]], %[[OUT]][%[[ROW]], %[[COLUMN]]] : memref<?x72xbf16>, vector<32xbf16>
+// CHECK: scf.for %[[LAST:.*]] = %[[C64]] to %[[C72]] step %[[C1]] {
+// CHECK: vector.load %[[X]][%[[ROW]], %[[LAST]]] : memref<?x72xbf16>, vector<1xbf16>
+// CHECK: vector.store %{{.*}}, %[[OUT]][%[[ROW]], %[[LAST]]] : memref<?x72xbf16>, vector<1xbf16>
+// CHECK-NOT: else
+// CHECK: return
+func.func @activation(%x: memref<?x72xbf16>, %map: memref<?xi32>, %n: memref<i32>,
+                      %out: memref<?x72xbf16>) {
+  moe.padded_squared_relu
+    ins(%x, %map, %n : memref<?x72xbf16>, memref<?xi32>, memref<i32>)
+    outs(%out : memref<?x72xbf16>)
+  return
+}
+
+// -----
+
+// n_used of rank 1.
+// CHECK-LABEL: func.func @rank_1
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK: memref.load %{{.*}}[%[[C0]]] : memref<1xi32>
+func.func @rank_1(%x: memref<?x32xbf16>, %map: memref<?xi32>, %n: memref<1xi32>,
+                  %out: memref<?x32xbf16>) {
+  moe.padded_squared_relu
+    ins(%x, %map, %n : memref<?x32xbf16>, memref<?xi32>, memref<1xi32>)
+    outs(%out : memref<?x32xbf16>)
+  return
+}
+
+// -----
+
+// Scales of all 3 * 128 rows of the row tiles are written; those of rows that are not live
+// are 0, as are a live row's padding columns: 5 groups of 8.
+// CHECK-LABEL: func.func @swizzled
+// CHECK-SAME: (%[[X:[^ ]*]]: memref<300x160xbf16>, {{.*}}, %[[DATA:[^ ]*]]: memref<300x160xf8E4M3FN>, %[[SCALE:[^ ]*]]: memref<3072xf8E8M0FNU>)
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
+// CHECK-DAG: %[[C4:.*]] = arith.constant 4 : index
+// CHECK-DAG: %[[C5:.*]] = arith.constant 5 : index
+// CHECK-DAG: %[[C8:.*]] = arith.constant 8 : index
+// CHECK-DAG: %[[C384:.*]] = arith.constant 384 : index
+// CHECK: scf.for %[[ROW:.*]] = %[[C0]] to %[[C384]] step %[[C1]] {
+// CHECK: scf.if %{{.*}} {
+// CHECK: scf.for %[[GROUP:.*]] = %[[C0]] to %[[C5]] step %[[C1]] {
+// CHECK: %[[V:.*]] = vector.load %[[X]][%[[ROW]], %[[COLUMN:.*]]] : memref<300x160xbf16>, vector<32xbf16>
+// CHECK: arith.maxnumf
+// CHECK: %[[A:.*]] = arith.mulf
+// CHECK: vector.reduction <maxnumf>, %[[A]] : vector<32xbf16> into bf16
+// CHECK: %[[Q:.*]] = arith.truncf %{{.*}} : vector<32xf32> to vector<32xf8E4M3FN>
+// CHECK: vector.store %[[Q]], %[[DATA]][%[[ROW]], %[[COLUMN]]]
+// CHECK: memref.store %{{.*}}, %[[SCALE]][
+// CHECK: scf.for %{{.*}} = %[[C5]] to %[[C8]] step %[[C1]] {
+// CHECK: vector.store %{{.*}}, %[[SCALE]][{{.*}}] : memref<3072xf8E8M0FNU>, vector<1xf8E8M0FNU>
+// CHECK: } else {
+// CHECK: scf.for %{{.*}} = %[[C0]] to %[[C8]] step %[[C4]] {
+// CHECK: vector.store %{{.*}}, %[[SCALE]][{{.*}}] : memref<3072xf8E8M0FNU>, vector<4xf8E8M0FNU>
+func.func @swizzled(%x: memref<300x160xbf16>, %map: memref<300xi32>, %n: memref<i32>,
+                    %data: memref<300x160xf8E4M3FN>, %scale: memref<3072xf8E8M0FNU>) {
+  moe.squared_relu_quantize_mxfp8
+    ins(%x, %map, %n : memref<300x160xbf16>, memref<300xi32>, memref<i32>)
+    outs(%data, %scale : memref<300x160xf8E4M3FN>, memref<3072xf8E8M0FNU>)
+  return
+}
+
+// -----
+
+// Untouched: rows past n_used are not even visited.
+// CHECK-LABEL: func.func @untouched
+// CHECK: %[[USED:.*]] = arith.minsi
+// CHECK: scf.for %{{.*}} = %{{.*}} to %[[USED]] step
+// CHECK: scf.if %{{.*}} {
+// CHECK: memref.store %{{.*}} : memref<512xf8E8M0FNU>
+// CHECK-NOT: else
+// CHECK: return
+func.func @untouched(%x: memref<100x128xbf16>, %map: memref<100xi32>, %n: memref<i32>,
+                     %data: memref<100x128xf8E4M3FN>, %scale: memref<512xf8E8M0FNU>) {
+  moe.squared_relu_quantize_mxfp8
+    ins(%x, %map, %n : memref<100x128xbf16>, memref<100xi32>, memref<i32>)
+    outs(%data, %scale : memref<100x128xf8E4M3FN>, memref<512xf8E8M0FNU>)
+    dead_scales<untouched>
+  return
+}
+
+// -----
+
+// The quantisation alone keeps signs and has to filter NaN out of the maximum: the
+// reduction of magnitudes starts from 0.
+// CHECK-LABEL: func.func @linear
+// CHECK-SAME: %[[X:[^ ]*]]: memref<?x64xbf16>, {{.*}}, %[[SCALE:[^ ]*]]: memref<?x2xf8E8M0FNU>)
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
+// CHECK-DAG: %[[C2:.*]] = arith.constant 2 : index
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0.000000e+00 : bf16
+// CHECK-DAG: %[[MASK:.*]] = arith.constant dense<32767> : vector<32xi16>
+// CHECK: %[[ROWS:.*]] = memref.dim %[[X]]
+// CHECK: scf.for %[[ROW:.*]] = %[[C0]] to %[[ROWS]] step %[[C1]] {
+// CHECK: scf.for %[[GROUP:.*]] = %[[C0]] to %[[C2]] step %[[C1]] {
+// CHECK: %[[V:.*]] = vector.load
+// CHECK-NEXT: %[[BITS:.*]] = arith.bitcast %[[V]] : vector<32xbf16> to vector<32xi16>
+// CHECK-NEXT: %[[MAGNITUDE_BITS:.*]] = arith.andi %[[BITS]], %[[MASK]]
+// CHECK-NEXT: %[[MAGNITUDE:.*]] = arith.bitcast %[[MAGNITUDE_BITS]]
+// CHECK-NEXT: vector.reduction <maxnumf>, %[[MAGNITUDE]], %[[ZERO]] : vector<32xbf16> into bf16
+// CHECK: arith.extf %[[V]]
+// CHECK: memref.store %{{.*}}, %[[SCALE]][%[[ROW]], %[[GROUP]]]
+// CHECK: } else {
+// CHECK: scf.for %{{.*}} = %[[C0]] to %[[C2]] step %[[C1]] {
+// CHECK: vector.store %{{.*}}, %[[SCALE]][%[[ROW]],
+func.func @linear(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
+                  %data: memref<?x64xf8E4M3FN>, %scale: memref<?x2xf8E8M0FNU>) {
+  moe.quantize_mxfp8
+    ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>)
+    outs(%data, %scale : memref<?x64xf8E4M3FN>, memref<?x2xf8E8M0FNU>)
+    scale_layout<linear>
+  return
+}
+
+// -----
+
+func.func @tensors(%x: tensor<?x64xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
+                   %init: tensor<?x64xbf16>) -> tensor<?x64xbf16> {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected memrefs for convert-moe-to-scf, found tensors: run one-shot-bufferize before it}}
+  %r = moe.padded_squared_relu
+    ins(%x, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%init : tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  return %r : tensor<?x64xbf16>
+}

@@ -1,0 +1,131 @@
+// f32 to f8E4M3FN: an instruction where the chip has it, integer arithmetic elsewhere.
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+// RUN: moe-opt %s -moe-legalize-f8=chip=sm_89 | FileCheck %s --check-prefixes=HW,BOTH
+// RUN: moe-opt %s -moe-legalize-f8=chip=sm_90 | FileCheck %s --check-prefixes=HW,BOTH
+// RUN: moe-opt %s -moe-legalize-f8=chip=sm_120a | FileCheck %s --check-prefixes=HW,BOTH
+// RUN: moe-opt %s -moe-legalize-f8=chip=sm_80 | FileCheck %s --check-prefixes=INT,BOTH
+// RUN: moe-opt %s -moe-legalize-f8=chip=sm_86 | FileCheck %s --check-prefixes=INT,BOTH
+// RUN: moe-opt %s -moe-legalize-f8 | FileCheck %s --check-prefixes=INT,BOTH
+// RUN: not moe-opt %s -moe-legalize-f8=chip=sm_91 2>&1 | FileCheck %s --check-prefix=CHIP
+
+// CHIP: error: moe-legalize-f8: unsupported chip 'sm_91', expected one of sm_80, sm_86, sm_89, sm_90, sm_90a, sm_100,
+// CHIP-NOT: func.func
+
+// The first operand of the instruction ends up in the high byte, and element 0 is the low
+// byte: element 1 comes first.
+// HW-LABEL: func @vector
+// HW-SAME: (%[[A:.*]]: vector<4xf32>)
+// HW-DAG: %[[E0:.*]] = vector.extract %[[A]][0]
+// HW-DAG: %[[E1:.*]] = vector.extract %[[A]][1]
+// HW-DAG: %[[P0:.*]] = nvvm.convert.f32x2.to.f8x2 %[[E1]], %[[E0]] {rnd = #nvvm.fp_rnd_mode<rn>, sat = #nvvm.sat_mode<satfinite>} : i16(f8E4M3FN)
+// HW-DAG: %[[E2:.*]] = vector.extract %[[A]][2]
+// HW-DAG: %[[E3:.*]] = vector.extract %[[A]][3]
+// HW-DAG: %[[P1:.*]] = nvvm.convert.f32x2.to.f8x2 %[[E3]], %[[E2]]
+// HW: %[[PAIRS:.*]] = vector.from_elements %[[P0]], %[[P1]] : vector<2xi16>
+// HW: %[[BYTES:.*]] = vector.bitcast %[[PAIRS]] : vector<2xi16> to vector<4xi8>
+// HW: %[[R:.*]] = arith.bitcast %[[BYTES]] : vector<4xi8> to vector<4xf8E4M3FN>
+// HW: return %[[R]]
+
+// Normal results round the mantissa in place, subnormal ones by an addition; NaN is
+// selected last.
+// INT-LABEL: func @vector
+// INT-SAME: (%[[A:.*]]: vector<4xf32>)
+// INT-NOT: arith.truncf
+// INT-NOT: nvvm.
+// INT-DAG: %[[BITS:.*]] = arith.bitcast %[[A]] : vector<4xf32> to vector<4xi32>
+// INT-DAG: %[[ABS_MASK:.*]] = arith.constant dense<2147483647> : vector<4xi32>
+// INT-DAG: %[[MAGNITUDE:.*]] = arith.andi %[[BITS]], %[[ABS_MASK]]
+// INT-DAG: %[[BIAS:.*]] = arith.constant dense<960> : vector<4xi32>
+// INT-DAG: %[[REBIASED:.*]] = arith.subi %{{.*}}, %[[BIAS]]
+// INT-DAG: %[[GREATEST:.*]] = arith.constant dense<126> : vector<4xi32>
+// INT-DAG: %[[NORMAL:.*]] = arith.minsi %[[REBIASED]], %[[GREATEST]]
+// INT-DAG: %[[MAGIC:.*]] = arith.constant dense<1182793728> : vector<4xi32>
+// INT-DAG: %[[SUM:.*]] = arith.addf
+// INT-DAG: %[[SUM_BITS:.*]] = arith.bitcast %[[SUM]]
+// INT-DAG: %[[SUBNORMAL:.*]] = arith.subi %[[SUM_BITS]], %[[MAGIC]]
+// INT-DAG: %[[IS_NORMAL:.*]] = arith.cmpi uge, %[[MAGNITUDE]]
+// INT: arith.select %[[IS_NORMAL]], %[[NORMAL]], %[[SUBNORMAL]]
+// INT: %[[SIGNED:.*]] = arith.ori
+// INT: %[[IS_NAN:.*]] = arith.cmpi ugt, %[[MAGNITUDE]]
+// INT: %[[NAN:.*]] = arith.constant dense<127> : vector<4xi32>
+// INT: %[[RESULT:.*]] = arith.select %[[IS_NAN]], %[[NAN]], %[[SIGNED]]
+// INT: %[[BYTES:.*]] = arith.trunci %[[RESULT]] : vector<4xi32> to vector<4xi8>
+// INT: %[[R:.*]] = arith.bitcast %[[BYTES]] : vector<4xi8> to vector<4xf8E4M3FN>
+// INT: return %[[R]]
+func.func @vector(%a: vector<4xf32>) -> vector<4xf8E4M3FN> {
+  %0 = arith.truncf %a : vector<4xf32> to vector<4xf8E4M3FN>
+  return %0 : vector<4xf8E4M3FN>
+}
+
+// The last element of three is paired with itself.
+// HW-LABEL: func @odd_size
+// HW-COUNT-2: nvvm.convert.f32x2.to.f8x2
+// HW: %[[BYTES:.*]] = vector.bitcast %{{.*}} : vector<2xi16> to vector<4xi8>
+// HW: %[[B0:.*]] = vector.extract %[[BYTES]][0]
+// HW: %[[B1:.*]] = vector.extract %[[BYTES]][1]
+// HW: %[[B2:.*]] = vector.extract %[[BYTES]][2]
+// HW: %[[THREE:.*]] = vector.from_elements %[[B0]], %[[B1]], %[[B2]] : vector<3xi8>
+// HW: arith.bitcast %[[THREE]] : vector<3xi8> to vector<3xf8E4M3FN>
+// INT-LABEL: func @odd_size
+// INT: arith.bitcast %{{.*}} : vector<3xi8> to vector<3xf8E4M3FN>
+func.func @odd_size(%a: vector<3xf32>) -> vector<3xf8E4M3FN> {
+  %0 = arith.truncf %a : vector<3xf32> to vector<3xf8E4M3FN>
+  return %0 : vector<3xf8E4M3FN>
+}
+
+// HW-LABEL: func @one_element
+// HW: nvvm.convert.f32x2.to.f8x2
+// HW: vector.from_elements %{{.*}} : vector<1xi8>
+// INT-LABEL: func @one_element
+// INT: arith.bitcast %{{.*}} : vector<1xi8> to vector<1xf8E4M3FN>
+func.func @one_element(%a: vector<1xf32>) -> vector<1xf8E4M3FN> {
+  %0 = arith.truncf %a : vector<1xf32> to vector<1xf8E4M3FN>
+  return %0 : vector<1xf8E4M3FN>
+}
+
+// HW-LABEL: func @scalar
+// HW-SAME: (%[[A:.*]]: f32)
+// HW-NEXT: %[[PAIR:.*]] = nvvm.convert.f32x2.to.f8x2 %[[A]], %[[A]]
+// HW-NEXT: %[[BYTE:.*]] = arith.trunci %[[PAIR]] : i16 to i8
+// HW-NEXT: arith.bitcast %[[BYTE]] : i8 to f8E4M3FN
+// INT-LABEL: func @scalar
+// INT-NOT: arith.truncf
+// INT: %[[BYTE:.*]] = arith.trunci %{{.*}} : i32 to i8
+// INT-NEXT: arith.bitcast %[[BYTE]] : i8 to f8E4M3FN
+func.func @scalar(%a: f32) -> f8E4M3FN {
+  %0 = arith.truncf %a : f32 to f8E4M3FN
+  return %0 : f8E4M3FN
+}
+
+// What the pass rewrites may say how it rounds.
+// BOTH-LABEL: func @explicit_rounding
+// BOTH-NOT: arith.truncf
+// BOTH: return
+func.func @explicit_rounding(%a: f32) -> f8E4M3FN {
+  %0 = arith.truncf %a to_nearest_even : f32 to f8E4M3FN
+  return %0 : f8E4M3FN
+}
+
+// BOTH-LABEL: func @other_conversions
+// BOTH: arith.truncf %{{.*}} : f32 to bf16
+// BOTH: arith.truncf %{{.*}} : bf16 to f8E4M3FN
+// BOTH: arith.truncf %{{.*}} : f32 to f8E5M2
+// BOTH: arith.truncf %{{.*}} : f32 to f8E4M3FNUZ
+// BOTH: arith.truncf %{{.*}} toward_zero : f32 to f8E4M3FN
+// BOTH: arith.truncf %{{.*}} : vector<2x2xf32> to vector<2x2xf8E4M3FN>
+// BOTH: arith.extf %{{.*}} : f8E4M3FN to f32
+func.func @other_conversions(%a: f32, %b: bf16, %v: vector<2x2xf32>, %e: f8E4M3FN)
+    -> (bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<2x2xf8E4M3FN>, f32) {
+  %0 = arith.truncf %a : f32 to bf16
+  %1 = arith.truncf %b : bf16 to f8E4M3FN
+  %2 = arith.truncf %a : f32 to f8E5M2
+  %3 = arith.truncf %a : f32 to f8E4M3FNUZ
+  %4 = arith.truncf %a toward_zero : f32 to f8E4M3FN
+  %5 = arith.truncf %v : vector<2x2xf32> to vector<2x2xf8E4M3FN>
+  %6 = arith.extf %e : f8E4M3FN to f32
+  return %0, %1, %2, %3, %4, %5, %6
+    : bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<2x2xf8E4M3FN>, f32
+}
