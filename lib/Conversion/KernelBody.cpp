@@ -70,11 +70,11 @@ private:
 
   // Quantisation.
   void buildQuantizedRow(Value row);
-  SmallVector<Value> buildGroupExponents(ArrayRef<Fragment> fragments);
+  Value buildGroupMaxima(ArrayRef<Fragment> fragments);
   void storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
                  ArrayRef<Value> data);
   void storeExchangedPair(Value row, Value chunk, int64_t step, Value even, Value odd);
-  void storeScales(Value row, Value chunk, ArrayRef<Value> exponents);
+  void storeScales(Value row, Value chunk, Value exponents);
   SmallVector<Value> scaleIndices(Value row, Value group);
 
   // Scales of rows that are not live.
@@ -337,18 +337,21 @@ void KernelBody::buildActivationRow(Value row) {
 void KernelBody::buildQuantizedRow(Value row) {
   forEachChunk([&](Value chunk) {
     SmallVector<Fragment> fragments = loadActivation(row, chunk);
-    SmallVector<Value> exponents = buildGroupExponents(fragments);
+    Value exponents = buildScaleExponent(b, buildGroupMaxima(fragments));
+    Value factors = buildScaleFactor(b, exponents);
     SmallVector<Value> data;
-    for (auto [fragment, exponent] : llvm::zip_equal(fragments, exponents))
-      data.push_back(buildQuantizedFragment(b, fragment.elements, exponent));
+    for (auto [step, fragment] : llvm::enumerate(fragments))
+      data.push_back(buildQuantizedFragment(b, fragment.elements,
+                                            vector::ExtractOp::create(b, factors, step)));
     storeData(row, chunk, fragments, data);
     storeScales(row, chunk, exponents);
   });
 }
 
-/// The exponent of the lane's group in each step. Groups past the end of the row have 0,
-/// which is what the padding columns of the last column tile hold.
-SmallVector<Value> KernelBody::buildGroupExponents(ArrayRef<Fragment> fragments) {
+/// The greatest magnitude of the lane's group in each step, a vector of bf16. For groups
+/// past the end of the row it is 0, whose exponent is what the padding columns of the
+/// last column tile hold.
+Value KernelBody::buildGroupMaxima(ArrayRef<Fragment> fragments) {
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(b.getBF16Type()));
   SmallVector<Value> maxima;
   for (const Fragment &fragment : fragments) {
@@ -374,11 +377,7 @@ SmallVector<Value> KernelBody::buildGroupExponents(ArrayRef<Fragment> fragments)
     packed = arith::MaxNumFOp::create(b, packed, other);
   }
 
-  SmallVector<Value> exponents;
-  for (int64_t step = 0; step < steps; ++step)
-    exponents.push_back(
-        buildScaleExponent(b, vector::ExtractOp::create(b, packed, step)));
-  return exponents;
+  return packed;
 }
 
 void KernelBody::storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
@@ -444,12 +443,13 @@ void KernelBody::storeExchangedPair(Value row, Value chunk, int64_t step, Value 
 
 /// Stores the chunk's scales, one a lane: every lane of a group knows the exponents of
 /// all steps, and each stores that of another step.
-void KernelBody::storeScales(Value row, Value chunk, ArrayRef<Value> exponents) {
+void KernelBody::storeScales(Value row, Value chunk, Value exponents) {
   Value step = buildRem(b, lane, schedule.lanesPerGroup());
-  Value exponent = exponents.front();
+  Value exponent = vector::ExtractOp::create(b, exponents, 0);
   for (int64_t i = 1; i < schedule.stepsPerChunk; ++i) {
     Value isStep = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, step, buildI32(i));
-    exponent = arith::SelectOp::create(b, isStep, exponents[i], exponent);
+    exponent = arith::SelectOp::create(
+        b, isStep, vector::ExtractOp::create(b, exponents, i), exponent);
   }
   Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
   int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;

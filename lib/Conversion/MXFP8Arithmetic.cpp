@@ -18,8 +18,20 @@
 using namespace mlir;
 using namespace mlir::moe;
 
-static Value buildI32(ImplicitLocOpBuilder &b, int64_t value) {
-  return arith::ConstantIntOp::create(b, value, 32);
+/// `value` as an i32, or as a vector of them shaped like `like`.
+static Value buildI32(ImplicitLocOpBuilder &b, int64_t value, Type like) {
+  TypedAttr attribute = b.getI32IntegerAttr(value);
+  if (auto vector = dyn_cast<VectorType>(like))
+    attribute =
+        DenseElementsAttr::get(vector.clone(b.getI32Type()), Attribute(attribute));
+  return arith::ConstantOp::create(b, attribute);
+}
+
+/// `elementType`, or a vector of it shaped like `like`.
+static Type getTypeLike(Type like, Type elementType) {
+  if (auto vector = dyn_cast<VectorType>(like))
+    return vector.clone(elementType);
+  return elementType;
 }
 
 /// Clears the sign bits. On integers, because math.absf of bf16 becomes a library call on
@@ -44,31 +56,34 @@ Value mlir::moe::buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment,
 }
 
 Value mlir::moe::buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum) {
-  Value bits16 = arith::BitcastOp::create(b, b.getI16Type(), maximum);
-  Value bits = arith::ExtUIOp::create(b, b.getI32Type(), bits16);
+  Type type = maximum.getType();
+  auto constant = [&](int64_t value) { return buildI32(b, value, type); };
+  Value bits16 = arith::BitcastOp::create(b, getTypeLike(type, b.getI16Type()), maximum);
+  Value bits = arith::ExtUIOp::create(b, getTypeLike(type, b.getI32Type()), bits16);
   // 127 + ceil(log2(m / 448)), as 448 is 1.75 * 2^8: a mantissa above 1.75 (0x60 of 0x7f)
   // carries into the exponent field.
-  Value carried = arith::AddIOp::create(b, bits, buildI32(b, 0x1f));
-  Value field = arith::ShRUIOp::create(b, carried, buildI32(b, 7));
-  Value exponent = arith::SubIOp::create(b, field, buildI32(b, 8));
-  exponent = arith::MaxSIOp::create(b, exponent, buildI32(b, 1));
+  Value carried = arith::AddIOp::create(b, bits, constant(0x1f));
+  Value field = arith::ShRUIOp::create(b, carried, constant(7));
+  Value exponent = arith::SubIOp::create(b, field, constant(8));
+  exponent = arith::MaxSIOp::create(b, exponent, constant(1));
 
   auto equals = [&](int64_t value) -> Value {
-    return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, bits, buildI32(b, value));
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, bits, constant(value));
   };
-  exponent = arith::SelectOp::create(b, equals(0x7f80), buildI32(b, 255), exponent);
-  return arith::SelectOp::create(b, equals(0), buildI32(b, 0), exponent);
+  exponent = arith::SelectOp::create(b, equals(0x7f80), constant(255), exponent);
+  return arith::SelectOp::create(b, equals(0), constant(0), exponent);
+}
+
+Value mlir::moe::buildScaleFactor(ImplicitLocOpBuilder &b, Value exponent) {
+  Type type = exponent.getType();
+  Value field = arith::SubIOp::create(b, buildI32(b, 254, type), exponent);
+  field = arith::MaxSIOp::create(b, field, buildI32(b, 0, type));
+  Value bits = arith::ShLIOp::create(b, field, buildI32(b, 23, type));
+  return arith::BitcastOp::create(b, getTypeLike(type, b.getF32Type()), bits);
 }
 
 Value mlir::moe::buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment,
-                                        Value exponent) {
-  // 2^(127 - e) as the bits of an f32. For e == 255 the factor is 0: a finite element
-  // becomes 0 and an infinite one NaN.
-  Value field = arith::SubIOp::create(b, buildI32(b, 254), exponent);
-  field = arith::MaxSIOp::create(b, field, buildI32(b, 0));
-  Value factorBits = arith::ShLIOp::create(b, field, buildI32(b, 23));
-  Value factor = arith::BitcastOp::create(b, b.getF32Type(), factorBits);
-
+                                        Value factor) {
   auto type = cast<VectorType>(fragment.getType());
   VectorType wideType = type.clone(b.getF32Type());
   Value factors = vector::BroadcastOp::create(b, wideType, factor);

@@ -109,8 +109,9 @@ public:
       Value result = op.buildActivation(b, b.getLoc(), fragment);
       Value maximum = buildFragmentMaximum(b, result, op.hasNonNegativeActivation());
       Value exponent = buildScaleExponent(b, maximum);
-      vector::StoreOp::create(b, buildQuantizedFragment(b, result, exponent),
-                              op.getData(), ValueRange{row, column});
+      Value factor = buildScaleFactor(b, exponent);
+      vector::StoreOp::create(b, buildQuantizedFragment(b, result, factor), op.getData(),
+                              ValueRange{row, column});
       memref::StoreOp::create(b, buildScale(b, exponent), op.getScale(),
                               scaleIndices(row, base, group));
     });

@@ -67,8 +67,6 @@ void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
   kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
   kernels.addPass(createConvertNVVMToLLVMPass());
   kernels.addPass(createMoeLegalizeLoopAnnotations());
-  kernels.addPass(createCanonicalizerPass());
-  kernels.addPass(createCSEPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());
 
   MoeModuleToBinaryOptions toBinary;

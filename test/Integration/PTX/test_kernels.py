@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import batches
+import oracle
 from interpreter import Memory, Module
-from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check
+from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check, compare
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]
 
@@ -158,3 +159,49 @@ def test_checker_sees_a_wrong_byte() -> None:
     broken = _ptx(signed).replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
     with pytest.raises(AssertionError, match="elements differ"):
         check(Interpreter(), broken, signed, random_batch(40, 64, 40), (1, 1))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_rows_past_2_to_the_31_elements(op: str) -> None:
+    """The one live row is 2^32 elements into x and into the first output.
+
+    Only that row is in memory: the base addresses given to the kernel lie far below it.
+    """
+    kernel, rows, columns, stride = Kernel(op, 64, strided=True), 2**20 + 1, 64, 2**12
+    rng = np.random.default_rng(0)
+    row = rng.standard_normal((1, columns)).astype(ml_dtypes.bfloat16)
+    permutation_map = np.full(rows, -1, np.int32)
+    permutation_map[-1] = 7
+    memory = Memory()
+
+    def far(array: np.ndarray) -> tuple[object, list[int]]:
+        buffer = memory.allocate(array)
+        base = buffer.address - (rows - 1) * stride * array.itemsize
+        return buffer, [base, base, 0, rows, columns, stride, 1]
+
+    first_type = ml_dtypes.bfloat16 if op == SQUARED_RELU else ml_dtypes.float8_e4m3fn
+    out, out_arguments = far(np.zeros((1, columns), first_type))
+    arguments = far(row)[1]
+    map_buffer, n_buffer = memory.allocate(permutation_map), memory.allocate(np.int32([rows]))
+    arguments += [map_buffer.address, map_buffer.address, 0, rows, 1]
+    arguments += [n_buffer.address, n_buffer.address, 0]
+    arguments += out_arguments
+    if op != SQUARED_RELU:
+        size = oracle.scale_size(rows, columns)
+        scale = memory.allocate(rng.integers(0, 256, size, dtype=np.uint8))
+        arguments += [scale.address, scale.address, 0, size, 1]
+    _module(_ptx(kernel)).launch(kernel.entry(True), grid=(1, 64, 1), block=(256, 1, 1),
+                                 args=arguments, memory=memory)
+    memory.check_guards()
+    if op == SQUARED_RELU:
+        wanted = oracle.padded_squared_relu(row, np.int32([7]), 1, np.zeros_like(row))
+        compare("out", out.array(wanted.dtype, wanted.shape), wanted)
+        return
+    one_row = np.zeros(oracle.scale_size(1, columns), ml_dtypes.float8_e8m0fnu)
+    data, exponents = getattr(oracle, op)(row, np.int32([7]), 1,
+                                          np.zeros((1, columns), first_type), one_row)
+    compare("data", out.array(data.dtype, data.shape), data)
+    # Row 2^20 is the first of its row tile, as the one row of the small problem is.
+    wanted_scale = np.zeros(size, np.uint8)
+    wanted_scale[-512:] = oracle.bits(exponents)
+    compare("scale", scale.array(np.uint8, (size,)), wanted_scale)
