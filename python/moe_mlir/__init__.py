@@ -1,0 +1,44 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Padding-aware activations and MXFP8 quantisation for mixture-of-experts inference.
+
+    >>> import moe_mlir
+    >>> y = moe_mlir.padded_squared_relu(x, permutation_map, n_used)
+    >>> q = moe_mlir.squared_relu_and_quantize_mxfp8(x, permutation_map, n_used)
+    >>> q.data, q.scale
+
+On NumPy arrays, and on PyTorch tensors of the CPU or a CUDA device. With PyTorch the ops are also
+torch.ops.moe_mlir.*; see moe_mlir.torch_ops. Results are the same to the bit everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from . import _runtime
+from ._common import MXFP8, scale_size
+from ._compiler import CompileError, CompilerNotFoundError, compile
+from ._ops import padded_squared_relu, quantize_mxfp8, squared_relu_and_quantize_mxfp8
+from ._runtime import MoeRuntimeError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MXFP8", "CompileError", "CompilerNotFoundError", "MoeRuntimeError", "__version__", "compile",
+    "padded_squared_relu", "quantize_mxfp8", "runtime_description", "scale_size",
+    "squared_relu_and_quantize_mxfp8",
+]
+
+if _runtime.version() != tuple(map(int, __version__.split("."))):
+    raise ImportError(f"moe_mlir {__version__} needs a runtime library of its own version, "
+                      f"{_runtime.path} is {'.'.join(map(str, _runtime.version()))}")
+
+
+def runtime_description() -> str:
+    """One line: the version of the runtime library, and what it carries kernels for."""
+    return _runtime.description()
+
+
+# Tensors that come first bring this about later.
+if "torch" in sys.modules:
+    from . import torch_ops  # noqa: F401

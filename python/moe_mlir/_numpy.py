@@ -1,0 +1,160 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The ops on NumPy arrays, on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import ml_dtypes
+import numpy as np
+
+from . import _runtime
+from ._common import (GROUP, MXFP8, Span, check_distinct, parse_dead, parse_layout, scale_bytes,
+                      span, unpack_out)
+
+_BF16 = np.dtype(ml_dtypes.bfloat16)
+_INT32 = np.dtype(np.int32)
+_E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
+_E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
+
+NUsed = Union[int, np.integer, np.ndarray]
+
+
+def _check_array(name: str, array: Any, dtype: np.dtype) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array as x is one, found "
+                        f"{type(array).__module__}.{type(array).__qualname__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {dtype}, found {array.dtype}")
+
+
+def _row_stride(name: str, matrix: np.ndarray) -> int:
+    """Elements from a row to the next."""
+    rows, columns = matrix.shape
+    if rows == 0 or columns == 0:
+        return columns
+    row, inner = matrix.strides
+    size = matrix.itemsize
+    if columns > 1 and inner != size:
+        raise ValueError(f"{name}: expected consecutive elements in a row, {size} bytes apart, "
+                         f"found strides of {matrix.strides} bytes")
+    if rows == 1:
+        return columns
+    if row < columns * size or row % size:
+        raise ValueError(f"{name}: expected rows at least {columns * size} bytes apart, a multiple "
+                         f"of {size}, found strides of {matrix.strides} bytes")
+    return row // size
+
+
+def _check_x(x: np.ndarray, permutation_map: Any) -> tuple[int, int, int]:
+    """Rows, columns and row stride of x."""
+    _check_array("x", x, _BF16)
+    if x.ndim != 2:
+        raise ValueError(f"x: expected shape [M, N], found {list(x.shape)}")
+    rows, columns = x.shape
+    _check_array("permutation_map", permutation_map, _INT32)
+    if permutation_map.shape != (rows,):
+        raise ValueError(f"permutation_map: expected shape [{rows}], an entry for each row of x, "
+                         f"found {list(permutation_map.shape)}")
+    if rows > 1 and permutation_map.strides[0] != 4:
+        raise ValueError("permutation_map: expected consecutive elements, 4 bytes apart, found a "
+                         f"stride of {permutation_map.strides[0]} bytes")
+    return rows, columns, _row_stride("x", x)
+
+
+def _as_array(n_used: Any) -> np.ndarray:
+    """n_used as an array of one int32, which the caller keeps alive."""
+    if isinstance(n_used, np.ndarray):
+        if n_used.dtype != _INT32:
+            raise TypeError(f"n_used: expected dtype int32, found {n_used.dtype}")
+        if n_used.size != 1 or n_used.ndim > 1:
+            raise ValueError(f"n_used: expected shape [] or [1], found {list(n_used.shape)}")
+        return n_used
+    if isinstance(n_used, (int, np.integer)) and not isinstance(n_used, bool):
+        if not -(2**31) <= n_used < 2**31:
+            raise ValueError(f"n_used: expected a value of 32 bits, found {n_used}")
+        return np.array(n_used, _INT32)
+    raise TypeError("n_used: expected an int or a NumPy array of one int32, found "
+                    f"{type(n_used).__module__}.{type(n_used).__qualname__}")
+
+
+def _check_output(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    _check_array(name, array, dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, found {list(array.shape)}")
+    if not array.flags.writeable:
+        raise ValueError(f"{name}: expected a writeable array, found a read-only one")
+
+
+def _matrix_span(name: str, matrix: np.ndarray, stride: int) -> Span:
+    rows, columns = matrix.shape
+    size = matrix.itemsize
+    return span(name, matrix.ctypes.data, rows, stride * size, columns * size)
+
+
+def _input_spans(x: np.ndarray, x_stride: int, permutation_map: np.ndarray,
+                 n_used: np.ndarray) -> list[Span]:
+    return [_matrix_span("x", x, x_stride),
+            span("permutation_map", permutation_map.ctypes.data, 1, 0, permutation_map.nbytes),
+            span("n_used", n_used.ctypes.data, 1, 0, 4)]
+
+
+def padded_squared_relu(x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
+                        out: np.ndarray | None) -> np.ndarray:
+    """moe_mlir.padded_squared_relu on arrays."""
+    rows, columns, x_stride = _check_x(x, permutation_map)
+    n_used = _as_array(n_used)
+    if out is None:
+        out = np.empty((rows, columns), _BF16)
+        out_stride = columns
+    else:
+        _check_output("out", out, _BF16, (rows, columns))
+        out_stride = _row_stride("out", out)
+        check_distinct([_matrix_span("out", out, out_stride)],
+                       _input_spans(x, x_stride, permutation_map, n_used))
+    status = _runtime.padded_squared_relu(
+        _runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride, permutation_map.ctypes.data,
+        n_used.ctypes.data, out.ctypes.data, out_stride)
+    if status:
+        _runtime.raise_last_error(status)
+    return out
+
+
+def quantize(function: Any, x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
+             scale_layout: str, dead_scales: str, out: Any) -> MXFP8:
+    """The two quantising ops on arrays; `function` says which."""
+    layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
+    rows, columns, x_stride = _check_x(x, permutation_map)
+    if columns % GROUP:
+        raise ValueError(f"x: expected a multiple of 32 columns, found {columns}")
+    n_used = _as_array(n_used)
+    size, scale_stride = scale_bytes(rows, columns, layout), 0
+    shape = (rows, columns // GROUP) if layout else (size,)
+    if out is None:
+        data, scale = np.empty((rows, columns), _E4M3), np.empty(shape, _E8M0)
+        data_stride = columns
+    else:
+        data, scale = unpack_out(out, scale_layout)
+        _check_output("data", data, _E4M3, (rows, columns))
+        _check_output("scale", scale, _E8M0, shape)
+        data_stride = _row_stride("data", data)
+        if layout:
+            scale_stride = _row_stride("scale", scale)
+            if size:
+                size = (rows - 1) * scale_stride + columns // GROUP
+            scale_span = _matrix_span("scale", scale, scale_stride)
+        else:
+            if size and scale.strides[0] != 1:
+                raise ValueError("scale: expected consecutive elements, found a stride of "
+                                 f"{scale.strides[0]} bytes")
+            scale_span = span("scale", scale.ctypes.data, 1, 0, size)
+        check_distinct([_matrix_span("data", data, data_stride), scale_span],
+                       _input_spans(x, x_stride, permutation_map, n_used))
+    status = _runtime.quantize(
+        function, _runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
+        permutation_map.ctypes.data, n_used.ctypes.data, data.ctypes.data, data_stride,
+        scale.ctypes.data, size, scale_stride, layout, dead)
+    if status:
+        _runtime.raise_last_error(status)
+    return MXFP8(data, scale, scale_layout)

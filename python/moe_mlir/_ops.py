@@ -1,0 +1,140 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The public functions: where the operands live decides who runs them."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, Optional, Tuple, TypeVar, Union
+
+import numpy as np
+
+from . import _numpy, _runtime
+from ._common import MXFP8
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")  # noqa: F821
+
+# The module that handles a type of x. PyTorch is never imported for the sake of arrays.
+_backends: dict[type, Any] = {np.ndarray: _numpy}
+
+
+def _find_backend(x: object) -> ModuleType:
+    """The module for a type that was not seen yet."""
+    torch = sys.modules.get("torch")
+    if isinstance(x, np.ndarray):
+        backend: ModuleType = _numpy
+    elif torch is not None and isinstance(x, torch.Tensor):
+        from . import torch_ops
+
+        backend = torch_ops
+    else:
+        raise TypeError("x: expected a NumPy array or a PyTorch tensor, found "
+                        f"{type(x).__module__}.{type(x).__qualname__}")
+    _backends[type(x)] = backend
+    return backend
+
+
+def padded_squared_relu(x: Array, permutation_map: Array, n_used: Union[Array, int], *,
+                        out: Optional[Array] = None) -> Array:
+    """relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
+
+    A row r is live iff r < n_used and permutation_map[r] >= 0. For every live row,
+    out[r, c] = bf16(f32(max(x[r, c], 0))^2), rounded to nearest even; NaN gives 0. Rows that are
+    not live are not written: in a result that is allocated here their contents are undefined, in
+    `out` they stay as they are.
+
+    All operands are NumPy arrays, or tensors of one device. On CUDA the kernel is launched on the
+    current stream and nothing waits for it; the host never reads n_used, so a CUDA graph can
+    capture the call, and a replay follows what n_used and permutation_map hold then. There is no
+    gradient.
+
+    Args:
+        x: bfloat16 [M, N] (ml_dtypes.bfloat16 for NumPy). The elements of a row are consecutive;
+            rows may be further apart.
+        permutation_map: int32 [M], the original token index of each row, negative for padding.
+        n_used: one int32 on x's device, shape [] or [1]: rows at or past it are unused. Below 0
+            counts as 0, above M as M. With NumPy arrays also a Python int.
+        out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
+
+    Returns:
+        `out`, or a new contiguous bfloat16 [M, N].
+
+    Raises:
+        TypeError: the type or dtype of an argument is wrong.
+        ValueError: a size, stride, device or overlap is wrong.
+        MoeRuntimeError: the device or its driver cannot run the op.
+
+    Source: core.inference.moe.activations.padded_squared_relu of Megatron-Core.
+    """
+    backend = _backends.get(type(x))
+    if backend is None:
+        backend = _find_backend(x)
+    return backend.padded_squared_relu(x, permutation_map, n_used, out)
+
+
+def squared_relu_and_quantize_mxfp8(
+    x: Array, permutation_map: Array, n_used: Union[Array, int], *,
+    scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero",
+    out: Union[MXFP8, Tuple[Array, Array], None] = None,
+) -> MXFP8:
+    """padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
+
+    A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
+    block-scaled GEMMs take. Everything that quantize_mxfp8 says about arguments, results and
+    errors holds here.
+
+    Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
+    """
+    backend = _backends.get(type(x))
+    if backend is None:
+        backend = _find_backend(x)
+    return backend.quantize(_runtime.SQUARED_RELU_QUANTIZE, x, permutation_map, n_used,
+                            scale_layout, dead_scales, out)
+
+
+def quantize_mxfp8(
+    x: Array, permutation_map: Array, n_used: Union[Array, int], *,
+    scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero",
+    out: Union[MXFP8, Tuple[Array, Array], None] = None,
+) -> MXFP8:
+    """x of live rows as E4M3 with an E8M0 scale for each group of 32 columns.
+
+    A row r is live iff r < n_used and permutation_map[r] >= 0. The scale of a group is
+    2^(e - 127), the smallest power of two that brings the group's largest magnitude to at most
+    448 (RCEIL); e = 0 for a group of zeros, 255 (NaN) for one with an infinity. Elements are
+    rounded to nearest even; NaN gives NaN.
+
+    Data of rows that are not live is not written: undefined in a result that is allocated here,
+    as it was in `out`.
+
+    Args:
+        x: bfloat16 [M, K] with K a multiple of 32, as for padded_squared_relu.
+        permutation_map: int32 [M].
+        n_used: one int32, shape [] or [1], on x's device; with NumPy arrays also a Python int.
+        scale_layout: "swizzle_32_4_4", flat tiles of 128 rows by 4 groups, 512 bytes each, as
+            cuBLAS wants 1x32 scales; or "linear", row-major [M, K // 32].
+        dead_scales: "zero" writes 0 to the scales of rows that are not live, so that every byte
+            of the scales is defined; "untouched" leaves them alone, which makes them undefined in
+            a result that is allocated here.
+        out: an MXFP8 or a pair (data, scale) for the result, apart from the inputs and each
+            other; nothing is allocated then. data: float8_e4m3fn [M, K], scale: float8_e8m0fnu of
+            the shape that scale_layout says. Rows, those of linear scales too, may be further
+            apart than they are long.
+
+    Returns:
+        MXFP8(data, scale, scale_layout): float8_e4m3fn [M, K] and float8_e8m0fnu, flat
+        [scale_size(M, K)] or [M, K // 32].
+
+    Raises:
+        TypeError: the type or dtype of an argument is wrong.
+        ValueError: a size, stride, device, overlap or mode is wrong.
+        MoeRuntimeError: the device or its driver cannot run the op.
+
+    Source: OCP Microscaling Formats (MX) v1.0; core.inference.quantization of Megatron-Core.
+    """
+    backend = _backends.get(type(x))
+    if backend is None:
+        backend = _find_backend(x)
+    return backend.quantize(_runtime.QUANTIZE, x, permutation_map, n_used, scale_layout,
+                            dead_scales, out)

@@ -1,0 +1,167 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Loads libmoe_runtime.so and calls it; include/moe-c/Runtime.h is the source.
+
+A call packs its operands into a buffer that holds all the C structures, so that no ctypes object
+is made for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+_NAME = "libmoe_runtime.so"
+_PACKAGE = Path(__file__).resolve().parent
+
+INVALID_ARGUMENT = 1
+NO_CONTEXT = 4
+_STATUS_NAMES = ("SUCCESS", "INVALID_ARGUMENT", "UNSUPPORTED", "NO_DRIVER", "NO_CONTEXT",
+                 "DRIVER_ERROR", "OUT_OF_MEMORY")
+
+CPU, CUDA = 0, 1
+LAYOUTS = {"swizzle_32_4_4": 0, "linear": 1}
+DEAD_SCALES = {"zero": 0, "untouched": 1}
+
+
+class MoeRuntimeError(RuntimeError):
+    """The runtime library could not do what was asked; nothing was launched or written.
+
+    Attributes:
+        status: the name of the MoeStatus, such as "NO_DRIVER".
+    """
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _find() -> Path:
+    """The library of the wheel, else that of MOE_RUNTIME_LIBRARY, else a checkout's build."""
+    candidates = [_PACKAGE / "lib" / _NAME]
+    setting = os.environ.get("MOE_RUNTIME_LIBRARY")
+    if setting:
+        candidates.append(Path(setting))
+    root = _PACKAGE.parents[1]
+    if (root / "include" / "moe-c" / "Runtime.h").is_file():
+        candidates.append(root / "build" / "lib" / _NAME)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ImportError(
+        f"moe_mlir: {_NAME} was not found. Looked for: {', '.join(map(str, candidates))}. "
+        "Install the wheel (pip install .), set MOE_RUNTIME_LIBRARY to the library's path, or "
+        "build the target moe_runtime of a source checkout."
+    )
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise ImportError(f"moe_mlir: {path} could not be loaded: {error}") from error
+    pointer = ctypes.c_void_p
+    library.moeGetLastError.restype = ctypes.c_char_p
+    library.moeGetDescription.restype = ctypes.c_char_p
+    library.moeGetVersion.restype = ctypes.c_int32
+    library.moeLoadKernels.argtypes = [ctypes.c_int]
+    library.moePaddedSquaredRelu.argtypes = [pointer] * 5
+    library.moeSquaredReluQuantizeMXFP8.argtypes = [pointer] * 6
+    library.moeQuantizeMXFP8.argtypes = [pointer] * 6
+    return library
+
+
+path = _find()
+_library = _load(path)
+
+SQUARED_RELU_QUANTIZE = _library.moeSquaredReluQuantizeMXFP8
+QUANTIZE = _library.moeQuantizeMXFP8
+_padded_squared_relu = _library.moePaddedSquaredRelu
+
+
+def version() -> tuple[int, int, int]:
+    """Major, minor and patch of the library."""
+    number = _library.moeGetVersion()
+    return number // 10000, number // 100 % 100, number % 100
+
+
+def description() -> str:
+    """One line: the library's version, and what it carries kernels for."""
+    return _library.moeGetDescription().decode()
+
+
+def load_kernels(device: int) -> int:
+    """moeLoadKernels; the MoeStatus."""
+    return _library.moeLoadKernels(device)
+
+
+def raise_last_error(status: int) -> None:
+    """Raises what `status`, which is not 0, and the message of this thread's last call say."""
+    message = _library.moeGetLastError().decode(errors="replace")
+    if status == INVALID_ARGUMENT:
+        raise ValueError(message)
+    name = _STATUS_NAMES[status] if 0 <= status < len(_STATUS_NAMES) else str(status)
+    raise MoeRuntimeError(name, message)
+
+
+# MoeLaunch (device, flags, stream, module, num_ctas, num_threads), MoeMatrix x, MoeMatrix out,
+# each (data, rows, columns, row_stride), MoeScale (data, size, row_stride, layout, dead).
+_LAYOUT = struct.Struct("@iIPPii Pqqq Pqqq Pqqii")
+_X, _OUT, _SCALE = 32, 64, 96
+assert _LAYOUT.size == 128, "the structures of Runtime.h are 32 bytes each"
+_pack = _LAYOUT.pack_into
+
+
+class _Operands:
+    """The memory of one call's structures."""
+
+    __slots__ = ("buffer", "launch", "x", "out", "scale")
+
+    def __init__(self) -> None:
+        self.buffer: Any = (ctypes.c_uint64 * (_LAYOUT.size // 8))()
+        self.launch = ctypes.addressof(self.buffer)
+        self.x = self.launch + _X
+        self.out = self.launch + _OUT
+        self.scale = self.launch + _SCALE
+
+
+# Those that no call is using. A list's append and pop are atomic, so threads share it, and a call
+# that interrupts another on the same thread takes one of its own.
+_free: list[_Operands] = []
+
+
+def padded_squared_relu(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
+                        permutation_map: int, n_used: int, out: int, out_stride: int) -> int:
+    """moePaddedSquaredRelu with buffers as addresses and strides in elements; the MoeStatus."""
+    try:
+        operands = _free.pop()
+    except IndexError:
+        operands = _Operands()
+    _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
+          out, rows, columns, out_stride, 0, 0, 0, 0, 0)
+    status = _padded_squared_relu(operands.launch, operands.x, permutation_map, n_used,
+                                  operands.out)
+    _free.append(operands)
+    return status
+
+
+def quantize(function: Any, device: int, stream: int, x: int, rows: int, columns: int,
+             x_stride: int, permutation_map: int, n_used: int, data: int, data_stride: int,
+             scale: int, scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
+    """`function` (SQUARED_RELU_QUANTIZE or QUANTIZE); the MoeStatus.
+
+    Buffers are addresses, `scale_size` and `scale_stride` bytes, other strides elements.
+    """
+    try:
+        operands = _free.pop()
+    except IndexError:
+        operands = _Operands()
+    _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
+          data, rows, columns, data_stride, scale, scale_size, scale_stride, layout, dead)
+    status = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
+                      operands.scale)
+    _free.append(operands)
+    return status
