@@ -53,9 +53,6 @@ void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
   MoeLegalizeF8Options legalizeF8;
   legalizeF8.chip = options.chip;
   kernels.addPass(createMoeLegalizeF8(legalizeF8));
-  kernels.addPass(createCanonicalizerPass());
-  kernels.addPass(createCSEPass());
-  kernels.addPass(createLoopInvariantCodeMotionPass());
   kernels.addPass(createSCFToControlFlowPass());
   // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
   // calls.
