@@ -1,0 +1,211 @@
+/*===- Runtime.h - The C API of the runtime library ---------------*- C -*-===*\
+|*                                                                            *|
+|* Part of the moe-mlir project, under the Apache License v2.0 with LLVM      *|
+|* Exceptions. SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception        *|
+|*                                                                            *|
+|*===----------------------------------------------------------------------===*|
+|*                                                                            *|
+|* The ops of the moe dialect, one call each, on the CPU or on a CUDA stream. *|
+|*                                                                            *|
+|* Conventions:                                                               *|
+|* - A call returns a MoeStatus. If that is not MOE_SUCCESS, nothing was      *|
+|*   launched or written, and moeGetLastError() says why. Nothing prints,     *|
+|*   aborts or throws.                                                        *|
+|* - Every function may be called from any number of threads at once.         *|
+|* - Sizes and strides are in elements unless a name or a comment says bytes. *|
+|* - Structures are read during the call and never kept. Start them as zeros: *|
+|*   zero is the default of every field.                                      *|
+|* - GPU calls work in the calling thread's current CUDA context, which the   *|
+|*   caller makes current (a cudaSetDevice does). libcuda.so.1 is opened by   *|
+|*   the first of them; without it everything on the CPU works.               *|
+|*                                                                            *|
+\*===----------------------------------------------------------------------===*/
+
+#ifndef MOE_C_RUNTIME_H
+#define MOE_C_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define MOE_API
+#else
+#define MOE_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*===----------------------------------------------------------------------===*\
+|* Status
+\*===----------------------------------------------------------------------===*/
+
+typedef enum MoeStatus {
+  MOE_SUCCESS = 0,
+  /** An argument is wrong. The message names it, what was expected and what was found. */
+  MOE_INVALID_ARGUMENT = 1,
+  /** The device, or the kernels, cannot do what was asked. */
+  MOE_UNSUPPORTED = 2,
+  /** libcuda.so.1 could not be opened, or is too old. */
+  MOE_NO_DRIVER = 3,
+  /** The thread has no current CUDA context, or another than the module's. */
+  MOE_NO_CONTEXT = 4,
+  /** The CUDA driver returned an error. The message has its name and text. */
+  MOE_DRIVER_ERROR = 5,
+  MOE_OUT_OF_MEMORY = 6
+} MoeStatus;
+
+/** The message of the last call on this thread that failed; never null. Valid until the
+    next call on this thread. */
+MOE_API const char *moeGetLastError(void);
+
+/** The version of the library: 10000 * major + 100 * minor + patch. */
+MOE_API int32_t moeGetVersion(void);
+
+/** One line: the version, and what the library carries kernels for. A build without the
+    CUDA toolkit carries PTX alone, which the driver compiles when it is loaded. */
+MOE_API const char *moeGetDescription(void);
+
+/*===----------------------------------------------------------------------===*\
+|* Operands
+\*===----------------------------------------------------------------------===*/
+
+/** Rows of consecutive elements: bf16 (x, out) or f8E4M3FN (data). */
+typedef struct MoeMatrix {
+  /** Aligned for an element. May be null if there are no elements. */
+  void *data;
+  int64_t rows;
+  int64_t columns;
+  /** From a row to the next, at least `columns`. Not looked at for a single row. */
+  int64_t row_stride;
+} MoeMatrix;
+
+typedef enum MoeScaleLayout {
+  /** Tiles of 128 rows by 4 groups, 512 bytes each, as cuBLAS wants 1x32 scales. */
+  MOE_SCALE_SWIZZLE_32_4_4 = 0,
+  /** Row-major [M, K / 32]. */
+  MOE_SCALE_LINEAR = 1
+} MoeScaleLayout;
+
+/** The scales of rows that are not live. */
+typedef enum MoeDeadScales { MOE_DEAD_ZERO = 0, MOE_DEAD_UNTOUCHED = 1 } MoeDeadScales;
+
+/** The E8M0 scales of an [M, K] matrix, a byte for each group of 32 columns. */
+typedef struct MoeScale {
+  void *data;
+  /** Bytes: what moeGetScaleSize gives; with rows apart, (M - 1) * row_stride + K / 32.
+   */
+  int64_t size;
+  /** Linear layout alone: bytes from a row to the next, at least K / 32; 0 for K / 32. */
+  int64_t row_stride;
+  MoeScaleLayout layout;
+  MoeDeadScales dead;
+} MoeScale;
+
+/** Bytes of the scales of an [M, K] matrix without space between rows. K % 32 == 0. */
+MOE_API MoeStatus moeGetScaleSize(int64_t M, int64_t K, MoeScaleLayout layout,
+                                  int64_t *bytes);
+
+/*===----------------------------------------------------------------------===*\
+|* Kernels
+\*===----------------------------------------------------------------------===*/
+
+typedef enum MoeDevice { MOE_CPU = 0, MOE_CUDA = 1 } MoeDevice;
+
+/** Loads the library's kernels into the current CUDA context, where they stay. The first
+    launch in a context does so too; call this before a stream capture, or to have the
+   time it takes spent early. Does nothing on the CPU. */
+MOE_API MoeStatus moeLoadKernels(MoeDevice device);
+
+/** Kernels loaded from an image, in one CUDA context. */
+typedef struct MoeModule MoeModule;
+
+/** How an image was compiled. */
+typedef struct MoeModuleOptions {
+  /** The access-bytes of moe-lower-to-ptx, 16 or 32; 0 for its default for the device: 32
+      from compute capability 10.0 on, else 16. */
+  int32_t access_bytes;
+  /** Not 0 if the kernels wait (griddepcontrol.wait) before their first access to memory,
+      so that MOE_PROGRAMMATIC_LAUNCH is right for them. */
+  int32_t waits_for_predecessor;
+} MoeModuleOptions;
+
+/** Loads `size` bytes of PTX text, a cubin or a fatbin from moe-opt and moe-translate
+   into the current CUDA context. `options` may be null. The image may be freed
+   afterwards. Kernels are found by the names that convert-moe-to-gpu gives them. */
+MOE_API MoeStatus moeLoadModule(const void *image, size_t size,
+                                const MoeModuleOptions *options, MoeModule **module);
+
+/** Unloads it, with the context that it was loaded in current; null does nothing. No
+   launch of its kernels may be running. */
+MOE_API MoeStatus moeUnloadModule(MoeModule *module);
+
+/*===----------------------------------------------------------------------===*\
+|* Launches
+\*===----------------------------------------------------------------------===*/
+
+/** Bits of MoeLaunch::flags. */
+enum {
+  /** CUDA: let the kernel start before its predecessor on the stream has ended
+      (programmatic dependent launch). MOE_UNSUPPORTED unless the kernels wait for it; the
+      library's own do not yet. */
+  MOE_PROGRAMMATIC_LAUNCH = 1,
+  /** CUDA: check that the driver knows every pointer as one that this context can access.
+      A few microseconds. */
+  MOE_VALIDATE_POINTERS = 2
+};
+
+/** Where and how to run. Zeros are the CPU. */
+typedef struct MoeLaunch {
+  MoeDevice device;
+  /** MOE_PROGRAMMATIC_LAUNCH, MOE_VALIDATE_POINTERS. */
+  uint32_t flags;
+  /** CUDA: the CUstream or cudaStream_t; null is the legacy default stream. */
+  void *stream;
+  /** CUDA: kernels to use instead of the library's. For kernels compiled for certain
+      sizes, the operands must have those sizes. */
+  const MoeModule *module;
+  /** CUDA: CTAs at most, up to 65535; 0 for 4 of 256 threads on each SM. */
+  int32_t num_ctas;
+  /** CPU: threads at most, the caller's included; 0 for as many as the work is worth. */
+  int32_t num_threads;
+} MoeLaunch;
+
+/*
+ * The ops, as docs/reference/MoeDialect.md defines them. A row r is live if r < *n_used
+ * and permutation_map[r] >= 0.
+ *
+ * permutation_map has an entry for each row of x; n_used is one value. On CUDA both are
+ * in device memory and read by the kernel, as everything is: the host reads no buffer,
+ * allocates nothing and waits for nothing, so a launch can be captured in a CUDA graph,
+ * and the captured launch follows whatever n_used and permutation_map hold at each
+ * replay. On the CPU the call returns when the work is done.
+ *
+ * Rows that start at multiples of 16 bytes (32 for a module compiled so) are fast; others
+ * take a slower kernel with the same result. An output must not overlap an input.
+ * Without rows or columns there is nothing to do and pointers may be null.
+ */
+
+/** out[r, c] = bf16(relu(x[r, c])^2) in live rows; other rows are untouched. */
+MOE_API MoeStatus moePaddedSquaredRelu(const MoeLaunch *launch, const MoeMatrix *x,
+                                       const int32_t *permutation_map,
+                                       const int32_t *n_used, const MoeMatrix *out);
+
+/** padded_squared_relu and then quantisation to MXFP8. columns % 32 == 0. */
+MOE_API MoeStatus moeSquaredReluQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                              const int32_t *permutation_map,
+                                              const int32_t *n_used,
+                                              const MoeMatrix *data,
+                                              const MoeScale *scale);
+
+/** Quantisation to MXFP8 of live rows. columns % 32 == 0. */
+MOE_API MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                   const int32_t *permutation_map, const int32_t *n_used,
+                                   const MoeMatrix *data, const MoeScale *scale);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MOE_C_RUNTIME_H */

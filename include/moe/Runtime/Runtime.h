@@ -1,0 +1,125 @@
+//===- Runtime.h - The runtime library in C++ -------------------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A thin cover of moe-c/Runtime.h, which documents what everything does: statuses that
+// keep their messages, and modules that unload themselves. Header only, C++17, with or
+// without exceptions.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_RUNTIME_RUNTIME_H
+#define MOE_RUNTIME_RUNTIME_H
+
+#include "moe-c/Runtime.h"
+#include <string>
+#include <utility>
+
+namespace moe::runtime {
+
+/// The outcome of a call, with its message if it failed.
+class [[nodiscard]] Status {
+public:
+  Status() = default;
+  /// Right after the C call that returned `code`, on the same thread.
+  Status(MoeStatus code) : code_(code) {
+    if (code != MOE_SUCCESS)
+      message_ = moeGetLastError();
+  }
+
+  bool ok() const { return code_ == MOE_SUCCESS; }
+  MoeStatus code() const { return code_; }
+  /// Empty if the call succeeded.
+  const std::string &message() const { return message_; }
+
+private:
+  MoeStatus code_ = MOE_SUCCESS;
+  std::string message_;
+};
+
+/// Kernels loaded from an image, unloaded with the object: destroy it with the context
+/// that it was loaded in current.
+class Module {
+public:
+  Module() = default;
+  Module(Module &&other) noexcept : module_(std::exchange(other.module_, nullptr)) {}
+  Module &operator=(Module &&other) noexcept {
+    if (this != &other) {
+      (void)unload();
+      module_ = std::exchange(other.module_, nullptr);
+    }
+    return *this;
+  }
+  ~Module() { (void)unload(); }
+
+  static Status load(const void *image, size_t size, Module &result,
+                     const MoeModuleOptions &options = {}) {
+    MoeModule *loaded = nullptr;
+    Status status = moeLoadModule(image, size, &options, &loaded);
+    if (status.ok()) {
+      result = Module();
+      result.module_ = loaded;
+    }
+    return status;
+  }
+
+  /// Unloads it now, for its status. On failure it is kept.
+  Status unload() {
+    Status status = moeUnloadModule(module_);
+    if (status.ok())
+      module_ = nullptr;
+    return status;
+  }
+
+  const MoeModule *get() const { return module_; }
+
+private:
+  MoeModule *module_ = nullptr;
+};
+
+/// Where and how to run, the CPU by default.
+inline MoeLaunch onCPU(int32_t numThreads = 0) {
+  MoeLaunch launch = {};
+  launch.num_threads = numThreads;
+  return launch;
+}
+
+inline MoeLaunch onStream(void *stream, const Module *module = nullptr) {
+  MoeLaunch launch = {};
+  launch.device = MOE_CUDA;
+  launch.stream = stream;
+  launch.module = module ? module->get() : nullptr;
+  return launch;
+}
+
+inline Status loadKernels(MoeDevice device) { return moeLoadKernels(device); }
+
+inline Status getScaleSize(int64_t M, int64_t K, MoeScaleLayout layout, int64_t &bytes) {
+  return moeGetScaleSize(M, K, layout, &bytes);
+}
+
+inline Status paddedSquaredRelu(const MoeLaunch &launch, const MoeMatrix &x,
+                                const int32_t *permutation_map, const int32_t *n_used,
+                                const MoeMatrix &out) {
+  return moePaddedSquaredRelu(&launch, &x, permutation_map, n_used, &out);
+}
+
+inline Status squaredReluQuantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
+                                       const int32_t *permutation_map,
+                                       const int32_t *n_used, const MoeMatrix &data,
+                                       const MoeScale &scale) {
+  return moeSquaredReluQuantizeMXFP8(&launch, &x, permutation_map, n_used, &data, &scale);
+}
+
+inline Status quantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
+                            const int32_t *permutation_map, const int32_t *n_used,
+                            const MoeMatrix &data, const MoeScale &scale) {
+  return moeQuantizeMXFP8(&launch, &x, permutation_map, n_used, &data, &scale);
+}
+
+} // namespace moe::runtime
+
+#endif // MOE_RUNTIME_RUNTIME_H

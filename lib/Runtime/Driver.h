@@ -1,0 +1,100 @@
+//===- Driver.h - The part of the CUDA driver that is used ------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Declarations of our own for libcuda.so.1, which is opened when it is first needed: the
+// library builds and runs without CUDA. test/Runtime/check_driver.cpp compares them with
+// cuda.h.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_RUNTIME_DRIVER_H
+#define MOE_LIB_RUNTIME_DRIVER_H
+
+#include "moe-c/Runtime.h"
+
+namespace moe {
+
+/// CUcontext, CUmodule, CUfunction and CUstream.
+using Handle = void *;
+/// CUresult.
+using DriverResult = int;
+
+constexpr DriverResult kDriverSuccess = 0;
+constexpr DriverResult kDriverOutOfMemory = 2;
+constexpr DriverResult kDriverNotInitialized = 3;
+constexpr DriverResult kDriverInvalidContext = 201;
+constexpr DriverResult kDriverNotFound = 500;
+
+/// CUdevice_attribute.
+constexpr int kNumSMsAttribute = 16;
+constexpr int kCapabilityMajorAttribute = 75;
+constexpr int kCapabilityMinorAttribute = 76;
+/// CUfunction_attribute.
+constexpr int kMaxThreadsAttribute = 0;
+/// CUpointer_attribute.
+constexpr int kDevicePointerAttribute = 3;
+/// CUjit_option.
+constexpr int kErrorLogOption = 5;
+constexpr int kErrorLogSizeOption = 6;
+/// CUstreamCaptureMode.
+constexpr int kRelaxedCaptureMode = 2;
+/// CUlaunchAttributeID.
+constexpr int kProgrammaticLaunchAttribute = 6;
+
+/// CUlaunchAttribute, with the one kind of value that is used.
+struct alignas(8) LaunchAttribute {
+  int id;
+  int padding;
+  int value;
+  char rest[60];
+};
+
+/// CUlaunchConfig.
+struct LaunchConfig {
+  unsigned gridX, gridY, gridZ;
+  unsigned blockX, blockY, blockZ;
+  unsigned sharedMemoryBytes;
+  Handle stream;
+  LaunchAttribute *attributes;
+  unsigned numAttributes;
+};
+
+/// The functions, called as in the driver without their `cu`.
+struct Driver {
+  DriverResult (*Init)(unsigned flags);
+  DriverResult (*GetErrorName)(DriverResult, const char **);
+  DriverResult (*GetErrorString)(DriverResult, const char **);
+  DriverResult (*CtxGetCurrent)(Handle *context);
+  DriverResult (*CtxGetDevice)(int *device);
+  DriverResult (*DeviceGetAttribute)(int *value, int attribute, int device);
+  DriverResult (*ModuleLoadDataEx)(Handle *module, const void *image, unsigned numOptions,
+                                   int *options, void **values);
+  DriverResult (*ModuleUnload)(Handle module);
+  DriverResult (*ModuleGetFunction)(Handle *function, Handle module, const char *name);
+  DriverResult (*FuncGetAttribute)(int *value, int attribute, Handle function);
+  DriverResult (*PointerGetAttribute)(void *value, int attribute, uint64_t pointer);
+  DriverResult (*LaunchKernel)(Handle function, unsigned gridX, unsigned gridY,
+                               unsigned gridZ, unsigned blockX, unsigned blockY,
+                               unsigned blockZ, unsigned sharedMemoryBytes, Handle stream,
+                               void **parameters, void **extra);
+
+  // Null in drivers that are older than these.
+  DriverResult (*CtxGetId)(Handle context, unsigned long long *id);
+  DriverResult (*LaunchKernelEx)(const LaunchConfig *config, Handle function,
+                                 void **parameters, void **extra);
+  DriverResult (*ThreadExchangeStreamCaptureMode)(int *mode);
+};
+
+/// The driver, opened and initialised by the first call that succeeds.
+MoeStatus getDriver(const Driver *&driver);
+
+/// Fails with the driver's name and text for `result`, which `call` returned.
+MoeStatus failDriver(const Driver &driver, const char *call, DriverResult result);
+
+} // namespace moe
+
+#endif // MOE_LIB_RUNTIME_DRIVER_H

@@ -1,0 +1,51 @@
+//===- Grid.h - The grid of a launch ----------------------------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The fixed grid: it depends on shapes and on the device, never on n_used or
+// permutation_map, so that a launch can be captured. The rule, and the shape of a chunk,
+// are those of convert-moe-to-gpu.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_RUNTIME_GRID_H
+#define MOE_LIB_RUNTIME_GRID_H
+
+#include "Problem.h"
+
+namespace moe {
+
+constexpr int64_t kLanes = 32;
+/// What the hardware takes in the grid's y.
+constexpr int64_t kMaxCTAs = 65535;
+/// What keeps a memory-bound kernel's SM busy.
+constexpr int64_t kThreadsPerSM = 1024;
+
+/// Columns that a warp handles at a time, and a CTA with it.
+constexpr int64_t chunkColumns(bool isAligned) { return isAligned ? 1024 : 64; }
+
+struct Grid {
+  uint32_t x, y;
+};
+
+/// x: a CTA for each chunk of columns. y: CTAs for the rows, a row a warp, as many as the
+/// limit leaves but no more than there are rows. `numCTAs` is the limit, 0 for what fills
+/// the device.
+inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, int64_t threadsPerCTA,
+                    int64_t numCTAs, int64_t numSMs) {
+  auto clamp = [](int64_t value, int64_t low, int64_t high) {
+    return value < low ? low : value < high ? value : high;
+  };
+  if (numCTAs == 0)
+    numCTAs = clamp(numSMs * clamp(kThreadsPerSM / threadsPerCTA, 1, 32), 1, kMaxCTAs);
+  int64_t x = clamp(ceilDiv(columns, chunkColumns(isAligned)), 1, numCTAs);
+  int64_t y = clamp(ceilDiv(rows, threadsPerCTA / kLanes), 1, numCTAs / x);
+  return {uint32_t(x), uint32_t(y)};
+}
+
+} // namespace moe
+
+#endif // MOE_LIB_RUNTIME_GRID_H

@@ -1,0 +1,211 @@
+//===- Problem.cpp - An op with its operands, checked ---------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The checks that are the same on every device.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Problem.h"
+
+#include "Status.h"
+#include <cinttypes>
+
+using namespace moe;
+
+/// The kernels count along a row, up to the end of its last chunk, in 32 bits.
+static constexpr int64_t kMaxColumns = (int64_t(1) << 31) - 1024;
+
+int Problem::kernelIndex() const {
+  if (!isQuantizing())
+    return 0;
+  return 1 + 4 * (op == Op::QuantizeMXFP8) + 2 * hasLinearScale() +
+         hasUntouchedDeadScales();
+}
+
+static bool isAligned(const void *pointer, uintptr_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+/// Checks the sizes of `matrix` and gives a single row a stride.
+static MoeStatus checkSizes(const char *name, MoeMatrix &matrix, int64_t elementBytes) {
+  if (matrix.rows < 0 || matrix.columns < 0)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected sizes that are not negative, found %" PRId64 " x %" PRId64,
+                name, matrix.rows, matrix.columns);
+  if (matrix.columns > kMaxColumns)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected at most %" PRId64 " columns, found %" PRId64, name,
+                kMaxColumns, matrix.columns);
+  if (matrix.rows <= 1)
+    matrix.row_stride = matrix.columns;
+  if (matrix.row_stride < matrix.columns)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected a row_stride of at least the %" PRId64
+                " columns, found %" PRId64,
+                name, matrix.columns, matrix.row_stride);
+  int64_t bytes;
+  if (__builtin_mul_overflow(matrix.rows, matrix.row_stride, &bytes) ||
+      __builtin_mul_overflow(bytes, elementBytes, &bytes))
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: %" PRId64 " rows with a row_stride of %" PRId64
+                " overflow a size of 64 bits",
+                name, matrix.rows, matrix.row_stride);
+  return MOE_SUCCESS;
+}
+
+static MoeStatus checkPointer(const char *name, const void *pointer, uintptr_t bytes) {
+  if (!pointer)
+    return fail(MOE_INVALID_ARGUMENT, "%s: expected a buffer, found a null pointer",
+                name);
+  if (!isAligned(pointer, bytes))
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected an address that is a multiple of %d, as its elements are, "
+                "found %p",
+                name, int(bytes), pointer);
+  return MOE_SUCCESS;
+}
+
+/// Overlap that the base addresses alone show. Rows of one buffer may well lie between
+/// those of another.
+static MoeStatus checkDistinct(const char *output, const void *pointer, const char *other,
+                               const void *otherPointer) {
+  if (pointer == otherPointer)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected a buffer that does not overlap %s, found both at %p",
+                output, other, pointer);
+  return MOE_SUCCESS;
+}
+
+MoeStatus moe::getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout,
+                            int64_t &bytes) {
+  if (rows < 0 || columns < 0)
+    return fail(MOE_INVALID_ARGUMENT,
+                "expected sizes that are not negative, found M = %" PRId64
+                " and K = %" PRId64,
+                rows, columns);
+  if (columns % kGroupSize != 0)
+    return fail(MOE_INVALID_ARGUMENT,
+                "expected K to be a multiple of %" PRId64 ", found %" PRId64, kGroupSize,
+                columns);
+  if (layout != MOE_SCALE_SWIZZLE_32_4_4 && layout != MOE_SCALE_LINEAR)
+    return fail(MOE_INVALID_ARGUMENT,
+                "scale layout: expected MOE_SCALE_SWIZZLE_32_4_4 or MOE_SCALE_LINEAR, "
+                "found %d",
+                int(layout));
+  int64_t rowUnits = rows, rowBytes = columns / kGroupSize;
+  if (layout == MOE_SCALE_SWIZZLE_32_4_4) {
+    rowUnits = ceilDiv(rows, kScaleTileRows);
+    // At most 4 * K, so this one cannot wrap where the product below does not.
+    if (__builtin_mul_overflow(ceilDiv(rowBytes, kScaleTileColumns), kScaleTileBytes,
+                               &rowBytes))
+      rowBytes = INT64_MAX;
+  }
+  if (__builtin_mul_overflow(rowUnits, rowBytes, &bytes))
+    return fail(MOE_INVALID_ARGUMENT,
+                "the scales of %" PRId64 " x %" PRId64 " overflow a size of 64 bits",
+                rows, columns);
+  return MOE_SUCCESS;
+}
+
+/// Checks all of `scale` but its pointer.
+static MoeStatus checkScale(const Problem &problem, MoeScale &scale) {
+  int64_t groups = problem.x.columns / kGroupSize;
+  int64_t expected;
+  if (MoeStatus status =
+          getScaleSize(problem.x.rows, problem.x.columns, scale.layout, expected))
+    return status;
+  if (scale.dead != MOE_DEAD_ZERO && scale.dead != MOE_DEAD_UNTOUCHED)
+    return fail(
+        MOE_INVALID_ARGUMENT,
+        "scale: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found %d",
+        int(scale.dead));
+  if (scale.layout == MOE_SCALE_LINEAR) {
+    if (scale.row_stride == 0 || problem.x.rows <= 1)
+      scale.row_stride = groups;
+    if (scale.row_stride < groups)
+      return fail(MOE_INVALID_ARGUMENT,
+                  "scale: expected a row_stride of at least K / 32 = %" PRId64
+                  ", found %" PRId64,
+                  groups, scale.row_stride);
+    int64_t rowsBefore = problem.x.rows == 0 ? 0 : problem.x.rows - 1;
+    if (__builtin_mul_overflow(rowsBefore, scale.row_stride, &expected) ||
+        __builtin_add_overflow(expected, problem.x.rows == 0 ? 0 : groups, &expected))
+      return fail(MOE_INVALID_ARGUMENT,
+                  "scale: %" PRId64 " rows with a row_stride of %" PRId64
+                  " overflow a size of 64 bits",
+                  problem.x.rows, scale.row_stride);
+  }
+  if (scale.size != expected)
+    return fail(MOE_INVALID_ARGUMENT,
+                "scale: expected a size of %" PRId64
+                " bytes for the %s scales of %" PRId64 " x %" PRId64 ", found %" PRId64,
+                expected, scale.layout == MOE_SCALE_LINEAR ? "linear" : "swizzled",
+                problem.x.rows, problem.x.columns, scale.size);
+  return MOE_SUCCESS;
+}
+
+/// Checks the pointers of a problem that has elements.
+static MoeStatus checkPointers(const Problem &problem) {
+  bool isQuantizing = problem.isQuantizing();
+  const char *outName = isQuantizing ? "data" : "out";
+  struct {
+    const char *name;
+    const void *pointer;
+    uintptr_t elementBytes;
+  } operands[] = {
+      {"x", problem.x.data, 2},
+      {"permutation_map", problem.permutationMap, 4},
+      {"n_used", problem.nUsed, 4},
+      {outName, problem.out.data, uintptr_t(isQuantizing ? 1 : 2)},
+      {"scale", problem.scale.data, 1},
+  };
+  constexpr int kFirstOutput = 3;
+  int count = isQuantizing ? 5 : 4;
+  for (int i = 0; i < count; ++i)
+    if (MoeStatus status =
+            checkPointer(operands[i].name, operands[i].pointer, operands[i].elementBytes))
+      return status;
+  for (int output = kFirstOutput; output < count; ++output)
+    for (int other = 0; other < output; ++other)
+      if (MoeStatus status =
+              checkDistinct(operands[output].name, operands[output].pointer,
+                            operands[other].name, operands[other].pointer))
+        return status;
+  return MOE_SUCCESS;
+}
+
+MoeStatus moe::makeProblem(Op op, const MoeMatrix *x, const int32_t *permutationMap,
+                           const int32_t *nUsed, const MoeMatrix *out,
+                           const MoeScale *scale, Problem &problem) {
+  bool isQuantizing = op != Op::PaddedSquaredRelu;
+  const char *outName = isQuantizing ? "data" : "out";
+  if (!x || !out || (isQuantizing && !scale))
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected a description of the operand, found a null pointer",
+                !x     ? "x"
+                : !out ? outName
+                       : "scale");
+  problem = {op, *x, permutationMap, nUsed, *out, isQuantizing ? *scale : MoeScale()};
+  if (MoeStatus status = checkSizes("x", problem.x, 2))
+    return status;
+  if (MoeStatus status = checkSizes(outName, problem.out, isQuantizing ? 1 : 2))
+    return status;
+  if (out->rows != x->rows || out->columns != x->columns)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected the %" PRId64 " x %" PRId64 " of x, found %" PRId64
+                " x %" PRId64,
+                outName, x->rows, x->columns, out->rows, out->columns);
+  if (isQuantizing) {
+    if (x->columns % kGroupSize != 0)
+      return fail(MOE_INVALID_ARGUMENT,
+                  "x: expected a multiple of %" PRId64 " columns, found %" PRId64,
+                  kGroupSize, x->columns);
+    if (MoeStatus status = checkScale(problem, problem.scale))
+      return status;
+  }
+  return problem.isEmpty() ? MOE_SUCCESS : checkPointers(problem);
+}

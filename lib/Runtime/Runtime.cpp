@@ -1,0 +1,122 @@
+//===- Runtime.cpp - The C API --------------------------------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The functions of moe-c/Runtime.h.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe-c/Runtime.h"
+
+#include "Cpu.h"
+#include "Cuda.h"
+#include "Kernels.h"
+#include "Problem.h"
+#include "Status.h"
+#include <cstdio>
+
+using namespace moe;
+
+const char *moeGetLastError() { return getLastError(); }
+
+int32_t moeGetVersion() {
+  return 10000 * MOE_VERSION_MAJOR + 100 * MOE_VERSION_MINOR + MOE_VERSION_PATCH;
+}
+
+const char *moeGetDescription() {
+  static thread_local char description[512];
+  std::snprintf(description, sizeof(description), "moe-mlir %d.%d.%d; %s",
+                MOE_VERSION_MAJOR, MOE_VERSION_MINOR, MOE_VERSION_PATCH,
+                kKernelsDescription);
+  return description;
+}
+
+static MoeStatus failNull(const char *name) {
+  return fail(MOE_INVALID_ARGUMENT, "%s: expected a pointer, found null", name);
+}
+
+static MoeStatus failDevice(MoeDevice device) {
+  return fail(MOE_INVALID_ARGUMENT, "device: expected MOE_CPU or MOE_CUDA, found %d",
+              int(device));
+}
+
+MoeStatus moeGetScaleSize(int64_t M, int64_t K, MoeScaleLayout layout, int64_t *bytes) {
+  if (!bytes)
+    return failNull("bytes");
+  int64_t result;
+  MoeStatus status = getScaleSize(M, K, layout, result);
+  if (status == MOE_SUCCESS)
+    *bytes = result;
+  return status;
+}
+
+MoeStatus moeLoadKernels(MoeDevice device) {
+  if (device == MOE_CPU)
+    return MOE_SUCCESS;
+  return device == MOE_CUDA ? loadKernels() : failDevice(device);
+}
+
+MoeStatus moeLoadModule(const void *image, size_t size, const MoeModuleOptions *options,
+                        MoeModule **module) {
+  if (!image)
+    return failNull("image");
+  if (!module)
+    return failNull("module");
+  MoeModuleOptions chosen = options ? *options : MoeModuleOptions();
+  if (chosen.access_bytes != 0 && chosen.access_bytes != 16 && chosen.access_bytes != 32)
+    return fail(MOE_INVALID_ARGUMENT, "access_bytes: expected 0, 16 or 32, found %d",
+                chosen.access_bytes);
+  return loadModule(image, size, chosen, *module);
+}
+
+MoeStatus moeUnloadModule(MoeModule *module) {
+  return module ? unloadModule(module) : MOE_SUCCESS;
+}
+
+/// Checks everything, then runs or launches.
+static MoeStatus run(const MoeLaunch *launch, Op op, const MoeMatrix *x,
+                     const int32_t *permutationMap, const int32_t *nUsed,
+                     const MoeMatrix *out, const MoeScale *scale) {
+  if (!launch)
+    return failNull("launch");
+  if (launch->device != MOE_CPU && launch->device != MOE_CUDA)
+    return failDevice(launch->device);
+  if (launch->flags & ~uint32_t(MOE_PROGRAMMATIC_LAUNCH | MOE_VALIDATE_POINTERS))
+    return fail(MOE_INVALID_ARGUMENT,
+                "flags: expected MOE_PROGRAMMATIC_LAUNCH and "
+                "MOE_VALIDATE_POINTERS alone, found %#x",
+                launch->flags);
+  if (launch->device == MOE_CPU && launch->module)
+    return fail(MOE_INVALID_ARGUMENT,
+                "module: expected null for the CPU, found a module of CUDA kernels");
+  Problem problem;
+  if (MoeStatus status = makeProblem(op, x, permutationMap, nUsed, out, scale, problem))
+    return status;
+  if (problem.isEmpty())
+    return MOE_SUCCESS;
+  return launch->device == MOE_CPU ? runOnCPU(problem, launch->num_threads)
+                                   : launchOnCUDA(problem, *launch);
+}
+
+MoeStatus moePaddedSquaredRelu(const MoeLaunch *launch, const MoeMatrix *x,
+                               const int32_t *permutation_map, const int32_t *n_used,
+                               const MoeMatrix *out) {
+  return run(launch, Op::PaddedSquaredRelu, x, permutation_map, n_used, out, nullptr);
+}
+
+MoeStatus moeSquaredReluQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                      const int32_t *permutation_map,
+                                      const int32_t *n_used, const MoeMatrix *data,
+                                      const MoeScale *scale) {
+  return run(launch, Op::SquaredReluQuantizeMXFP8, x, permutation_map, n_used, data,
+             scale);
+}
+
+MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                           const int32_t *permutation_map, const int32_t *n_used,
+                           const MoeMatrix *data, const MoeScale *scale) {
+  return run(launch, Op::QuantizeMXFP8, x, permutation_map, n_used, data, scale);
+}

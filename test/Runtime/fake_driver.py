@@ -1,0 +1,118 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs a test in a process of its own with fake_cuda.c as its CUDA driver.
+
+A process opens its driver once, so a test of how it is opened, or of what is in a context, needs a
+process that has none yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import subprocess
+import traceback
+from ctypes import c_char, c_char_p, c_int, c_uint, c_uint64, c_ulonglong, c_void_p
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+SOURCE = Path(__file__).with_name("fake_cuda.c")
+
+
+class Launch(ctypes.Structure):
+    _fields_ = [("name", c_char * 80), ("grid", c_uint * 3), ("block", c_uint * 3),
+                ("shared_memory", c_uint), ("stream", c_void_p), ("num_parameters", c_int),
+                ("parameters", c_uint64 * 29), ("programmatic", c_int), ("context", c_ulonglong)]
+
+
+def build(folder: Path, *flags: str) -> Path:
+    """Compiles the driver into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "libcuda.so.1"
+    compiler = os.environ.get("CC", "cc")
+    subprocess.run([compiler, "-shared", "-fPIC", "-pthread", "-Wl,-soname,libcuda.so.1", *flags,
+                    "-o", path, SOURCE], check=True)
+    return path
+
+
+class FakeDriver:
+    """The tests' side of the driver. Opening it here is what makes the runtime's dlopen find it."""
+
+    def __init__(self, path: Path) -> None:
+        self.library = ctypes.CDLL(str(path))
+        self.library.fake_create_context.restype = c_void_p
+        self.library.fake_launch.restype = ctypes.POINTER(Launch)
+        self.library.fake_calls.restype = c_char_p
+        self.library.fake_last_image.restype = c_void_p
+        self.library.fake_set_device_memory.argtypes = [c_uint64, c_uint64]
+
+    def create_context(self) -> int:
+        """A new context, made current."""
+        context = self.library.fake_create_context()
+        self.make_current(context)
+        return context
+
+    def make_current(self, context: int | None) -> None:
+        self.library.fake_make_current(c_void_p(context))
+
+    def replace_context(self, context: int) -> None:
+        self.library.fake_replace_context(c_void_p(context))
+
+    def set_device(self, capability: int = 90, num_sms: int = 132, max_threads: int = 256) -> None:
+        self.library.fake_set_device(capability, num_sms, max_threads)
+
+    def fail(self, call: str, code: int) -> None:
+        self.library.fake_fail(call.encode(), code)
+
+    def set_capturing(self, value: bool) -> None:
+        self.library.fake_set_capturing(int(value))
+
+    def set_missing_suffix(self, suffix: str) -> None:
+        self.library.fake_set_missing_suffix(suffix.encode())
+
+    def set_device_memory(self, begin: int, end: int) -> None:
+        self.library.fake_set_device_memory(begin, end)
+
+    def take_calls(self) -> list[str]:
+        """The driver calls since the last time, whose launches are forgotten too."""
+        calls = self.library.fake_calls().decode().split()
+        self.library.fake_clear()
+        return calls
+
+    def launches(self) -> list[Launch]:
+        return [self.library.fake_launch(i).contents
+                for i in range(self.library.fake_num_launches())]
+
+    def last_image(self, size: int) -> bytes:
+        return ctypes.string_at(self.library.fake_last_image(), size)
+
+
+def in_child(test: Callable[..., None]) -> Callable[..., None]:
+    """The test, run in a child process; its failure is the test's."""
+
+    @functools.wraps(test)
+    def run(*arguments: object, **named: object) -> None:
+        if "/libcuda.so" in Path("/proc/self/maps").read_text():
+            pytest.skip("this process has opened a CUDA driver: run this file by itself")
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reader)
+                test(*arguments, **named)
+                status = 0
+            except BaseException:  # noqa: BLE001
+                os.write(writer, traceback.format_exc().encode()[:60000])
+            finally:
+                os._exit(status)
+        os.close(writer)
+        with open(reader, "rb") as pipe:
+            report = pipe.read().decode()
+        _, status = os.waitpid(child, 0)
+        assert status == 0, report or f"the child process ended with wait status {status}"
+
+    return run

@@ -1,0 +1,156 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""libmoe_runtime.so through ctypes, as a C program sees it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import (POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32,
+                    c_void_p)
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+LIB_DIR = Path(os.environ.get("MOE_LIB_DIR", Path(__file__).parents[2] / "build" / "lib"))
+LIBRARY = LIB_DIR / "libmoe_runtime.so"
+
+SUCCESS, INVALID_ARGUMENT, UNSUPPORTED, NO_DRIVER, NO_CONTEXT = range(5)
+DRIVER_ERROR, OUT_OF_MEMORY = 5, 6
+CPU, CUDA = 0, 1
+SWIZZLED, LINEAR = 0, 1
+ZERO, UNTOUCHED = 0, 1
+PROGRAMMATIC_LAUNCH, VALIDATE_POINTERS = 1, 2
+
+
+class Matrix(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("rows", c_int64), ("columns", c_int64),
+                ("row_stride", c_int64)]
+
+
+class Scale(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("size", c_int64), ("row_stride", c_int64),
+                ("layout", c_int), ("dead", c_int)]
+
+
+class Launch(ctypes.Structure):
+    _fields_ = [("device", c_int), ("flags", c_uint32), ("stream", c_void_p),
+                ("module", c_void_p), ("num_ctas", c_int32), ("num_threads", c_int32)]
+
+
+class ModuleOptions(ctypes.Structure):
+    _fields_ = [("access_bytes", c_int32), ("waits_for_predecessor", c_int32)]
+
+
+class MoeError(Exception):
+    """A call that did not return MOE_SUCCESS."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _load() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(LIBRARY))
+    library.moeGetLastError.restype = c_char_p
+    library.moeGetDescription.restype = c_char_p
+    library.moeGetScaleSize.argtypes = [c_int64, c_int64, c_int, POINTER(c_int64)]
+    library.moeLoadModule.argtypes = [c_void_p, c_size_t, POINTER(ModuleOptions),
+                                      POINTER(c_void_p)]
+    library.moeUnloadModule.argtypes = [c_void_p]
+    operands = [POINTER(Launch), POINTER(Matrix), c_void_p, c_void_p, POINTER(Matrix)]
+    library.moePaddedSquaredRelu.argtypes = operands
+    library.moeSquaredReluQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
+    library.moeQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
+    return library
+
+
+library = _load()
+
+
+def check(status: int) -> None:
+    if status != SUCCESS:
+        raise MoeError(status, library.moeGetLastError().decode())
+
+
+def description() -> str:
+    return library.moeGetDescription().decode()
+
+
+def scale_size(M: int, K: int, layout: int = SWIZZLED) -> int:
+    size = c_int64()
+    check(library.moeGetScaleSize(M, K, layout, byref(size)))
+    return size.value
+
+
+def load_kernels(device: int) -> None:
+    check(library.moeLoadKernels(device))
+
+
+def load_module(image: bytes, access_bytes: int = 0, waits_for_predecessor: int = 0) -> int:
+    module = c_void_p()
+    options = ModuleOptions(access_bytes, waits_for_predecessor)
+    check(library.moeLoadModule(image, len(image), byref(options), byref(module)))
+    return module.value
+
+
+def unload_module(module: int | None) -> None:
+    check(library.moeUnloadModule(module))
+
+
+FUNCTIONS = {
+    "padded_squared_relu": library.moePaddedSquaredRelu,
+    "squared_relu_quantize_mxfp8": library.moeSquaredReluQuantizeMXFP8,
+    "quantize_mxfp8": library.moeQuantizeMXFP8,
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call of an op, addresses as integers; `with_` changes some."""
+
+    op: str
+    rows: int
+    columns: int
+    x: int | None = 0x1000_0000
+    permutation_map: int | None = 0x2000_0000
+    n_used: int | None = 0x3000_0000
+    out: int | None = 0x4000_0000
+    scale: int | None = 0x5000_0000
+    x_stride: int | None = None
+    out_rows: int | None = None
+    out_columns: int | None = None
+    out_stride: int | None = None
+    scale_bytes: int | None = None
+    scale_stride: int = 0
+    layout: int = SWIZZLED
+    dead: int = ZERO
+    device: int = CPU
+    flags: int = 0
+    stream: int | None = None
+    module: int | None = None
+    num_ctas: int = 0
+    num_threads: int = 0
+
+    def with_(self, **changes: object) -> Call:
+        return replace(self, **changes)
+
+    def run(self) -> None:
+        def default(value: int | None, otherwise: int) -> int:
+            return otherwise if value is None else value
+
+        launch = Launch(self.device, self.flags, self.stream, self.module, self.num_ctas,
+                        self.num_threads)
+        x = Matrix(self.x, self.rows, self.columns, default(self.x_stride, self.columns))
+        out = Matrix(self.out, default(self.out_rows, self.rows),
+                     default(self.out_columns, self.columns),
+                     default(self.out_stride, default(self.out_columns, self.columns)))
+        arguments = [byref(launch), byref(x), self.permutation_map, self.n_used, byref(out)]
+        if self.op != "padded_squared_relu":
+            size = self.scale_bytes
+            if size is None:
+                size = 0 if self.rows == 0 else scale_size(self.rows, self.columns, self.layout)
+                if self.layout == LINEAR and self.scale_stride and self.rows:
+                    size = (self.rows - 1) * self.scale_stride + self.columns // 32
+            arguments.append(byref(Scale(self.scale, size, self.scale_stride, self.layout,
+                                         self.dead)))
+        check(FUNCTIONS[self.op](*arguments))

@@ -1,0 +1,84 @@
+//===- program.cpp - A program that uses the runtime library --------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The C++ wrapper on the CPU, and on the driver of fake_cuda.c, which is found as any
+// libcuda.so.1 is. test_runtime_library.py builds and runs it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Runtime/Runtime.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <dlfcn.h>
+#include <vector>
+
+using namespace moe::runtime;
+
+#define EXPECT(condition)                                                                \
+  do {                                                                                   \
+    if (!(condition)) {                                                                  \
+      std::printf("line %d: %s; %s\n", __LINE__, #condition, moeGetLastError());         \
+      std::exit(1);                                                                      \
+    }                                                                                    \
+  } while (0)
+
+static void testCPU() {
+  // 1, 2 and -3 become 1, 4 and 0 in the first row; the second is padding.
+  std::vector<uint16_t> x = {0x3f80, 0x4000, 0xc040, 0x3f80, 0x3f80, 0x3f80};
+  std::vector<uint16_t> out(6, 0x1234);
+  int32_t map[] = {0, -1}, nUsed = 2;
+  MoeMatrix xMatrix = {x.data(), 2, 3, 3}, outMatrix = {out.data(), 2, 3, 3};
+  EXPECT(paddedSquaredRelu(onCPU(), xMatrix, map, &nUsed, outMatrix).ok());
+  EXPECT((out == std::vector<uint16_t>{0x3f80, 0x4080, 0, 0x1234, 0x1234, 0x1234}));
+
+  MoeMatrix data = {out.data(), 2, 3, 3};
+  Status status = quantizeMXFP8(onCPU(1), xMatrix, map, &nUsed, data, MoeScale());
+  EXPECT(status.code() == MOE_INVALID_ARGUMENT);
+  EXPECT(status.message() == "x: expected a multiple of 32 columns, found 3");
+  int64_t bytes = 0;
+  EXPECT(getScaleSize(129, 160, MOE_SCALE_SWIZZLE_32_4_4, bytes).ok() && bytes == 2048);
+}
+
+template <typename Function> static Function *find(void *library, const char *name) {
+  return reinterpret_cast<Function *>(dlsym(library, name));
+}
+
+static void testCUDA() {
+  EXPECT(loadKernels(MOE_CUDA).code() == MOE_NO_CONTEXT);
+  void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  EXPECT(driver);
+  auto *create = find<void *()>(driver, "fake_create_context");
+  auto *makeCurrent = find<void(void *)>(driver, "fake_make_current");
+  auto *numLaunches = find<int()>(driver, "fake_num_launches");
+  makeCurrent(create());
+  EXPECT(loadKernels(MOE_CUDA).ok());
+
+  void *address = &driver;
+  int32_t map = 0, nUsed = 1, other = 0;
+  MoeMatrix x = {address, 1, 4, 4}, out = {&other, 1, 4, 4};
+  EXPECT(paddedSquaredRelu(onStream(nullptr), x, &map, &nUsed, out).ok());
+  EXPECT(numLaunches() == 1);
+
+  static const char text[] = ".version 8.0\n.target sm_90\n";
+  Module module, moved;
+  EXPECT(!Module::load("junk", 4, module).ok() && !module.get());
+  EXPECT(Module::load(text, sizeof(text) - 1, module).ok() && module.get());
+  moved = std::move(module);
+  EXPECT(moved.get() && !module.get());
+  EXPECT(paddedSquaredRelu(onStream(nullptr, &moved), x, &map, &nUsed, out).ok());
+  EXPECT(numLaunches() == 2);
+  EXPECT(moved.unload().ok() && !moved.get());
+  EXPECT(moved.unload().ok());
+}
+
+int main() {
+  testCPU();
+  testCUDA();
+  std::puts("passed");
+  return 0;
+}

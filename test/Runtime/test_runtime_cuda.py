@@ -1,0 +1,642 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Launches through the C API, on a driver that only records them (fake_cuda.c).
+
+What was recorded is looked at, and handed to the PTX interpreter with the PTX that the library
+carries, whose results are compared with the oracle.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS / "Integration"))
+sys.path.insert(0, str(TESTS / "Integration" / "PTX"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import batches
+import moe_runtime as moe
+from fake_driver import FakeDriver, build, in_child
+from interpreter import Memory, Module
+from kernels import Kernel, check, descriptor
+
+SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
+OPS = list(moe.FUNCTIONS)
+CHIPS = [80, 89, 90, 100]
+LAUNCH_CALLS = ["cuCtxGetId", "cuLaunchKernel"]
+
+
+@pytest.fixture(scope="session")
+def driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("driver"), "-Wall", "-Wextra", "-Werror")
+
+
+@pytest.fixture(scope="session")
+def old_driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A driver without what came with CUDA 12."""
+    return build(tmp_path_factory.mktemp("old-driver"), "-DOLD_DRIVER")
+
+
+def call(op: str = SQUARED_RELU, rows: int = 300, columns: int = 2048, **changes) -> moe.Call:
+    return moe.Call(op, rows, columns, device=moe.CUDA, **changes)
+
+
+def launch_one(driver: FakeDriver, launch: moe.Call):
+    """Launches, and returns the one record of it."""
+    driver.take_calls()
+    launch.run()
+    [record] = driver.launches()
+    return record
+
+
+@lru_cache(maxsize=None)
+def embedded_ptx(chip: int) -> str:
+    """The PTX for a chip out of the library's bytes."""
+    text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, moe.LIBRARY.read_bytes(),
+                     re.DOTALL)
+    assert text, f"no PTX for sm_{chip} in {moe.LIBRARY}"
+    return text.group()[:-1].decode()
+
+
+# Execution.
+
+
+class ApiBackend:
+    """A backend of kernels.check that launches through the C API and runs what was recorded."""
+
+    def __init__(self, driver: FakeDriver, kernel: Kernel, chip: int) -> None:
+        self.driver, self.kernel, self.chip = driver, kernel, chip
+        self.memory = Memory()
+
+    def allocate(self, array, offset):
+        return self.memory.allocate(array, offset=offset)
+
+    def address(self, buffer) -> int:
+        return buffer.address
+
+    def read(self, buffer, like):
+        return buffer.array(like.dtype, like.shape)
+
+    def launch(self, ptx, entry, grid, threads, arguments) -> None:
+        kernel = self.kernel
+        x, permutation_map, n_used, out = (arguments[i] for i in (0, 7, 12, 15))
+        launch = call(kernel.op, *arguments[3:5], x=x, x_stride=arguments[5],
+                      permutation_map=permutation_map, n_used=n_used, out=out,
+                      out_stride=arguments[20], num_ctas=grid[0] * grid[1])
+        if kernel.op != SQUARED_RELU:
+            launch = launch.with_(scale=arguments[22],
+                                  layout=int(kernel.scale_layout == "linear"),
+                                  dead=int(kernel.dead_scales == "untouched"))
+        record = launch_one(self.driver, launch)
+        assert record.name.decode() == entry
+        # The parameters are those that the compiler's own descriptors are.
+        assert list(record.parameters[: record.num_parameters]) == arguments
+        assert list(record.block) == [threads, 1, 1]
+        Module(ptx).launch(entry, grid=tuple(record.grid), block=tuple(record.block),
+                           args=list(record.parameters[: record.num_parameters]),
+                           memory=self.memory)
+
+    def finish(self) -> None:
+        self.memory.check_guards()
+
+
+def random_batch(M: int, K: int, n_used: int, seed: int = 0) -> batches.Batch:
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((M, K)) * np.exp2(rng.integers(-20, 20, (M, 1))))
+    permutation_map = np.where(rng.random(M) < 0.5, rng.permutation(M), -rng.integers(1, 2**31, M))
+    return batches.Batch(x.astype(batches.bfloat16), permutation_map.astype(np.int32),
+                         np.int32(n_used), M, 0)
+
+
+KERNELS = [Kernel(SQUARED_RELU)] + [
+    Kernel(op, None, layout, dead)
+    for op in (FUSED, QUANTIZE) for layout in ("swizzle_32_4_4", "linear")
+    for dead in ("zero", "untouched")
+]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("aligned", [True, False])
+@in_child
+def test_execution(driver_path: Path, kernel: Kernel, aligned: bool) -> None:
+    """Each embedded kernel, for each chip that there is PTX for, computes the right bytes."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    settings = {} if aligned else {"padding": 3, "x_offset": 2,
+                                   "data_offset": 2 if kernel.op == SQUARED_RELU else 1}
+    for chip in CHIPS:
+        check(ApiBackend(driver, kernel, chip), embedded_ptx(chip), kernel,
+              random_batch(200, 1184, 170, seed=chip), (2, 3), aligned=aligned, **settings)
+
+
+# What is launched.
+
+
+@pytest.mark.parametrize("op", OPS)
+@in_child
+def test_parameters(driver_path: Path, op: str) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    launch = call(op, 300, 2048, x_stride=2112, out_stride=2176, stream=0xABC0)
+    record = launch_one(driver, launch)
+    x = np.lib.stride_tricks.as_strided(np.empty(0, np.uint16), (300, 2048), (2112 * 2, 2))
+    out = np.lib.stride_tricks.as_strided(np.empty(0, np.uint8), (300, 2048), (2176, 1))
+    expected = descriptor(launch.x, x)
+    expected += descriptor(launch.permutation_map, np.empty(300, np.int32))
+    expected += descriptor(launch.n_used, np.empty((), np.int32))
+    expected += descriptor(launch.out, out)
+    if op != SQUARED_RELU:
+        expected += descriptor(launch.scale, np.empty(moe.scale_size(300, 2048), np.uint8))
+    assert list(record.parameters[: record.num_parameters]) == expected
+    assert (record.stream, record.shared_memory, record.programmatic) == (0xABC0, 0, 0)
+
+
+@in_child
+def test_linear_scale_parameters(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    record = launch_one(driver, call(FUSED, layout=moe.LINEAR, scale_stride=80))
+    address = moe.Call.scale
+    assert list(record.parameters[22:29]) == [address, address, 0, 300, 64, 80, 1]
+    record = launch_one(driver, call(FUSED, layout=moe.LINEAR))
+    assert list(record.parameters[22:29]) == [address, address, 0, 300, 64, 64, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "num_ctas", "expected"),
+    [
+        (100_000, 2048, 0, (2, 264)),  # 132 SMs, 4 CTAs each
+        (100_000, 1856, 0, (2, 264)),
+        (100_000, 1, 0, (1, 528)),
+        (1, 1024, 0, (1, 1)),
+        (8, 1024, 0, (1, 1)),
+        (9, 1025 + 7, 0, (2, 2)),
+        (4000, 14336, 0, (14, 37)),
+        (100_000, 8 * 2**20, 0, (528, 1)),  # no more than the limit, however many columns
+        (100_000, 2048, 1, (1, 1)),
+        (100_000, 2048, 7, (2, 3)),
+        (2**40, 1024, 65535, (1, 65535)),
+    ],
+)
+@in_child
+def test_grid(driver_path: Path, rows: int, columns: int, num_ctas: int, expected) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    record = launch_one(driver, call(SQUARED_RELU, rows, columns, num_ctas=num_ctas))
+    aligned = columns % 8 == 0
+    assert record.name.decode() == SQUARED_RELU + ("" if aligned else "_unaligned")
+    assert (*record.grid, *record.block) == (*expected, 1, 256, 1, 1)
+
+
+@in_child
+def test_grid_of_unaligned_rows(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    record = launch_one(driver, call(SQUARED_RELU, 100_000, 1857))
+    assert tuple(record.grid) == (30, 17, 1)  # 64 columns a chunk
+
+
+@in_child
+def test_grid_follows_the_device_and_the_kernel(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.set_device(num_sms=20, max_threads=512)
+    driver.create_context()
+    record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
+    assert (*record.grid, *record.block) == (1, 40, 1, 512, 1, 1)
+    driver.set_device(num_sms=20, max_threads=64)
+    driver.create_context()
+    record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
+    assert (*record.grid, *record.block) == (1, 320, 1, 64, 1, 1)
+
+
+@in_child
+def test_choice_of_kernel(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    base = moe.Call.x
+
+    def is_unaligned(op: str, **changes) -> bool:
+        name = launch_one(driver, call(op, 40, 64, **changes)).name.decode()
+        return name.endswith("_unaligned")
+
+    for op in OPS:
+        assert not is_unaligned(op)
+        assert is_unaligned(op, x=base + 8)
+        assert is_unaligned(op, x_stride=68)
+        assert not is_unaligned(op, x_stride=72)
+        assert is_unaligned(op, out=moe.Call.out + 8)
+        assert is_unaligned(op, out_stride=68 if op == SQUARED_RELU else 72)
+        assert not is_unaligned(op, out_stride=72 if op == SQUARED_RELU else 80)
+    for op in (FUSED, QUANTIZE):
+        odd = moe.Call.scale + 1
+        assert is_unaligned(op, scale=odd)
+        assert not is_unaligned(op, scale=odd, dead=moe.UNTOUCHED)
+        assert not is_unaligned(op, scale=odd, layout=moe.LINEAR)
+    # The stride of a single row means nothing.
+    record = launch_one(driver, call(rows=1, columns=64, x_stride=1, out_stride=3))
+    assert record.name == b"padded_squared_relu"
+
+
+@in_child
+def test_kernel_names(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    for kernel in KERNELS:
+        launch = call(kernel.op, layout=int(kernel.scale_layout == "linear"),
+                      dead=int(kernel.dead_scales == "untouched"))
+        assert launch_one(driver, launch).name.decode() == kernel.entry(aligned=True)
+
+
+# Loading.
+
+
+@in_child
+def test_loaded_once_per_context(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    first = driver.create_context()
+    driver.take_calls()
+    call().run()
+    calls = driver.take_calls()
+    assert calls[0] == "cuInit" and calls.count("cuModuleLoadDataEx") == 1
+    call().run()
+    call(QUANTIZE).run()
+    assert driver.take_calls() == LAUNCH_CALLS * 2
+    second = driver.create_context()
+    call().run()
+    calls = driver.take_calls()
+    assert calls.count("cuModuleLoadDataEx") == 1 and "cuInit" not in calls
+    for context in (first, second, first):
+        driver.make_current(context)
+        call().run()
+    assert driver.take_calls() == LAUNCH_CALLS * 3
+
+
+@in_child
+def test_context_at_the_address_of_a_destroyed_one(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    context = driver.create_context()
+    call().run()
+    driver.replace_context(context)
+    driver.take_calls()
+    call().run()
+    assert driver.take_calls().count("cuModuleLoadDataEx") == 1
+
+
+@in_child
+def test_explicit_load(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    moe.load_kernels(moe.CPU)
+    assert driver.take_calls() == []
+    moe.load_kernels(moe.CUDA)
+    assert driver.take_calls().count("cuModuleLoadDataEx") == 1
+    moe.load_kernels(moe.CUDA)
+    call().run()
+    assert driver.take_calls() == ["cuCtxGetId", *LAUNCH_CALLS]
+
+
+@in_child
+def test_first_launch_while_capturing(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_capturing(True)
+    launch_one(driver, call())
+    calls = driver.take_calls()
+    # The thread's mode is what it was.
+    assert calls.count("cuThreadExchangeStreamCaptureMode") == 2
+    mode = ctypes.c_int(1)
+    driver.library.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+    assert mode.value == 0
+
+
+@in_child
+def test_threads_load_once(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    contexts = [driver.create_context() for _ in range(3)]
+    failures = []
+    barrier = threading.Barrier(12)
+
+    def work(index: int) -> None:
+        try:
+            driver.make_current(contexts[index % 3])
+            barrier.wait()
+            for repeat in range(50):
+                call(OPS[repeat % 3]).run()
+        except BaseException as failure:  # noqa: BLE001
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    launches = driver.launches()
+    assert len(launches) == 600
+    assert {launch.context for launch in launches} == {0, 1, 2}
+    assert driver.take_calls().count("cuModuleLoadDataEx") == 3
+
+
+@in_child
+def test_old_driver(old_driver_path: Path) -> None:
+    """Without context ids, the context's address is what tells contexts apart."""
+    driver = FakeDriver(old_driver_path)
+    with pytest.raises(moe.MoeError, match="no current CUDA context") as caught:
+        call().run()
+    assert caught.value.status == moe.NO_CONTEXT
+    driver.create_context()
+    call().run()
+    driver.take_calls()
+    call().run()
+    assert driver.take_calls() == ["cuCtxGetCurrent", "cuLaunchKernel"]
+    module = moe.load_module(embedded_ptx(90).encode(), waits_for_predecessor=1)
+    with pytest.raises(moe.MoeError, match="no function cuLaunchKernelEx") as caught:
+        call(module=module, flags=moe.PROGRAMMATIC_LAUNCH).run()
+    assert caught.value.status == moe.NO_DRIVER
+
+
+# Errors of the driver.
+
+
+def expect_error(status: int, pattern: str, run) -> None:
+    with pytest.raises(moe.MoeError, match=pattern) as caught:
+        run()
+    assert caught.value.status == status
+
+
+def has_driver() -> bool:
+    """Whether this machine has the real one. Not asked in this process, which would keep it."""
+    code = "import ctypes; ctypes.CDLL('libcuda.so.1')"
+    return subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL,
+                          check=False).returncode == 0
+
+
+@pytest.mark.skipif(has_driver(), reason="this machine has a CUDA driver")
+@in_child
+def test_no_driver() -> None:
+    expect_error(moe.NO_DRIVER, r"^libcuda\.so\.1 could not be opened: .*libcuda\.so\.1",
+                 call().run)
+    expect_error(moe.NO_DRIVER, r"could not be opened", lambda: moe.load_kernels(moe.CUDA))
+    expect_error(moe.NO_DRIVER, r"could not be opened", lambda: moe.load_module(b".version 8.0"))
+
+
+@in_child
+def test_driver_without_a_function(tmp_path: Path) -> None:
+    driver = FakeDriver(build(tmp_path, "-DcuPointerGetAttribute=cuRenamed"))
+    driver.create_context()
+    expect_error(moe.NO_DRIVER, "has no function cuPointerGetAttribute: .* too old", call().run)
+
+
+@in_child
+def test_driver_found_by_the_loader(driver_path: Path) -> None:
+    """Nothing but its name leads to the driver."""
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); import moe_runtime as moe\n"
+            "try: moe.load_kernels(moe.CUDA)\n"
+            "except moe.MoeError as error: print(error)")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver_path.parent)}
+    run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], text=True,
+                         capture_output=True, env=environment, check=True)
+    assert "no current CUDA context" in run.stdout and run.stderr == ""
+
+
+@in_child
+def test_no_device(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.fail("cuInit", 100)
+    expect_error(moe.DRIVER_ERROR, r"^cuInit returned CUDA_ERROR_NO_DEVICE \(100\): as told",
+                 call().run)
+    driver.fail("", 0)
+    driver.create_context()
+    call().run()  # It is tried again.
+
+
+@in_child
+def test_no_context(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    expect_error(moe.NO_CONTEXT, "the calling thread has no current CUDA context", call().run)
+    driver.create_context()
+    call().run()
+    driver.make_current(None)
+    expect_error(moe.NO_CONTEXT, "the calling thread has no current CUDA context", call().run)
+
+
+@pytest.mark.parametrize("capability", [35, 75, 79])
+@in_child
+def test_old_device(driver_path: Path, capability: int) -> None:
+    driver = FakeDriver(driver_path)
+    driver.set_device(capability=capability)
+    driver.create_context()
+    found = rf"{capability // 10}\.{capability % 10}"
+    pattern = rf"expected compute capability 8\.0 or later, found {found}"
+    expect_error(moe.UNSUPPORTED, pattern, call().run)
+    expect_error(moe.UNSUPPORTED, pattern, lambda: moe.load_kernels(moe.CUDA))
+    assert driver.launches() == []
+
+
+@in_child
+def test_driver_errors(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    for name in ("cuCtxGetDevice", "cuDeviceGetAttribute", "cuModuleGetFunction",
+                 "cuFuncGetAttribute", "cuLaunchKernel", "cuCtxGetId"):
+        driver.fail(name, 700)
+        expect_error(moe.DRIVER_ERROR, rf"^{name} returned CUDA_ERROR_ILLEGAL_ADDRESS \(700\): as "
+                                       "told to the fake driver$", call().run)
+    driver.fail("cuLaunchKernel", 2)
+    expect_error(moe.OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", call().run)
+    driver.fail("cuLaunchKernel", 12345)
+    expect_error(moe.DRIVER_ERROR, r"an unknown error \(12345\): no description", call().run)
+    driver.fail("", 0)
+    launch_one(driver, call())
+
+
+@in_child
+def test_log_of_a_failed_load(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.fail("cuModuleLoadDataEx", 218)
+    expect_error(moe.DRIVER_ERROR, "(?s)CUDA_ERROR_INVALID_PTX.*line 1; the log of the fake driver",
+                 call().run)
+    driver.fail("", 0)
+    launch_one(driver, call())
+
+
+@in_child
+def test_host_pointers(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_device_memory(0x1000_0000, 0x6000_0000)
+    validated = call(FUSED, flags=moe.VALIDATE_POINTERS)
+    validated.run()
+    for name, argument in (("x", "x"), ("permutation_map", "permutation_map"),
+                           ("n_used", "n_used"), ("data", "out"), ("scale", "scale")):
+        launch = validated.with_(**{argument: 0x7000_0000})
+        expect_error(moe.INVALID_ARGUMENT, f"^{name}: expected memory that the CUDA device can "
+                                           "access, found 0x70000000", launch.run)
+    assert len(driver.launches()) == 1
+    call(flags=moe.VALIDATE_POINTERS).run()
+
+
+@pytest.mark.parametrize("num_ctas", [-1, 65536])
+@in_child
+def test_num_ctas(driver_path: Path, num_ctas: int) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    expect_error(moe.INVALID_ARGUMENT, f"num_ctas: expected from 0 to 65535, found {num_ctas}",
+                 call(num_ctas=num_ctas).run)
+
+
+# Programmatic dependent launch.
+
+
+@in_child
+def test_programmatic_launch(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    programmatic = call(flags=moe.PROGRAMMATIC_LAUNCH, stream=0x40)
+    expect_error(moe.UNSUPPORTED, "the kernels do not wait for their predecessor",
+                 programmatic.run)
+    plain = moe.load_module(embedded_ptx(90).encode())
+    expect_error(moe.UNSUPPORTED, "the kernels do not wait for their predecessor",
+                 programmatic.with_(module=plain).run)
+    assert driver.launches() == []
+    waiting = moe.load_module(embedded_ptx(90).encode(), waits_for_predecessor=1)
+    driver.take_calls()
+    programmatic.with_(module=waiting).run()
+    call(module=waiting, stream=0x40).run()
+    first, second = driver.launches()
+    assert (first.programmatic, second.programmatic) == (1, 0)
+    for field in ("name", "stream", "shared_memory"):
+        assert getattr(first, field) == getattr(second, field)
+    for field in ("grid", "block", "parameters"):
+        assert list(getattr(first, field)) == list(getattr(second, field))
+    assert driver.take_calls() == ["cuCtxGetId", "cuLaunchKernelEx", *LAUNCH_CALLS]
+
+
+# Modules of one's own.
+
+
+@in_child
+def test_module(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    text = Kernel(SQUARED_RELU, 1856).ptx().encode()
+    module = moe.load_module(text)
+    assert driver.take_calls().count("cuModuleLoadDataEx") == 1
+    assert launch_one(driver, call(module=module, columns=1856)).name == b"padded_squared_relu"
+    # The library's own kernels were not needed.
+    assert driver.take_calls() == LAUNCH_CALLS
+    other = driver.create_context()
+    expect_error(moe.NO_CONTEXT, "^module: expected the context that it was loaded in",
+                 call(module=module).run)
+    expect_error(moe.NO_CONTEXT, "^module: expected", lambda: moe.unload_module(module))
+    del other
+    moe.unload_module(None)
+
+
+@in_child
+def test_module_is_unloaded(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    module = moe.load_module(embedded_ptx(90).encode())
+    driver.take_calls()
+    moe.unload_module(module)
+    assert driver.take_calls() == ["cuCtxGetId", "cuModuleUnload"]
+
+
+@in_child
+def test_module_with_some_kernels(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    image = embedded_ptx(90).encode()
+    driver.set_missing_suffix("_unaligned")
+    module = moe.load_module(image)
+    launch_one(driver, call(module=module))
+    expect_error(moe.UNSUPPORTED, "no kernel padded_squared_relu_unaligned, for rows that do not "
+                                  "start at multiples of 16 bytes",
+                 call(module=module, columns=9).run)
+    driver.set_missing_suffix("padded_squared_relu")
+    module = moe.load_module(image)
+    assert launch_one(driver, call(module=module)).name == b"padded_squared_relu_unaligned"
+    driver.set_missing_suffix("quantize_mxfp8_linear")
+    module = moe.load_module(image)
+    driver.set_missing_suffix("")
+    record = launch_one(driver, call(FUSED, module=module, layout=moe.LINEAR))
+    assert record.name == b"squared_relu_quantize_mxfp8_linear_unaligned"
+
+
+@in_child
+def test_width_of_accesses(driver_path: Path) -> None:
+    """A module may have accesses of 32 bytes; the library's own kernels have not."""
+    driver = FakeDriver(driver_path)
+    image = embedded_ptx(90).encode()
+
+    def is_unaligned(**changes) -> bool:
+        return launch_one(driver, call(columns=64, **changes)).name.endswith(b"_unaligned")
+
+    for capability, access_bytes, width in [(90, 0, 16), (90, 32, 32), (100, 0, 32),
+                                            (103, 0, 32), (100, 16, 16)]:
+        driver.set_device(capability=capability)
+        driver.create_context()
+        module = moe.load_module(image, access_bytes)
+        assert is_unaligned(module=module, x=moe.Call.x + 16) == (width == 32)
+        assert is_unaligned(module=module, x_stride=72) == (width == 32)
+        assert not is_unaligned(module=module, x_stride=80)
+        assert not is_unaligned(x=moe.Call.x + 16)
+    expect_error(moe.INVALID_ARGUMENT, "^access_bytes: expected 0, 16 or 32, found 8",
+                 lambda: moe.load_module(image, 8))
+
+
+@in_child
+def test_images(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    text = embedded_ptx(90).encode()
+    # The text is read to its size and given to the driver with a NUL.
+    buffer = ctypes.create_string_buffer(text + b"junk", len(text) + 4)
+    module = ctypes.c_void_p()
+    moe.check(moe.library.moeLoadModule(buffer, len(text), None, ctypes.byref(module)))
+    expect_error(moe.INVALID_ARGUMENT, "^image: expected PTX text, a cubin or a fatbin",
+                 lambda: moe.load_module(b"not an image"))
+    expect_error(moe.INVALID_ARGUMENT, "^image: expected PTX text", lambda: moe.load_module(b""))
+    fatbin = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 100) + bytes(100)
+    moe.load_module(fatbin)
+    expect_error(moe.INVALID_ARGUMENT, "^image: expected the 116 bytes of a fatbin, found 115",
+                 lambda: moe.load_module(fatbin[:-1]))
+    expect_error(moe.INVALID_ARGUMENT, "^image: expected the 16 bytes of a fatbin's header",
+                 lambda: moe.load_module(fatbin[:9]))
+    cubin = b"\x7fELF\x02\x01\x01" + bytes(33) + struct.pack("<Q", 64) + bytes(10)
+    cubin += struct.pack("<HHH", 64, 2, 0)
+    cubin = cubin.ljust(64 + 128, b"\0")
+    moe.load_module(cubin)
+    expect_error(moe.INVALID_ARGUMENT, "^image: expected the 192 bytes of a cubin, found 191",
+                 lambda: moe.load_module(cubin[:-1]))
+    expect_error(moe.INVALID_ARGUMENT, "^image: expected the 64 bytes of a cubin's header",
+                 lambda: moe.load_module(cubin[:10]))
+
+
+@pytest.mark.parametrize(("capability", "expected"), [(80, 80), (86, 80), (89, 89), (90, 90),
+                                                      (100, 100), (121, 100)])
+@in_child
+def test_choice_of_image(driver_path: Path, capability: int, expected: int) -> None:
+    driver = FakeDriver(driver_path)
+    driver.set_device(capability=capability)
+    driver.create_context()
+    moe.load_kernels(moe.CUDA)
+    image = driver.last_image(200)
+    if "PTX alone" in moe.description():
+        assert f".target sm_{expected}\n".encode() in image
+    else:
+        assert image[:4] == struct.pack("<I", 0xBA55ED50)

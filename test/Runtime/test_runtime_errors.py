@@ -1,0 +1,151 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Wrong arguments: each has its own message, which says what was expected and what was found."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from ctypes import byref
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import moe_runtime as moe
+
+SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
+MAX = 2**63 - 1
+
+# Changes of a good call of 64 rows and 96 columns, and the message. The addresses are not
+# dereferenced: all of it is found before.
+ANY_OP = [
+    ({"x": None}, "x: expected a buffer, found a null pointer"),
+    ({"permutation_map": None}, "permutation_map: expected a buffer, found a null pointer"),
+    ({"n_used": None}, "n_used: expected a buffer, found a null pointer"),
+    ({"x": 0x10001}, "x: expected an address that is a multiple of 2, as its elements are, "
+                     "found 0x10001"),
+    ({"permutation_map": 0x10002}, "permutation_map: expected an address that is a multiple of 4"),
+    ({"n_used": 0x10001}, "n_used: expected an address that is a multiple of 4"),
+    ({"rows": -1}, "x: expected sizes that are not negative, found -1 x 96"),
+    ({"columns": -32}, "x: expected sizes that are not negative, found 64 x -32"),
+    ({"x_stride": 95}, "x: expected a row_stride of at least the 96 columns, found 95"),
+    ({"x_stride": -96}, "x: expected a row_stride of at least the 96 columns, found -96"),
+    ({"rows": 2**57}, "x: 144115188075855872 rows with a row_stride of 96 overflow"),
+    ({"x_stride": MAX}, f"x: 64 rows with a row_stride of {MAX} overflow a size of 64 bits"),
+    ({"columns": 2**31}, "x: expected at most 2147482624 columns, found 2147483648"),
+    ({"device": 2}, "device: expected MOE_CPU or MOE_CUDA, found 2"),
+    ({"flags": 4}, "flags: expected MOE_PROGRAMMATIC_LAUNCH and MOE_VALIDATE_POINTERS alone, "
+                   "found 0x4"),
+    ({"module": 0x1000}, "module: expected null for the CPU"),
+    ({"num_threads": -1}, "num_threads: expected 0 or a number of threads, found -1"),
+]
+OUT = [
+    ({"out": None}, "out: expected a buffer, found a null pointer"),
+    ({"out": 0x10001}, "out: expected an address that is a multiple of 2"),
+    ({"out_rows": 65}, "out: expected the 64 x 96 of x, found 65 x 96"),
+    ({"out_columns": 95}, "out: expected the 64 x 96 of x, found 64 x 95"),
+    ({"out_stride": 90}, "out: expected a row_stride of at least the 96 columns, found 90"),
+    ({"out": moe.Call.x}, "out: expected a buffer that does not overlap x, found both at"),
+    ({"out": moe.Call.n_used}, "out: expected a buffer that does not overlap n_used"),
+]
+DATA = [
+    ({"out": None}, "data: expected a buffer, found a null pointer"),
+    ({"scale": None}, "scale: expected a buffer, found a null pointer"),
+    ({"columns": 100, "scale_bytes": 512}, "x: expected a multiple of 32 columns, found 100"),
+    ({"out_columns": 64}, "data: expected the 64 x 96 of x, found 64 x 64"),
+    ({"scale_bytes": 513}, "scale: expected a size of 512 bytes for the swizzled scales of "
+                           "64 x 96, found 513"),
+    ({"layout": moe.LINEAR, "scale_bytes": 512},
+     "scale: expected a size of 192 bytes for the linear scales of 64 x 96, found 512"),
+    ({"layout": moe.LINEAR, "scale_stride": 4, "scale_bytes": 256},
+     "scale: expected a size of 255 bytes"),
+    ({"layout": moe.LINEAR, "scale_stride": 2}, "scale: expected a row_stride of at least K / 32 = "
+                                                "3, found 2"),
+    ({"layout": moe.LINEAR, "scale_stride": MAX, "scale_bytes": 192},
+     f"scale: 64 rows with a row_stride of {MAX} overflow"),
+    ({"layout": 2, "scale_bytes": 512}, "scale layout: expected MOE_SCALE_SWIZZLE_32_4_4 or "
+                                        "MOE_SCALE_LINEAR, found 2"),
+    ({"dead": 2}, "scale: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found 2"),
+    ({"out": moe.Call.x}, "data: expected a buffer that does not overlap x"),
+    ({"scale": moe.Call.out}, "scale: expected a buffer that does not overlap data"),
+    ({"scale": moe.Call.permutation_map}, "scale: expected a buffer that does not overlap "
+                                          "permutation_map"),
+]
+CASES = [(op, *case) for op in moe.FUNCTIONS for case in ANY_OP]
+CASES += [(SQUARED_RELU, *case) for case in OUT]
+CASES += [(op, *case) for op in (FUSED, QUANTIZE) for case in DATA]
+
+
+@pytest.mark.parametrize(("op", "changes", "message"), CASES)
+def test_message(op: str, changes: dict, message: str) -> None:
+    launch = moe.Call(op, 64, 96, scale_bytes=changes.get("scale_bytes"))
+    if launch.scale_bytes is None and changes.get("layout", 0) == moe.SWIZZLED:
+        launch = launch.with_(scale_bytes=512)
+    with pytest.raises(moe.MoeError) as caught:
+        launch.with_(**changes).run()
+    assert str(caught.value).startswith(message)
+    assert caught.value.status == moe.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("op", moe.FUNCTIONS)
+def test_null_descriptions(op: str) -> None:
+    quantizing = op != SQUARED_RELU
+    names = ["launch", "x", None, None, "data" if quantizing else "out"] + ["scale"] * quantizing
+    good = [byref(moe.Launch()), byref(moe.Matrix()), None, None, byref(moe.Matrix())]
+    good += [byref(moe.Scale())] * quantizing
+    assert moe.FUNCTIONS[op](*good) == moe.SUCCESS
+    for index, name in enumerate(names):
+        if name:
+            arguments = good[:index] + [None] + good[index + 1:]
+            with pytest.raises(moe.MoeError, match=f"^{name}: expected .*, found (a )?null"):
+                moe.check(moe.FUNCTIONS[op](*arguments))
+
+
+def test_messages_of_other_calls() -> None:
+    def expect(status: int, message: str) -> None:
+        assert status == moe.INVALID_ARGUMENT
+        assert moe.library.moeGetLastError().decode() == message
+
+    module = ctypes.c_void_p()
+    expect(moe.library.moeLoadKernels(7), "device: expected MOE_CPU or MOE_CUDA, found 7")
+    expect(moe.library.moeLoadModule(None, 4, None, byref(module)),
+           "image: expected a pointer, found null")
+    expect(moe.library.moeLoadModule(b"", 0, None, None), "module: expected a pointer, found null")
+    null_bytes = "bytes: expected a pointer, found null"
+    expect(moe.library.moeGetScaleSize(1, 32, 0, None), null_bytes)
+    # A call that succeeds leaves the message.
+    assert moe.scale_size(1, 32) == 512
+    assert moe.library.moeGetLastError().decode() == null_bytes
+
+
+def test_messages_are_of_a_thread() -> None:
+    assert moe.library.moeLoadKernels(7) == moe.INVALID_ARGUMENT
+    messages = []
+    other = threading.Thread(target=lambda: messages.append(moe.library.moeGetLastError()))
+    other.start()
+    other.join()
+    assert messages == [b""]
+
+
+def test_scale_size() -> None:
+    assert moe.scale_size(0, 1024) == 0
+    assert moe.scale_size(1, 32) == 512
+    assert moe.scale_size(129, 160) == 2 * 2 * 512
+    assert moe.scale_size(129, 160, moe.LINEAR) == 129 * 5
+    # More than 32 bits.
+    assert moe.scale_size(2**31, 14336) == 2**31 // 128 * 112 * 512
+    assert moe.scale_size(MAX, 32, moe.LINEAR) == MAX
+    for arguments, message in [
+        ((-1, 32), "expected sizes that are not negative, found M = -1 and K = 32"),
+        ((1, -32), "expected sizes that are not negative, found M = 1 and K = -32"),
+        ((1, 33), "expected K to be a multiple of 32, found 33"),
+        ((1, 32, 5), "scale layout: expected"),
+        ((MAX, 128), f"the scales of {MAX} x 128 overflow a size of 64 bits"),
+        ((MAX, 2**62, moe.LINEAR), "the scales of .* overflow a size of 64 bits"),
+        ((2**62, 2**62), "the scales of .* overflow a size of 64 bits"),
+    ]:
+        with pytest.raises(moe.MoeError, match=message):
+            moe.scale_size(*arguments)

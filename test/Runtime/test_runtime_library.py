@@ -1,0 +1,173 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The library as a file: what it needs, what it exports, what it carries; and its headers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test" / "Integration"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import batches
+import moe_runtime as moe
+import oracle
+from fake_driver import build
+
+HEADER = ROOT / "include" / "moe-c" / "Runtime.h"
+KERNELS = moe.LIB_DIR / "Kernels"
+
+
+def run(*command: object, **options: object) -> str:
+    done = subprocess.run([str(part) for part in command], text=True, capture_output=True,
+                          check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_needs_the_c_library_alone() -> None:
+    dynamic = run("readelf", "-d", moe.LIBRARY)
+    needed = re.findall(r"NEEDED\).*\[(.*)\]", dynamic)
+    assert set(needed) <= {"libc.so.6", "libdl.so.2", "libpthread.so.0", "ld-linux-x86-64.so.2",
+                           "ld-linux-aarch64.so.1"}
+    assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
+
+
+def test_exports_what_the_header_declares() -> None:
+    symbols = run("readelf", "-W", "--dyn-syms", moe.LIBRARY)
+    exported = {line.split()[7].split("@")[0] for line in symbols.splitlines()
+                if re.search(r"\b(GLOBAL|WEAK|UNIQUE)\b", line) and " UND " not in line}
+    declared = set(re.findall(r"\b(moe[A-Z]\w*)\(", re.sub(r"/\*.*?\*/", "", HEADER.read_text(),
+                                                          flags=re.DOTALL)))
+    assert exported == declared
+
+
+def test_does_not_carry_paths() -> None:
+    assert str(ROOT).encode() not in moe.LIBRARY.read_bytes()
+
+
+def test_version_and_description() -> None:
+    version = re.search(r"VERSION (\d+)\.(\d+)\.(\d+)", (ROOT / "CMakeLists.txt").read_text()
+                        .split("project(moe-mlir")[1])
+    major, minor, patch = map(int, version.groups())
+    assert moe.library.moeGetVersion() == 10000 * major + 100 * minor + patch
+    text = moe.description()
+    assert text.startswith(f"moe-mlir {major}.{minor}.{patch}; CPU kernels for ")
+    code = moe.LIBRARY.read_bytes()
+    headers = [code[at.start():at.start() + 64] for at in re.finditer(b"\x7fELF", code)]
+    em_cuda = 190
+    chips = [header[49] for header in headers if header[18] == em_cuda]
+    if "PTX alone" in text:
+        assert text.endswith("GPU kernels as PTX alone for sm_80, sm_89, sm_90, sm_100")
+        assert chips == []
+    else:
+        assert text.endswith("GPU kernels as machine code for sm_80, sm_86, sm_89, sm_90, sm_100, "
+                             "sm_103, sm_120, and PTX")
+        assert chips == [80, 86, 89, 90, 100, 103, 120]
+
+
+def test_headers_compile_alone(tmp_path: Path) -> None:
+    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", f"-I{ROOT}/include"]
+    source = tmp_path / "header.c"
+    source.write_text('#include "moe-c/Runtime.h"\n'
+                      "int main(void) { return moeGetVersion() == 0; }\n")
+    run(os.environ.get("CC", "cc"), "-std=c99", *flags, source)
+    for header in ("moe-c/Runtime.h", "moe/Runtime/Runtime.h"):
+        source = tmp_path / "header.cpp"
+        source.write_text(f'#include "{header}"\n')
+        run(os.environ.get("CXX", "c++"), "-std=c++17", "-fno-exceptions", "-fno-rtti", *flags,
+            source)
+
+
+def test_cpp(tmp_path: Path) -> None:
+    """A program that uses the C++ wrapper, on the CPU and with the fake driver."""
+    program = tmp_path / "program"
+    run(os.environ.get("CXX", "c++"), "-std=c++17", "-Wall", "-Wextra", "-Werror",
+        f"-I{ROOT}/include", Path(__file__).with_name("program.cpp"), moe.LIBRARY,
+        f"-Wl,-rpath,{moe.LIB_DIR}", "-ldl", "-o", program)
+    driver = build(tmp_path / "driver")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver.parent)}
+    assert run(program, env=environment) == "passed\n"
+
+
+def test_declarations_of_the_driver() -> None:
+    homes = [os.environ.get(name) for name in ("CUDA_ROOT", "CUDA_HOME", "CUDA_PATH")]
+    includes = [Path(home) / "include" for home in [*homes, "/usr/local/cuda"] if home]
+    include = next((path for path in includes if (path / "cuda.h").exists()), None)
+    if include is None:
+        pytest.skip("no cuda.h")
+    run(os.environ.get("CXX", "c++"), "-std=c++17", "-fsyntax-only", f"-I{ROOT}/lib/Runtime",
+        f"-I{ROOT}/include", "-isystem", include, Path(__file__).with_name("check_driver.cpp"))
+
+
+# The library runs the best level that the machine has. The others are run here.
+
+
+def levels() -> list[str]:
+    return [path.stem.removeprefix("kernels-") for path in sorted(KERNELS.glob("kernels-*.o"))]
+
+
+def supports(level: str) -> bool:
+    flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(),
+                          re.MULTILINE).group(1).split())
+    needed = {"x86-64-v2": {"sse4_2", "ssse3", "popcnt"},
+              "x86-64-v3": {"avx2", "bmi2", "fma", "f16c"},
+              "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}}
+    return needed.get(level, set()) <= flags
+
+
+@pytest.mark.skipif(not KERNELS.is_dir(), reason=f"no objects of the kernels in {KERNELS}")
+@pytest.mark.parametrize("level", levels() or ["none"])
+def test_level(level: str, tmp_path: Path) -> None:
+    if not supports(level):
+        pytest.skip(f"this machine is not {level}")
+    path = tmp_path / "kernels.so"
+    run(os.environ.get("CC", "cc"), "-shared", "-o", path, KERNELS / f"kernels-{level}.o")
+    kernels = ctypes.CDLL(str(path))
+    prefix = f"cpu_{re.sub('[^a-zA-Z0-9]', '_', level)}_"
+
+    def memref(array: np.ndarray) -> ctypes.Array:
+        address = array.ctypes.data
+        strides = [stride // array.itemsize for stride in array.strides]
+        return (ctypes.c_int64 * (3 + 2 * array.ndim))(address, address, 0, *array.shape, *strides)
+
+    x = batches.all_bf16_patterns(1024)
+    M, K = x.shape
+    rows = np.arange(M, dtype=np.int32)
+    permutation_map = np.where(rows % 5 == 0, -rows - 1, rows)
+    n_used = np.array(M - 3, np.int32)
+    old_out = np.full((M, K), 0xABCD, np.uint16).view(ml_dtypes.bfloat16)
+    old_data = np.full((M, K), 0xAB, np.uint8).view(ml_dtypes.float8_e4m3fn)
+    inputs = (x, permutation_map, n_used)
+
+    def launch(name: str, *outputs: np.ndarray) -> list[np.ndarray]:
+        results = [output.copy() for output in outputs]
+        getattr(kernels, prefix + name)(*map(memref, (*inputs, *results)))
+        return results
+
+    expected = [oracle.padded_squared_relu(*inputs, old_out)]
+    found = launch("padded_squared_relu", old_out)
+    for op in ("squared_relu_quantize_mxfp8", "quantize_mxfp8"):
+        for layout in ("swizzle_32_4_4", "linear"):
+            shape = (M, K // 32) if layout == "linear" else (moe.scale_size(M, K),)
+            old_scale = np.full(shape, 0xCD, np.uint8).view(ml_dtypes.float8_e8m0fnu)
+            for dead in ("zero", "untouched"):
+                name = op + "_linear" * (layout == "linear") + "_untouched" * (dead == "untouched")
+                found += launch(name, old_data, old_scale)
+                expected += getattr(oracle, op)(*inputs, old_data, old_scale, scale_layout=layout,
+                                                dead_scales=dead)
+    assert len(found) == 17
+    for result, want in zip(found, expected):
+        assert np.array_equal(oracle.bits(result), oracle.bits(want))
+
+
