@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 
 from . import _runtime
-from ._common import (GROUP, MXFP8, Span, check_distinct, parse_dead, parse_layout, scale_bytes,
-                      span, unpack_out)
+from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
+                      scale_bytes, span, unpack_out)
 
 _BF16 = np.dtype(ml_dtypes.bfloat16)
 _INT32 = np.dtype(np.int32)
@@ -93,11 +93,13 @@ def _matrix_span(name: str, matrix: np.ndarray, stride: int) -> Span:
     return span(name, matrix.ctypes.data, rows, stride * size, columns * size)
 
 
-def _input_spans(x: np.ndarray, x_stride: int, permutation_map: np.ndarray,
-                 n_used: np.ndarray) -> list[Span]:
-    return [_matrix_span("x", x, x_stride),
-            span("permutation_map", permutation_map.ctypes.data, 1, 0, permutation_map.nbytes),
-            span("n_used", n_used.ctypes.data, 1, 0, 4)]
+def _check_distinct(outputs: list[Span], x: np.ndarray, x_stride: int,
+                    permutation_map: np.ndarray, n_used: np.ndarray) -> None:
+    check_distinct(outputs, [
+        _matrix_span("x", x, x_stride),
+        span("permutation_map", permutation_map.ctypes.data, 1, 0, permutation_map.nbytes),
+        span("n_used", n_used.ctypes.data, 1, 0, 4),
+    ])
 
 
 def padded_squared_relu(x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
@@ -105,56 +107,65 @@ def padded_squared_relu(x: np.ndarray, permutation_map: np.ndarray, n_used: NUse
     """moe_mlir.padded_squared_relu on arrays."""
     rows, columns, x_stride = _check_x(x, permutation_map)
     n_used = _as_array(n_used)
+    x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
+    n_used_data = n_used.ctypes.data
     if out is None:
         out = np.empty((rows, columns), _BF16)
-        out_stride = columns
+        out_data, out_stride = out.ctypes.data, columns
     else:
         _check_output("out", out, _BF16, (rows, columns))
-        out_stride = _row_stride("out", out)
-        check_distinct([_matrix_span("out", out, out_stride)],
-                       _input_spans(x, x_stride, permutation_map, n_used))
-    status = _runtime.padded_squared_relu(
-        _runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride, permutation_map.ctypes.data,
-        n_used.ctypes.data, out.ctypes.data, out_stride)
+        out_data, out_stride = out.ctypes.data, _row_stride("out", out)
+        if not are_apart(out_data, out_data + 2 * rows * out_stride, x_data,
+                         x_data + 2 * rows * x_stride, map_data, rows, n_used_data):
+            _check_distinct([_matrix_span("out", out, out_stride)], x, x_stride, permutation_map,
+                            n_used)
+    status = _runtime.padded_squared_relu(_runtime.CPU, 0, x_data, rows, columns, x_stride,
+                                          map_data, n_used_data, out_data, out_stride)
     if status:
         _runtime.raise_last_error(status)
     return out
 
 
-def quantize(function: Any, x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
+def quantize(op: str, x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
              scale_layout: str, dead_scales: str, out: Any) -> MXFP8:
-    """The two quantising ops on arrays; `function` says which."""
+    """The two quantising ops on arrays; `op` says which."""
     layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
     rows, columns, x_stride = _check_x(x, permutation_map)
     if columns % GROUP:
         raise ValueError(f"x: expected a multiple of 32 columns, found {columns}")
     n_used = _as_array(n_used)
+    x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
+    n_used_data = n_used.ctypes.data
     size, scale_stride = scale_bytes(rows, columns, layout), 0
     shape = (rows, columns // GROUP) if layout else (size,)
     if out is None:
         data, scale = np.empty((rows, columns), _E4M3), np.empty(shape, _E8M0)
-        data_stride = columns
+        out_data, out_stride, scale_data = data.ctypes.data, columns, scale.ctypes.data
     else:
         data, scale = unpack_out(out, scale_layout)
         _check_output("data", data, _E4M3, (rows, columns))
         _check_output("scale", scale, _E8M0, shape)
-        data_stride = _row_stride("data", data)
+        out_data, out_stride, scale_data = (data.ctypes.data, _row_stride("data", data),
+                                            scale.ctypes.data)
         if layout:
             scale_stride = _row_stride("scale", scale)
             if size:
                 size = (rows - 1) * scale_stride + columns // GROUP
-            scale_span = _matrix_span("scale", scale, scale_stride)
-        else:
-            if size and scale.strides[0] != 1:
-                raise ValueError("scale: expected consecutive elements, found a stride of "
-                                 f"{scale.strides[0]} bytes")
-            scale_span = span("scale", scale.ctypes.data, 1, 0, size)
-        check_distinct([_matrix_span("data", data, data_stride), scale_span],
-                       _input_spans(x, x_stride, permutation_map, n_used))
-    status = _runtime.quantize(
-        function, _runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
-        permutation_map.ctypes.data, n_used.ctypes.data, data.ctypes.data, data_stride,
-        scale.ctypes.data, size, scale_stride, layout, dead)
+        elif size and scale.strides[0] != 1:
+            raise ValueError("scale: expected consecutive elements, found a stride of "
+                             f"{scale.strides[0]} bytes")
+        x_end, out_end = x_data + 2 * rows * x_stride, out_data + rows * out_stride
+        scale_end = scale_data + size
+        if not (are_apart(out_data, out_end, x_data, x_end, map_data, rows, n_used_data)
+                and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows, n_used_data)
+                and (out_end <= scale_data or scale_end <= out_data)):
+            scale_span = (_matrix_span("scale", scale, scale_stride) if layout
+                          else span("scale", scale_data, 1, 0, size))
+            _check_distinct([_matrix_span("data", data, out_stride), scale_span], x, x_stride,
+                            permutation_map, n_used)
+    status = _runtime.QUANTIZING[op](
+        _runtime.CPU, 0, x_data, rows, columns, x_stride, map_data, n_used_data, out_data,
+        out_stride, scale_data, size, scale_stride, layout, dead)
     if status:
         _runtime.raise_last_error(status)
     return MXFP8(data, scale, scale_layout)

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any, Optional, Tuple, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Optional, Tuple, TypeVar, Union
 
 import numpy as np
 
-from . import _numpy, _runtime
+from . import _numpy
 from ._common import MXFP8
 
-Array = TypeVar("Array", np.ndarray, "torch.Tensor")  # noqa: F821
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 # The module that handles a type of x. PyTorch is never imported for the sake of arrays.
 _backends: dict[type, Any] = {np.ndarray: _numpy}
@@ -89,7 +92,7 @@ def squared_relu_and_quantize_mxfp8(
     backend = _backends.get(type(x))
     if backend is None:
         backend = _find_backend(x)
-    return backend.quantize(_runtime.SQUARED_RELU_QUANTIZE, x, permutation_map, n_used,
+    return backend.quantize("squared_relu_and_quantize_mxfp8", x, permutation_map, n_used,
                             scale_layout, dead_scales, out)
 
 
@@ -136,5 +139,5 @@ def quantize_mxfp8(
     backend = _backends.get(type(x))
     if backend is None:
         backend = _find_backend(x)
-    return backend.quantize(_runtime.QUANTIZE, x, permutation_map, n_used, scale_layout,
+    return backend.quantize("quantize_mxfp8", x, permutation_map, n_used, scale_layout,
                             dead_scales, out)

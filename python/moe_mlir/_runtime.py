@@ -12,7 +12,7 @@ import ctypes
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 _NAME = "libmoe_runtime.so"
 _PACKAGE = Path(__file__).resolve().parent
@@ -77,8 +77,6 @@ def _load(path: Path) -> ctypes.CDLL:
 path = _find()
 _library = _load(path)
 
-SQUARED_RELU_QUANTIZE = _library.moeSquaredReluQuantizeMXFP8
-QUANTIZE = _library.moeQuantizeMXFP8
 _padded_squared_relu = _library.moePaddedSquaredRelu
 
 
@@ -148,20 +146,27 @@ def padded_squared_relu(device: int, stream: int, x: int, rows: int, columns: in
     return status
 
 
-def quantize(function: Any, device: int, stream: int, x: int, rows: int, columns: int,
-             x_stride: int, permutation_map: int, n_used: int, data: int, data_stride: int,
-             scale: int, scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
-    """`function` (SQUARED_RELU_QUANTIZE or QUANTIZE); the MoeStatus.
+def _bind_quantizing(function: Any) -> Callable[..., int]:
+    def quantize(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
+                 permutation_map: int, n_used: int, data: int, data_stride: int, scale: int,
+                 scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
+        try:
+            operands = _free.pop()
+        except IndexError:
+            operands = _Operands()
+        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
+              data, rows, columns, data_stride, scale, scale_size, scale_stride, layout, dead)
+        status = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
+                          operands.scale)
+        _free.append(operands)
+        return status
 
-    Buffers are addresses, `scale_size` and `scale_stride` bytes, other strides elements.
-    """
-    try:
-        operands = _free.pop()
-    except IndexError:
-        operands = _Operands()
-    _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
-          data, rows, columns, data_stride, scale, scale_size, scale_stride, layout, dead)
-    status = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
-                      operands.scale)
-    _free.append(operands)
-    return status
+    return quantize
+
+
+# The quantising ops by name, with buffers as addresses, `scale_size` and `scale_stride` in bytes,
+# other strides in elements; each returns the MoeStatus.
+QUANTIZING = {
+    "squared_relu_and_quantize_mxfp8": _bind_quantizing(_library.moeSquaredReluQuantizeMXFP8),
+    "quantize_mxfp8": _bind_quantizing(_library.moeQuantizeMXFP8),
+}
