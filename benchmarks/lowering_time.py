@@ -6,7 +6,7 @@
 
 Prints the median and the minimum, process start included, next to that of a moe-opt that does
 nothing: for buffers of unknown alignment, which take a second kernel for each op, and for buffers
-that are known to be aligned. With --timing also where the time goes (--mlir-timing).
+that are known to be aligned; and without LLVM's optimiser (O=0). With --timing also where the time goes (--mlir-timing).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main() -> None:
     for name, arguments in (
         ("parse and print", [moe_opt, str(MODEL)]),
         ("lower to PTX, 4 kernels", lowering),
+        ("lower to PTX, 4 kernels, O=0", [moe_opt, str(MODEL), pipeline + " O=0"]),
         ("lower to PTX, alignment known, 2 kernels", [moe_opt, str(ALIGNED_MODEL), pipeline]),
     ):
         times = measure(arguments, options.repeat)
