@@ -122,6 +122,23 @@ def dense_batch(M: int, K: int, seed: int = 0) -> Batch:
     return Batch(_random_values(rng, M, K), permutation_map, np.int32(M), M, M)
 
 
+def make_batch(x: np.ndarray, permutation_map: np.ndarray, n_used: int) -> Batch:
+    """A batch of the given operands."""
+    live = int(np.count_nonzero(permutation_map[: max(n_used, 0)] >= 0))
+    return Batch(x=x, permutation_map=permutation_map.astype(np.int32), n_used=n_used,
+                 M=x.shape[0], live=live)
+
+
+def random_batch(M: int, K: int, n_used: int, live_fraction: float = 0.5,
+                 seed: int = 0) -> Batch:
+    """Rows of which about `live_fraction` hold tokens, the others with any negative entry."""
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((M, K)) * np.exp2(rng.integers(-20, 20, (M, 1))))
+    permutation_map = np.where(rng.random(M) < live_fraction, rng.permutation(M),
+                               -rng.integers(1, 2**31, M))
+    return make_batch(x.astype(ml_dtypes.bfloat16), permutation_map, n_used)
+
+
 def _alone() -> np.ndarray:
     """Each of the 65,536 patterns in a group of zeros, at a column that changes with it."""
     groups = np.zeros((1 << 16, GROUP), dtype=np.uint16)

@@ -59,18 +59,18 @@ class Kernel:
         x = f"memref<?x{columns}xbf16{layout}>"
         ins = f"{x}, memref<?xi32>, memref<i32>"
         if self.op == SQUARED_RELU:
-            outs, names, attributes = x, ["%out"], ""
+            outputs, attributes = {"%out": x}, ""
         else:
             groups = "?" if self.columns is None else str(self.columns // 32)
             scale = "?" if self.scale_layout == "swizzle_32_4_4" else f"?x{groups}"
-            outs = f"memref<?x{columns}xf8E4M3FN{layout}>, memref<{scale}xf8E8M0FNU>"
-            names = ["%data", "%scale"]
+            outputs = {"%data": f"memref<?x{columns}xf8E4M3FN{layout}>",
+                       "%scale": f"memref<{scale}xf8E8M0FNU>"}
             attributes = f"scale_layout<{self.scale_layout}> dead_scales<{self.dead_scales}>"
-        out_types = outs.split(">, ") if names == ["%out"] else outs.rsplit(", ", 1)
-        arguments = ", ".join(f"{n}: {t}" for n, t in zip(names, out_types))
+        arguments = ", ".join(f"{name}: {type}" for name, type in outputs.items())
+        outs = f"{', '.join(outputs)} : {', '.join(outputs.values())}"
         return (
             f"func.func @entry(%x: {x}, %map: memref<?xi32>, %n: memref<i32>, {arguments}) {{\n"
-            f"  moe.{self.op} ins(%x, %map, %n : {ins}) outs({', '.join(names)} : {outs})"
+            f"  moe.{self.op} ins(%x, %map, %n : {ins}) outs({outs})"
             f" {attributes}\n  return\n}}\n"
         )
 
@@ -158,8 +158,6 @@ def check(backend: Backend, ptx: str, kernel: Kernel, batch: Batch, grid: tuple[
     expected = expected_outputs(kernel, batch, outputs)
 
     x = _widen(batch.x, padding, rng)
-    # The launch must not read a permutation_map entry as anything but a map entry: junk past
-    # n_used is part of the batch.
     inputs = [(x, x[:, :N], x_offset), (batch.permutation_map,) * 2 + (0,)]
     n_used = np.array(batch.n_used, np.int32)
     inputs.append((n_used, n_used, 0))

@@ -55,7 +55,7 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     Option<"numCTAs", "num-ctas", "int64_t", "528",
            "CTAs of a launch at most; 2 to 8 for each SM of the card are a good choice">,
     Option<"threadsPerCTA", "threads-per-cta", "int64_t", "256",
-           "Threads of a CTA: a multiple of 32 up to 1024">,
+           "Threads of a CTA: a power of two from 32 to 1024">,
     Option<"accessBytes", "access-bytes", "int64_t", "16",
            "Widest access to global memory: 16, or 32 from sm_100 on">,
   ];

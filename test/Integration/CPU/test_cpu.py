@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -45,23 +44,10 @@ def run(folder: Path, kernel: Kernel, batch: batches.Batch, seed: int = 0) -> No
         compare(f"output {index - 3}", found, wanted)
 
 
-def make_batch(x: np.ndarray, permutation_map: np.ndarray, n_used: int) -> batches.Batch:
-    live = int(np.count_nonzero(permutation_map[: max(n_used, 0)] >= 0))
-    return batches.Batch(x=x, permutation_map=permutation_map.astype(np.int32), n_used=n_used,
-                         M=x.shape[0], live=live)
-
-
-def random_batch(M: int, K: int, n_used: int, seed: int = 0) -> batches.Batch:
-    rng = np.random.default_rng(seed)
-    x = (rng.standard_normal((M, K)) * np.exp2(rng.integers(-20, 20, (M, 1))))
-    permutation_map = np.where(rng.random(M) < 0.5, rng.permutation(M), -rng.integers(1, 2**31, M))
-    return make_batch(x.astype(ml_dtypes.bfloat16), permutation_map, n_used)
-
-
 @pytest.mark.parametrize("op", OPS)
 def test_all_bf16_patterns(tmp_path: Path, op: str) -> None:
     x = batches.all_bf16_patterns(1856)
-    run(tmp_path, Kernel(op), make_batch(x, np.arange(x.shape[0]), x.shape[0]))
+    run(tmp_path, Kernel(op), batches.make_batch(x, np.arange(x.shape[0]), x.shape[0]))
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -73,23 +59,23 @@ def test_routed_batch(tmp_path: Path, op: str, columns: int | None) -> None:
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("n_used", [-7, 0, 1, 129, 200, 2**31 - 1, -(2**31)])
 def test_n_used(tmp_path: Path, op: str, n_used: int) -> None:
-    run(tmp_path, Kernel(op), random_batch(200, 96, n_used))
+    run(tmp_path, Kernel(op), batches.random_batch(200, 96, n_used))
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("M", [0, 1, 127, 129])
 @pytest.mark.parametrize("K", [32, 1056])
 def test_sizes(tmp_path: Path, op: str, M: int, K: int) -> None:
-    run(tmp_path, Kernel(op), random_batch(M, K, M))
+    run(tmp_path, Kernel(op), batches.random_batch(M, K, M))
 
 
 @pytest.mark.parametrize("N", [1, 31, 33, 1858])
 def test_any_number_of_columns(tmp_path: Path, N: int) -> None:
-    run(tmp_path, Kernel(SQUARED_RELU), random_batch(70, N, 66))
+    run(tmp_path, Kernel(SQUARED_RELU), batches.random_batch(70, N, 66))
 
 
 @pytest.mark.parametrize("op", [FUSED, QUANTIZE])
 @pytest.mark.parametrize("scale_layout", ["swizzle_32_4_4", "linear"])
 @pytest.mark.parametrize("dead_scales", ["zero", "untouched"])
 def test_scale_modes(tmp_path: Path, op: str, scale_layout: str, dead_scales: str) -> None:
-    run(tmp_path, Kernel(op, None, scale_layout, dead_scales), random_batch(300, 1184, 270))
+    run(tmp_path, Kernel(op, None, scale_layout, dead_scales), batches.random_batch(300, 1184, 270))
