@@ -21,12 +21,7 @@
 using namespace mlir;
 using namespace mlir::moe;
 
-void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
-                                        const LowerToCPUOptions &options) {
-  buildBufferizationPipeline(pm, BufferizationOptions());
-  if (options.verifyAtRuntime)
-    pm.addPass(createGenerateRuntimeVerificationPass());
-  pm.addPass(createConvertMoeToSCF());
+void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
   pm.addPass(createMoeLegalizeF8());
   pm.addPass(createConvertLinalgToLoopsPass());
 
@@ -47,6 +42,15 @@ void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
   pm.addPass(createSCFToControlFlowPass());
   pm.addPass(memref::createExpandStridedMetadataPass());
   pm.addPass(createLowerAffinePass());
+}
+
+void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
+                                        const LowerToCPUOptions &options) {
+  buildBufferizationPipeline(pm, BufferizationOptions());
+  if (options.verifyAtRuntime)
+    pm.addPass(createGenerateRuntimeVerificationPass());
+  pm.addPass(createConvertMoeToSCF());
+  buildHostLoweringPipeline(pm);
   pm.addPass(createConvertVectorToLLVMPass());
   pm.addPass(createConvertMathToLLVMPass());
   pm.addPass(createArithToLLVMConversionPass());

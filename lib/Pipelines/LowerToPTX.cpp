@@ -1,20 +1,25 @@
-//===- LowerToPTX.cpp - The GPU pipeline ----------------------------------===//
+//===- LowerToPTX.cpp - The GPU pipelines ---------------------------------===//
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// From moe ops to kernels in a gpu.binary, and host code that launches them.
+// From moe ops to kernels in a gpu.binary, and host code that launches them: as it is, or
+// lowered to the LLVM dialect too.
 //
 //===----------------------------------------------------------------------===//
 
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Transforms/Passes.h"
 #include "moe/Conversion/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
 #include "moe/Target/Chip.h"
 #include "moe/Target/Passes.h"
+#include "moe/Transforms/Passes.h"
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -30,12 +35,8 @@ static int64_t getAccessBytes(const LowerToPTXOptions &options) {
   return 16;
 }
 
-void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
-                                        const LowerToPTXOptions &options) {
-  BufferizationOptions bufferization;
-  bufferization.deallocate = false;
-  buildBufferizationPipeline(pm, bufferization);
-
+/// From moe ops on memrefs to a gpu.binary and its launches.
+static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options) {
   ConvertMoeToGPUOptions toGPU;
   toGPU.numCTAs = options.numCTAs;
   toGPU.threadsPerCTA = options.threadsPerCTA;
@@ -69,4 +70,27 @@ void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
   toBinary.format = options.format;
   toBinary.toolkit = options.toolkit;
   pm.addPass(createMoeModuleToBinary(toBinary));
+}
+
+void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
+                                        const LowerToPTXOptions &options) {
+  BufferizationOptions bufferization;
+  bufferization.deallocate = false;
+  buildBufferizationPipeline(pm, bufferization);
+  buildKernels(pm, options);
+}
+
+void mlir::moe::buildLowerToCUDAPipeline(OpPassManager &pm,
+                                         const LowerToCUDAOptions &options) {
+  buildBufferizationPipeline(pm, BufferizationOptions());
+  if (options.verifyAtRuntime)
+    pm.addPass(createGenerateRuntimeVerificationPass());
+  buildKernels(pm, options);
+  pm.addPass(memref::createExpandReallocPass());
+  pm.addNestedPass<func::FuncOp>(createMoeShareHostMemory());
+  buildHostLoweringPipeline(pm);
+  pm.addPass(createGpuToLLVMConversionPass());
+  pm.addPass(createReconcileUnrealizedCastsPass());
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
 }

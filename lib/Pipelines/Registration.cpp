@@ -24,6 +24,10 @@ void mlir::moe::registerMoePipelines() {
       "moe-lower-to-ptx",
       "Lower moe ops to PTX, a cubin or a fatbin, and host code that launches it",
       buildLowerToPTXPipeline);
+  PassPipelineRegistration<LowerToCUDAOptions>(
+      "moe-lower-to-cuda",
+      "Lower a module with moe ops to the LLVM dialect for the CPU with a CUDA device",
+      buildLowerToCUDAPipeline);
   PassPipelineRegistration<LowerToCPUOptions>(
       "moe-lower-to-cpu", "Lower a module with moe ops to the LLVM dialect for the CPU",
       buildLowerToCPUPipeline);

@@ -482,7 +482,7 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
     return result == kDriverSuccess ? MOE_SUCCESS
                                     : failDriver(*driver, "cuLaunchKernel", result);
   }
-  LaunchAttribute attribute = {kProgrammaticLaunchAttribute, 0, /*value=*/1, {}};
+  LaunchAttribute attribute = {kProgrammaticLaunchAttribute, 0, /*value=*/{1, 0, 0}, {}};
   LaunchConfig config = {grid.x, grid.y,        1,          threads, 1, 1,
                          0,      launch.stream, &attribute, 1};
   DriverResult result =

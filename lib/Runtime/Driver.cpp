@@ -45,6 +45,25 @@ static const char *findFunctions(void *library, Driver &driver) {
   find(driver.FuncGetAttribute, "cuFuncGetAttribute");
   find(driver.PointerGetAttribute, "cuPointerGetAttribute");
   find(driver.LaunchKernel, "cuLaunchKernel");
+  find(driver.DeviceGet, "cuDeviceGet");
+  find(driver.DevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain");
+  find(driver.CtxSetCurrent, "cuCtxSetCurrent");
+  find(driver.StreamCreate, "cuStreamCreate");
+  find(driver.StreamDestroy, "cuStreamDestroy_v2");
+  find(driver.StreamSynchronize, "cuStreamSynchronize");
+  find(driver.StreamWaitEvent, "cuStreamWaitEvent");
+  find(driver.EventCreate, "cuEventCreate");
+  find(driver.EventDestroy, "cuEventDestroy_v2");
+  find(driver.EventSynchronize, "cuEventSynchronize");
+  find(driver.EventRecord, "cuEventRecord");
+  find(driver.MemAlloc, "cuMemAlloc_v2");
+  find(driver.MemAllocManaged, "cuMemAllocManaged");
+  find(driver.MemFree, "cuMemFree_v2");
+  find(driver.MemcpyAsync, "cuMemcpyAsync");
+  find(driver.MemsetD32Async, "cuMemsetD32Async");
+  find(driver.MemsetD16Async, "cuMemsetD16Async");
+  find(driver.MemHostRegister, "cuMemHostRegister_v2");
+  find(driver.MemHostUnregister, "cuMemHostUnregister");
   find(driver.CtxGetId, "cuCtxGetId", /*isRequired=*/false);
   find(driver.LaunchKernelEx, "cuLaunchKernelEx", /*isRequired=*/false);
   find(driver.ThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode",

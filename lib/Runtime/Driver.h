@@ -40,17 +40,24 @@ constexpr int kDevicePointerAttribute = 3;
 /// CUjit_option.
 constexpr int kErrorLogOption = 5;
 constexpr int kErrorLogSizeOption = 6;
+constexpr int kOptimizationLevelOption = 7;
 /// CUstreamCaptureMode.
 constexpr int kRelaxedCaptureMode = 2;
 /// CUlaunchAttributeID.
+constexpr int kClusterAttribute = 4;
 constexpr int kProgrammaticLaunchAttribute = 6;
+/// CUmemAttach_flags.
+constexpr unsigned kAttachGlobal = 1;
+/// CUstream_flags and CUevent_flags.
+constexpr unsigned kNonBlockingStream = 1;
+constexpr unsigned kEventWithoutTiming = 2;
 
-/// CUlaunchAttribute, with the one kind of value that is used.
+/// CUlaunchAttribute, with the kinds of values that are used: one number or three.
 struct alignas(8) LaunchAttribute {
   int id;
   int padding;
-  int value;
-  char rest[60];
+  unsigned value[3];
+  char rest[52];
 };
 
 /// CUlaunchConfig.
@@ -81,6 +88,30 @@ struct Driver {
                                unsigned gridZ, unsigned blockX, unsigned blockY,
                                unsigned blockZ, unsigned sharedMemoryBytes, Handle stream,
                                void **parameters, void **extra);
+
+  // Of libmoe_mgpu_runtime.so alone.
+  DriverResult (*DeviceGet)(int *device, int ordinal);
+  DriverResult (*DevicePrimaryCtxRetain)(Handle *context, int device);
+  DriverResult (*CtxSetCurrent)(Handle context);
+  DriverResult (*StreamCreate)(Handle *stream, unsigned flags);
+  DriverResult (*StreamDestroy)(Handle stream);
+  DriverResult (*StreamSynchronize)(Handle stream);
+  DriverResult (*StreamWaitEvent)(Handle stream, Handle event, unsigned flags);
+  DriverResult (*EventCreate)(Handle *event, unsigned flags);
+  DriverResult (*EventDestroy)(Handle event);
+  DriverResult (*EventSynchronize)(Handle event);
+  DriverResult (*EventRecord)(Handle event, Handle stream);
+  DriverResult (*MemAlloc)(uint64_t *pointer, size_t size);
+  DriverResult (*MemAllocManaged)(uint64_t *pointer, size_t size, unsigned flags);
+  DriverResult (*MemFree)(uint64_t pointer);
+  DriverResult (*MemcpyAsync)(uint64_t destination, uint64_t source, size_t size,
+                              Handle stream);
+  DriverResult (*MemsetD32Async)(uint64_t destination, unsigned value, size_t count,
+                                 Handle stream);
+  DriverResult (*MemsetD16Async)(uint64_t destination, unsigned short value,
+                                 size_t count, Handle stream);
+  DriverResult (*MemHostRegister)(void *pointer, size_t size, unsigned flags);
+  DriverResult (*MemHostUnregister)(void *pointer);
 
   // Null in drivers that are older than these.
   DriverResult (*CtxGetId)(Handle context, unsigned long long *id);

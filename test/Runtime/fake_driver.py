@@ -1,6 +1,6 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Runs a test in a process of its own with fake_cuda.c as its CUDA driver.
+"""Runs a test, or a program, in a process of its own with fake_cuda.c as its CUDA driver.
 
 A process opens its driver once, so a test of how it is opened, or of what is in a context, needs a
 process that has none yet.
@@ -12,7 +12,9 @@ import ctypes
 import functools
 import os
 import subprocess
+import sys
 import traceback
+from collections import Counter
 from ctypes import c_char, c_char_p, c_int, c_uint, c_uint64, c_ulonglong, c_void_p
 from pathlib import Path
 from typing import Callable
@@ -25,7 +27,8 @@ SOURCE = Path(__file__).with_name("fake_cuda.c")
 class Launch(ctypes.Structure):
     _fields_ = [("name", c_char * 80), ("grid", c_uint * 3), ("block", c_uint * 3),
                 ("shared_memory", c_uint), ("stream", c_void_p), ("num_parameters", c_int),
-                ("parameters", c_uint64 * 29), ("programmatic", c_int), ("context", c_ulonglong)]
+                ("parameters", c_uint64 * 29), ("programmatic", c_int), ("cluster", c_uint * 3),
+                ("context", c_ulonglong)]
 
 
 def build(folder: Path, *flags: str) -> Path:
@@ -58,6 +61,9 @@ class FakeDriver:
     def make_current(self, context: int | None) -> None:
         self.library.fake_make_current(c_void_p(context))
 
+    def current_device(self) -> int:
+        return self.library.fake_current_device()
+
     def replace_context(self, context: int) -> None:
         self.library.fake_replace_context(c_void_p(context))
 
@@ -88,6 +94,41 @@ class FakeDriver:
 
     def last_image(self, size: int) -> bytes:
         return ctypes.string_at(self.library.fake_last_image(), size)
+
+
+class FakeProcess:
+    """A program with the fake driver, whose launches the PTX interpreter runs."""
+
+    def __init__(self, driver: Path, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        launcher = f"'{sys.executable}' '{Path(__file__).with_name('run_launch.py')}' '{folder}'"
+        self.environment = {**os.environ, "LD_LIBRARY_PATH": str(driver.parent),
+                            "FAKE_CUDA_FOLDER": str(folder), "FAKE_CUDA_LAUNCHER": launcher}
+
+    def take_calls(self) -> Counter[str]:
+        """How often each driver function was called since the last time."""
+        path = self.folder / "calls"
+        calls = Counter(path.read_text().split()) if path.exists() else Counter()
+        path.unlink(missing_ok=True)
+        return calls
+
+    def check_nothing_left(self, calls: Counter[str]) -> None:
+        """Everything that was made has been freed."""
+        allocated = calls["cuMemAlloc_v2"] + calls["cuMemAllocManaged"]
+        assert allocated == calls["cuMemFree_v2"], calls
+        assert calls["cuStreamCreate"] == calls["cuStreamDestroy_v2"], calls
+        assert calls["cuEventCreate"] == calls["cuEventDestroy_v2"], calls
+        assert calls["cuModuleLoadDataEx"] == calls["cuModuleUnload"], calls
+
+
+@functools.lru_cache(maxsize=None)
+def has_gpu() -> bool:
+    """Whether there is a driver with a device; found out in another process, see in_child."""
+    code = ("import ctypes; cuda = ctypes.CDLL('libcuda.so.1'); count = ctypes.c_int();"
+            "assert cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0;"
+            "assert count.value > 0")
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def in_child(test: Callable[..., None]) -> Callable[..., None]:

@@ -1,6 +1,6 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The library as a file: what it needs, what it exports, what it carries; and its headers."""
+"""The libraries as files: what they need, what they export, what they carry; and their headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import moe_runtime as moe
 import oracle
 from fake_driver import build
 
-HEADER = ROOT / "include" / "moe-c" / "Runtime.h"
+HEADERS = {"moe_runtime": "moe-c/Runtime.h", "moe_mgpu_runtime": "moe-c/MgpuRuntime.h"}
 KERNELS = moe.LIB_DIR / "Kernels"
 
 
@@ -35,25 +35,33 @@ def run(*command: object, **options: object) -> str:
     return done.stdout
 
 
-def test_needs_the_c_library_alone() -> None:
-    dynamic = run("readelf", "-d", moe.LIBRARY)
+def library(name: str) -> Path:
+    return moe.LIBRARY.with_name(f"lib{name}.so")
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_needs_the_c_library_alone(name: str) -> None:
+    dynamic = run("readelf", "-d", library(name))
     needed = re.findall(r"NEEDED\).*\[(.*)\]", dynamic)
     assert set(needed) <= {"libc.so.6", "libdl.so.2", "libpthread.so.0", "ld-linux-x86-64.so.2",
                            "ld-linux-aarch64.so.1"}
     assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
 
 
-def test_exports_what_the_header_declares() -> None:
-    symbols = run("readelf", "-W", "--dyn-syms", moe.LIBRARY)
+@pytest.mark.parametrize("name", HEADERS)
+def test_exports_what_the_header_declares(name: str) -> None:
+    symbols = run("readelf", "-W", "--dyn-syms", library(name))
     exported = {line.split()[7].split("@")[0] for line in symbols.splitlines()
                 if re.search(r"\b(GLOBAL|WEAK|UNIQUE)\b", line) and " UND " not in line}
-    declared = set(re.findall(r"\b(moe[A-Z]\w*)\(", re.sub(r"/\*.*?\*/", "", HEADER.read_text(),
-                                                          flags=re.DOTALL)))
+    header = (ROOT / "include" / HEADERS[name]).read_text()
+    declared = set(re.findall(r"\b((?:moe|mgpu)[A-Z]\w*)\(",
+                              re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)))
     assert exported == declared
 
 
-def test_does_not_carry_paths() -> None:
-    assert str(ROOT).encode() not in moe.LIBRARY.read_bytes()
+@pytest.mark.parametrize("name", HEADERS)
+def test_does_not_carry_paths(name: str) -> None:
+    assert str(ROOT).encode() not in library(name).read_bytes()
 
 
 def test_version_and_description() -> None:
@@ -82,7 +90,10 @@ def test_headers_compile_alone(tmp_path: Path) -> None:
     source.write_text('#include "moe-c/Runtime.h"\n'
                       "int main(void) { return moeGetVersion() == 0; }\n")
     run(os.environ.get("CC", "cc"), "-std=c99", *flags, source)
-    for header in ("moe-c/Runtime.h", "moe/Runtime/Runtime.h"):
+    source.write_text('#include "moe-c/MgpuRuntime.h"\n'
+                      "int main(void) { return mgpuStreamCreate() == NULL; }\n")
+    run(os.environ.get("CC", "cc"), "-std=c99", *flags, source)
+    for header in (*HEADERS.values(), "moe/Runtime/Runtime.h"):
         source = tmp_path / "header.cpp"
         source.write_text(f'#include "{header}"\n')
         run(os.environ.get("CXX", "c++"), "-std=c++17", "-fno-exceptions", "-fno-rtti", *flags,

@@ -16,8 +16,6 @@
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <cstdlib>
-
 using namespace mlir;
 using namespace mlir::moe::run;
 using llvm::createStringError;
@@ -26,9 +24,6 @@ using llvm::Expected;
 
 // Pointers and sizes of a descriptor are handled as words of one size.
 static_assert(sizeof(void *) == sizeof(int64_t), "expected a 64-bit host");
-
-/// The alignment of an argument; no vector of the host is wider.
-static constexpr size_t kAlignment = 64;
 
 static std::optional<ElementFormat> getElementFormat(Type type) {
   if (type.isIndex())
@@ -192,7 +187,8 @@ static Error checkDataSize(const ValueSpec &spec, const NpyFile &file) {
   return Error::success();
 }
 
-Expected<Argument> Argument::create(const ValueSpec &spec, const NpyFile &file) {
+Expected<Argument> Argument::create(const ValueSpec &spec, const NpyFile &file,
+                                    Device device) {
   if (Error error = checkDtype(spec, file.dtype))
     return error;
   if (Error error = checkShape(spec, file.shape))
@@ -203,16 +199,13 @@ Expected<Argument> Argument::create(const ValueSpec &spec, const NpyFile &file) 
   if (Error error = checkLayout(spec, strides))
     return error;
 
-  Argument argument;
+  Argument argument(allocateMemory(device, file.data.size()));
+  if (!argument.data)
+    return createStringError("cannot allocate " + Twine(file.data.size()) + " bytes");
   argument.elementBytes = spec.element.bytes;
   argument.isScalar = !spec.rank;
   argument.shape = file.shape;
   argument.strides = std::move(strides);
-  // An empty array gets memory too, so that its pointer is a valid one.
-  size_t bytes = llvm::alignTo(std::max<size_t>(file.data.size(), 1), kAlignment);
-  argument.data.reset(static_cast<char *>(std::aligned_alloc(kAlignment, bytes)));
-  if (!argument.data)
-    return createStringError("cannot allocate " + Twine(bytes) + " bytes");
   llvm::copy(file.data, argument.data.get());
   return argument;
 }

@@ -13,6 +13,7 @@
 #ifndef MOE_RUN_BINDING_H
 #define MOE_RUN_BINDING_H
 
+#include "Device.h"
 #include "Npy.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -51,8 +52,9 @@ struct Signature {
 /// An argument in memory that compiled code may write to.
 class Argument {
 public:
-  /// Copies the content of `file`, if it is what `spec` asks for.
-  static llvm::Expected<Argument> create(const ValueSpec &spec, const NpyFile &file);
+  /// Copies the content of `file` to memory of `device`, if it is what `spec` asks for.
+  static llvm::Expected<Argument> create(const ValueSpec &spec, const NpyFile &file,
+                                         Device device);
 
   /// Appends a pointer to each lowered parameter. They stay valid while this lives.
   void pack(SmallVectorImpl<void *> &params);
@@ -60,7 +62,9 @@ public:
   StridedArray getArray() const { return {data.get(), elementBytes, shape, strides}; }
 
 private:
-  std::unique_ptr<char, llvm::FreeDeleter> data;
+  explicit Argument(DeviceMemory data) : data(std::move(data)) {}
+
+  DeviceMemory data;
   unsigned elementBytes;
   bool isScalar;
   SmallVector<int64_t> shape;

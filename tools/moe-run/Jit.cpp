@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The CPU pipeline, LLVM's -O3 and the ExecutionEngine.
+// The pipeline of the device, LLVM's -O3 and the ExecutionEngine.
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,13 +27,22 @@ using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
 
-static Error lower(ModuleOp module, StringRef entry, const Signature &signature) {
+static Error lower(ModuleOp module, StringRef entry, const Signature &signature,
+                   Device device) {
   PassManager pm(module->getName());
-  LowerToCPUOptions options;
-  options.verifyAtRuntime = true;
-  buildLowerToCPUPipeline(pm, options);
+  if (device == Device::CUDA) {
+    LowerToCUDAOptions options;
+    options.verifyAtRuntime = true;
+    options.chip = getChip().str();
+    buildLowerToCUDAPipeline(pm, options);
+  } else {
+    LowerToCPUOptions options;
+    options.verifyAtRuntime = true;
+    buildLowerToCPUPipeline(pm, options);
+  }
   if (failed(pm.run(module)))
-    return createStringError("cannot lower entry '" + entry + "' for the CPU");
+    return createStringError("cannot lower entry '" + entry + "' for " +
+                             (device == Device::CUDA ? "CUDA" : "the CPU"));
 
   // The call is made without types: a function that takes something else than what is
   // passed would read or write anywhere.
@@ -50,8 +59,9 @@ static Error lower(ModuleOp module, StringRef entry, const Signature &signature)
 }
 
 Expected<CompiledFunction> CompiledFunction::create(ModuleOp module, StringRef entry,
-                                                    const Signature &signature) {
-  if (Error error = lower(module, entry, signature))
+                                                    const Signature &signature,
+                                                    Device device) {
+  if (Error error = lower(module, entry, signature, device))
     return error;
 
   llvm::InitializeNativeTarget();
@@ -77,7 +87,7 @@ Expected<CompiledFunction> CompiledFunction::create(ModuleOp module, StringRef e
   CompiledFunction compiled;
   compiled.engine = std::move(*engine);
   compiled.engine->registerSymbols([&](llvm::orc::MangleAndInterner intern) {
-    llvm::orc::SymbolMap symbols = getRuntimeSymbols(intern);
+    llvm::orc::SymbolMap symbols = getRuntimeSymbols(intern, device);
     for (auto function : module.getOps<LLVM::LLVMFuncOp>())
       if (!function.isExternal())
         symbols.erase(intern(function.getSymName()));
@@ -89,5 +99,7 @@ Expected<CompiledFunction> CompiledFunction::create(ModuleOp module, StringRef e
     return createStringError("cannot compile entry '" + entry +
                              "': " + toString(function.takeError()));
   compiled.function = *function;
+  // Kernels are loaded by constructors of the program.
+  compiled.engine->initialize();
   return compiled;
 }

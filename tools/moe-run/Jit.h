@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Compilation of the entry function for the host CPU.
+// Compilation of the entry function for a device.
 //
 //===----------------------------------------------------------------------===//
 
@@ -13,6 +13,7 @@
 #define MOE_RUN_JIT_H
 
 #include "Binding.h"
+#include "Device.h"
 
 #include "mlir/ExecutionEngine/ExecutionEngine.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -22,9 +23,9 @@ namespace mlir::moe::run {
 class CompiledFunction {
 public:
   /// Lowers `module` in place and compiles its function `entry`, whose signature was
-  /// `signature` before.
-  static llvm::Expected<CompiledFunction> create(ModuleOp module, StringRef entry,
-                                                 const Signature &signature);
+  /// `signature` before. For CUDA this loads the kernels.
+  static llvm::Expected<CompiledFunction>
+  create(ModuleOp module, StringRef entry, const Signature &signature, Device device);
 
   /// Calls the function with pointers to its lowered parameters and to its results.
   void operator()(MutableArrayRef<void *> params) const { function(params.data()); }

@@ -5,12 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Assertions, memory and memrefCopy.
+// Assertions, memory and memrefCopy; the mgpu functions are those of the library, but for
+// memory.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Runtime.h"
 
+#include "moe-c/MgpuRuntime.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -69,6 +71,11 @@ static DenseSet<void *> &getAllocations() {
   return allocations;
 }
 
+static DenseSet<void *> &getManagedAllocations() {
+  static DenseSet<void *> allocations;
+  return allocations;
+}
+
 static void *allocate(size_t size) {
   void *memory = std::malloc(size);
   if (!memory && size != 0)
@@ -88,7 +95,21 @@ static void deallocate(void *memory) {
     std::free(memory);
 }
 
+static void *allocateManaged(uint64_t size, void *stream, uint8_t isHostShared) {
+  void *memory = mgpuMemAlloc(size, stream, isHostShared);
+  getManagedAllocations().insert(memory);
+  return memory;
+}
+
+static void deallocateManaged(void *memory, void *stream) {
+  if (getManagedAllocations().erase(memory))
+    mgpuMemFree(memory, stream);
+}
+
 void mlir::moe::run::freeAllocations() {
+  for (void *memory : getManagedAllocations())
+    mgpuMemFree(memory, /*stream=*/nullptr);
+  getManagedAllocations().clear();
   for (void *memory : getAllocations())
     std::free(memory);
   getAllocations().clear();
@@ -136,7 +157,8 @@ static void copyMemRef(int64_t elementBytes, const UnrankedMemRef *source,
                destination->getData(elementBytes), 0);
 }
 
-orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern) {
+orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern,
+                                                 Device device) {
   orc::SymbolMap symbols;
   auto add = [&](StringRef name, auto *function) {
     symbols[intern(name)] = {orc::ExecutorAddr::fromPtr(function),
@@ -148,5 +170,31 @@ orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern) 
   add("calloc", allocateZeroed);
   add("free", deallocate);
   add("memrefCopy", copyMemRef);
+  if (device == Device::CPU)
+    return symbols;
+  add("mgpuMemAlloc", allocateManaged);
+  add("mgpuMemFree", deallocateManaged);
+#define ADD(name) add(#name, name)
+  ADD(mgpuSetDefaultDevice);
+  ADD(mgpuModuleLoad);
+  ADD(mgpuModuleLoadJIT);
+  ADD(mgpuModuleUnload);
+  ADD(mgpuModuleGetFunction);
+  ADD(mgpuLaunchKernel);
+  ADD(mgpuLaunchClusterKernel);
+  ADD(mgpuStreamCreate);
+  ADD(mgpuStreamDestroy);
+  ADD(mgpuStreamSynchronize);
+  ADD(mgpuStreamWaitEvent);
+  ADD(mgpuEventCreate);
+  ADD(mgpuEventDestroy);
+  ADD(mgpuEventSynchronize);
+  ADD(mgpuEventRecord);
+  ADD(mgpuMemcpy);
+  ADD(mgpuMemset32);
+  ADD(mgpuMemset16);
+  ADD(mgpuMemHostRegisterMemRef);
+  ADD(mgpuMemHostUnregisterMemRef);
+#undef ADD
   return symbols;
 }

@@ -13,6 +13,7 @@
 #ifndef MOE_RUN_RUNTIME_H
 #define MOE_RUN_RUNTIME_H
 
+#include "Device.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/ExecutionEngine/Orc/Core.h"
 #include "llvm/ExecutionEngine/Orc/Mangling.h"
@@ -22,8 +23,10 @@ namespace mlir::moe::run {
 /// Prints the one line that an unsuccessful run ends with, and exits.
 [[noreturn]] void exitWithError(llvm::StringRef message);
 
-/// The functions that compiled code finds instead of those of the C library.
-llvm::orc::SymbolMap getRuntimeSymbols(llvm::orc::MangleAndInterner intern);
+/// The functions that code compiled for `device` finds: those that take the place of the C
+/// library's, and for CUDA those of libmoe_mgpu_runtime.so.
+llvm::orc::SymbolMap getRuntimeSymbols(llvm::orc::MangleAndInterner intern,
+                                       Device device);
 
 /// Frees what compiled code has allocated and not freed: the results of a call belong to
 /// the caller, but may share memory with each other, with an argument or with a constant.

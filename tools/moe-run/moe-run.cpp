@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Compiles one function of a file for the CPU, runs it on .npy files and saves what it
-// wrote.
+// Compiles one function of a file for the CPU or a GPU, runs it on .npy files and saves
+// what it wrote.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,6 +19,7 @@
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
 #include "mlir/Parser/Parser.h"
+#include "moe-c/MgpuRuntime.h"
 #include "moe/RegisterAll.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/ErrorHandling.h"
@@ -53,6 +54,10 @@ dtype of the element type: |b1 for i1, <i4 for i32, <f4 for f32, <i8 for index a
 on. bf16 is <u2 or |V2 (how numpy stores bfloat16 of ml_dtypes), f8 is |u1 or |V1; they
 are saved as <u2 and |u1: np.load(file).view(ml_dtypes.bfloat16).
 
+With --device cuda all arrays and what the program allocates are managed memory, which
+its kernels and its host code both access. The kernels are compiled for the GPU at hand,
+through libcuda.so.1; no CUDA toolkit is needed.
+
 On success the exit code is 0 and every --save has been written. Otherwise it is 1, the
 last line on stderr says why, and no file has been touched.
 )";
@@ -70,9 +75,9 @@ static cl::list<std::string>
               cl::desc("Save argument INDEX as it is after the run, or result INDEX with "
                        "an r before it"),
               cl::value_desc("[r]INDEX=out.npy"), cl::cat(category));
-static cl::opt<std::string> device("device", cl::desc("Where to run: cpu (the default)"),
-                                   cl::value_desc("name"), cl::init("cpu"),
-                                   cl::cat(category));
+static cl::opt<std::string>
+    deviceName("device", cl::desc("Where to run: cpu (the default) or cuda"),
+               cl::value_desc("name"), cl::init("cpu"), cl::cat(category));
 static cl::opt<unsigned>
     repeat("repeat",
            cl::desc("Run N times and print the median and the minimum wall time. The "
@@ -124,7 +129,8 @@ static Expected<SmallVector<Save>> parseSaves(const Signature &signature) {
   return saves;
 }
 
-static Expected<std::vector<Argument>> readArguments(const Signature &signature) {
+static Expected<std::vector<Argument>> readArguments(const Signature &signature,
+                                                     Device device) {
   if (argFiles.size() != signature.params.size())
     return createStringError("expected " + Twine(signature.params.size()) +
                              " --arg for entry '" + entryName + "', found " +
@@ -135,7 +141,7 @@ static Expected<std::vector<Argument>> readArguments(const Signature &signature)
       Expected<NpyFile> file = readNpy(path);
       if (!file)
         return file.takeError();
-      return Argument::create(spec, *file);
+      return Argument::create(spec, *file, device);
     }();
     if (!argument)
       return createStringError("argument " + Twine(index) + " ('" + path +
@@ -157,11 +163,9 @@ static Expected<func::FuncOp> findEntry(ModuleOp module) {
 }
 
 static Error checkOptions() {
-  if (device == "cuda")
-    return createStringError(
-        Twine("device 'cuda' is not available in this build, expected 'cpu'"));
-  if (device != "cpu")
-    return createStringError("device '" + device + "' is unknown, expected 'cpu'");
+  if (deviceName != "cpu" && deviceName != "cuda")
+    return createStringError("device '" + deviceName +
+                             "' is unknown, expected 'cpu' or 'cuda'");
   if (inputFile.empty())
     return createStringError(Twine("expected an MLIR file, found none"));
   if (entryName.empty())
@@ -193,6 +197,7 @@ static void call(const CompiledFunction &function, MutableArrayRef<void *> param
 static Error run() {
   if (Error error = checkOptions())
     return error;
+  Device device = deviceName == "cuda" ? Device::CUDA : Device::CPU;
 
   DialectRegistry registry;
   registerAllDialects(registry);
@@ -220,11 +225,11 @@ static Error run() {
   Expected<SmallVector<Save>> saves = parseSaves(*signature);
   if (!saves)
     return saves.takeError();
-  Expected<std::vector<Argument>> arguments = readArguments(*signature);
+  Expected<std::vector<Argument>> arguments = readArguments(*signature, device);
   if (!arguments)
     return arguments.takeError();
   Expected<CompiledFunction> function =
-      CompiledFunction::create(*module, entryName, *signature);
+      CompiledFunction::create(*module, entryName, *signature, device);
   if (!function)
     return function.takeError();
 
@@ -269,6 +274,7 @@ int main(int argc, char **argv) {
   // LLVM aborts on what it has no instruction for.
   llvm::install_fatal_error_handler(
       [](void *, const char *reason, bool) { exitWithError(reason); });
+  moeMgpuSetErrorHandler([](const char *message) { exitWithError(message); });
   if (Error error = run())
     exitWithError(toString(std::move(error)));
 }

@@ -48,6 +48,14 @@ struct LowerToPTXOptions : PassPipelineOptions<LowerToPTXOptions> {
       *this, "O", llvm::cl::desc("LLVM's optimisation level, 0 to 3"), llvm::cl::init(3)};
 };
 
+/// Those of LowerToPTXOptions, and one more.
+struct LowerToCUDAOptions : LowerToPTXOptions {
+  Option<bool> verifyAtRuntime{
+      *this, "verify-at-runtime",
+      llvm::cl::desc("Check the sizes that are known only when the program runs"),
+      llvm::cl::init(false)};
+};
+
 struct LowerToCPUOptions : PassPipelineOptions<LowerToCPUOptions> {
   Option<bool> verifyAtRuntime{
       *this, "verify-at-runtime",
@@ -73,10 +81,20 @@ void buildBufferizationPipeline(OpPassManager &pm, const BufferizationOptions &o
 /// memory.
 void buildLowerToPTXPipeline(OpPassManager &pm, const LowerToPTXOptions &options);
 
+/// The same, and the host code to the LLVM dialect, with calls of the functions in
+/// moe-c/MgpuRuntime.h. The host's allocations become managed memory, which both sides can
+/// access; a launch waits for its kernel.
+void buildLowerToCUDAPipeline(OpPassManager &pm, const LowerToCUDAOptions &options);
+
 /// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.
 void buildLowerToCPUPipeline(OpPassManager &pm, const LowerToCPUOptions &options);
 
-/// Registers `--moe-bufferize`, `--moe-lower-to-ptx` and `--moe-lower-to-cpu`.
+/// What host code needs on either way before its conversion to the LLVM dialect: f8 and
+/// bf16 in arithmetic of the host, and control flow in basic blocks.
+void buildHostLoweringPipeline(OpPassManager &pm);
+
+/// Registers `--moe-bufferize`, `--moe-lower-to-ptx`, `--moe-lower-to-cuda` and
+/// `--moe-lower-to-cpu`.
 void registerMoePipelines();
 
 } // namespace mlir::moe

@@ -41,4 +41,19 @@ def MoeDeallocateBuffers : Pass<"moe-deallocate-buffers", "ModuleOp"> {
                            "memref::MemRefDialect", "scf::SCFDialect"];
 }
 
+def MoeShareHostMemory : Pass<"moe-share-host-memory", "func::FuncOp"> {
+  let summary = "Put the host's buffers where kernels can reach them";
+  let description = [{
+    Turns `memref.alloc` and `memref.dealloc` of host code into `gpu.alloc host_shared`, which
+    is managed memory, and `gpu.dealloc`. A constant (`memref.get_global`) that may reach a
+    kernel is copied into such memory when its function is entered.
+
+    Preconditions: kernels are launched by `gpu.launch_func`, which waits for them, and
+    nothing but `memref.dealloc` frees what `memref.alloc` allocates. What may reach a kernel
+    is not on the host's stack (`memref.alloca`), and there is no `memref.realloc`: both are
+    errors.
+  }];
+  let dependentDialects = ["gpu::GPUDialect", "memref::MemRefDialect"];
+}
+
 #endif // MOE_TRANSFORMS_PASSES

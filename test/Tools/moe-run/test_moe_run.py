@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Tests of the moe-run tool: bytes against the oracle, and what it says and leaves behind when
 something is wrong. MOE_BIN_DIR names the folder of the tool.
+
+They run on the CPU; with a driver whose launches the PTX interpreter runs; and on a GPU where there
+is one.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "test" / "Integration"))
+sys.path.insert(0, str(REPOSITORY / "test" / "Runtime"))
 
 import batches  # noqa: E402
+import fake_driver  # noqa: E402
 import oracle  # noqa: E402
 from oracle import bits  # noqa: E402
 
@@ -87,8 +92,10 @@ def identity(type_: str) -> str:
 class Tool:
     """Runs the tool in a folder of its own, on arrays that it saves there."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, device: str, fake: fake_driver.FakeProcess | None):
         self.folder = folder
+        self.device = device
+        self.fake = fake
 
     def save(self, name: str, array: np.ndarray) -> str:
         np.save(self.folder / name, array)
@@ -100,6 +107,8 @@ class Tool:
         """`arrays` may hold the names of files too."""
         (self.folder / "input.mlir").write_text(text)
         command = [MOE_RUN, "-" if stdin else "input.mlir", "--entry", entry]
+        if not any(option.startswith("--device") for option in options):
+            command.append(f"--device={self.device}")
         for index, array in enumerate(arrays):
             name = array if isinstance(array, str) else self.save(f"arg{index}.npy", array)
             command += ["--arg", name]
@@ -110,12 +119,15 @@ class Tool:
             capture_output=True,
             text=True,
             timeout=120,
+            env=self.fake.environment if self.fake else None,
         )
 
     def succeed(self, *args, **kwargs) -> str:
         result = self(*args, **kwargs)
         assert result.returncode == 0, result.stderr
         assert result.stdout == ""
+        if self.fake:
+            self.fake.check_nothing_left(self.fake.take_calls())
         return result.stderr
 
     def fail(self, *args, diagnostics: bool = False, **kwargs) -> str:
@@ -135,9 +147,20 @@ class Tool:
         return np.load(self.folder / name, allow_pickle=False)
 
 
-@pytest.fixture
-def tool(tmp_path: Path) -> Tool:
-    return Tool(tmp_path)
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_driver.build(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture(params=["cpu", "cuda", "interpreted cuda"])
+def tool(request: pytest.FixtureRequest, tmp_path: Path, driver: Path) -> Tool:
+    if request.param == "cuda" and not fake_driver.has_gpu():
+        pytest.skip("no GPU")
+    fake = None
+    if request.param.startswith("interpreted"):
+        fake = fake_driver.FakeProcess(driver, tmp_path / "driver")
+    (tmp_path / "run").mkdir()
+    return Tool(tmp_path / "run", request.param.split()[-1], fake)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +203,7 @@ def test_inputs_are_left_alone(tool, relu_arrays):
 
 
 def test_stdin(tool, relu_arrays, relu_expected):
-    tool.succeed(RELU, "relu", relu_arrays, "--save=3=out.npy", "--device=cpu", stdin=True)
+    tool.succeed(RELU, "relu", relu_arrays, "--save=3=out.npy", stdin=True)
     assert np.array_equal(tool.load("out.npy"), relu_expected)
 
 
@@ -636,7 +659,8 @@ def test_lowering_error(tool):
     }"""
     arrays = [np.zeros(4, np.float32)]
     found = tool.fail(text, "f", arrays, "--save=0=out.npy", diagnostics=True)
-    assert found == "cannot lower entry 'f' for the CPU"
+    where = "CUDA" if tool.device == "cuda" else "the CPU"
+    assert found == f"cannot lower entry 'f' for {where}"
 
 
 def test_function_that_nobody_has(tool):
@@ -700,8 +724,7 @@ def test_output_is_no_regular_file(tool):
 @pytest.mark.parametrize(
     "option, message",
     [
-        ("--device=cuda", "device 'cuda' is not available in this build, expected 'cpu'"),
-        ("--device=tpu", "device 'tpu' is unknown, expected 'cpu'"),
+        ("--device=tpu", "device 'tpu' is unknown, expected 'cpu' or 'cuda'"),
         ("--repeat=0", "--repeat: expected at least 1, found 0"),
     ],
 )
@@ -754,3 +777,43 @@ def test_assertion_of_the_program(tool):
     }"""
     tool.succeed(text, "f", [np.bool_(True)])
     assert tool.fail(text, "f", [np.bool_(False)]) == "first line; second line"
+
+
+# What only a GPU can lack
+
+
+@pytest.fixture
+def gpu_tool(tmp_path: Path, driver: Path) -> Tool:
+    (tmp_path / "run").mkdir()
+    fake = fake_driver.FakeProcess(driver, tmp_path / "driver")
+    return Tool(tmp_path / "run", "cuda", fake)
+
+
+def test_kernels_do_the_work(gpu_tool, relu_arrays):
+    gpu_tool(RELU, "relu", relu_arrays, "--repeat=3")
+    assert gpu_tool.fake.take_calls()["cuLaunchKernel"] == 3
+
+
+@pytest.mark.parametrize(
+    "failure, message",
+    [
+        ("cuInit 100", "mgpuMemAlloc: cuInit returned CUDA_ERROR_NO_DEVICE (100): "),
+        ("cuMemAllocManaged 2", "mgpuMemAlloc: cuMemAllocManaged returned CUDA_ERROR_OUT_OF_MEMORY "),
+        ("cuModuleLoadDataEx 218", "mgpuModuleLoadJIT: cuModuleLoadDataEx returned "
+                                   "CUDA_ERROR_INVALID_PTX (218): as told to the fake driver; ptxas"),
+        ("cuStreamSynchronize 700", "mgpuStreamSynchronize: cuStreamSynchronize returned "
+                                    "CUDA_ERROR_ILLEGAL_ADDRESS (700): "),
+    ],
+)
+def test_driver_errors(gpu_tool, relu_arrays, failure, message):
+    gpu_tool.fake.environment["FAKE_CUDA_FAIL"] = failure
+    found = gpu_tool.fail(RELU, "relu", relu_arrays, "--save=3=out.npy")
+    assert found.startswith(message)
+
+
+def test_no_driver(gpu_tool, relu_arrays):
+    if fake_driver.has_gpu():
+        pytest.skip("there is a GPU")
+    gpu_tool.fake = None
+    found = gpu_tool.fail(RELU, "relu", relu_arrays, "--save=3=out.npy")
+    assert found.startswith("mgpuMemAlloc: libcuda.so.1 could not be opened: ")
