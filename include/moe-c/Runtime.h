@@ -148,8 +148,8 @@ MOE_API MoeStatus moeUnloadModule(MoeModule *module);
 /** Bits of MoeLaunch::flags. */
 enum {
   /** CUDA: let the kernel start before its predecessor on the stream has ended
-      (programmatic dependent launch). MOE_UNSUPPORTED unless the kernels wait for it; the
-      library's own do not yet. */
+      (programmatic dependent launch), which the kernel waits for before it accesses
+     memory. From compute capability 9.0 on, else MOE_UNSUPPORTED. */
   MOE_PROGRAMMATIC_LAUNCH = 1,
   /** CUDA: check that the driver knows every pointer as one that this context can access.
       A few microseconds. */

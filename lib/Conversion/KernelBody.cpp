@@ -22,20 +22,31 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/SaveAndRestore.h"
 
 using namespace mlir;
 using namespace mlir::moe;
 
 Schedule mlir::moe::getSchedule(PaddingAwareOpInterface op, bool isAligned,
-                                int64_t threadsPerCTA, int64_t accessBytes) {
+                                const ScheduleOptions &options) {
   // 1024 columns a chunk: 64 bytes in flight for each lane, and one scale for each.
   constexpr int64_t elementsPerLaneAndChunk = 32;
-  int64_t elements = accessBytes / 2;
-  if (isAligned)
-    return {threadsPerCTA, elements, elementsPerLaneAndChunk / elements, true};
-  // Neighbouring elements in neighbouring lanes coalesce without alignment, and a group
-  // of the quantising ops is a step.
-  return {threadsPerCTA, 1, 2, false};
+  int64_t elements = options.accessBytes / 2;
+  int64_t steps = elementsPerLaneAndChunk / elements;
+  if (!isAligned) {
+    // Neighbouring elements in neighbouring lanes coalesce without alignment, and a group
+    // of the quantising ops is a step.
+    elements = 1;
+    steps = 2;
+  }
+  return {options.threadsPerCTA, elements, steps, isAligned, options.waitForPredecessor};
+}
+
+bool mlir::moe::hasQuads(PaddingAwareOpInterface op, const Schedule &schedule) {
+  auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation());
+  return quantize && quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4 &&
+         schedule.isAligned;
 }
 
 namespace {
@@ -55,11 +66,27 @@ private:
   };
 
   // Rows.
+  SmallVector<Value> loadIf(Value condition, int64_t count,
+                            function_ref<SmallVector<Value>()> load);
   Value loadMapEntry(Value row);
   Value isLive(Value row, Value entry);
+  Value vote(Value condition);
   void forEachRow(Value firstEntry, Value end, function_ref<void(Value)> live,
                   function_ref<void(Value)> dead);
   void forEachBit(Value bits, function_ref<void(Value)> body);
+  SmallVector<Value> whileNotZero(ArrayRef<Value> init,
+                                  function_ref<SmallVector<Value>(ValueRange)> body);
+  Value clearLowestBit(Value bits);
+  Value recompute(Value word);
+
+  // Rows in quads.
+  void buildQuads();
+  Value rowOfSlot(Value slot);
+  void buildQuad(Value firstRow, Value liveRows);
+  Value rowOfLane();
+  void storeQuadScales(Value firstRow, Value chunk, Value storedRows, Value words);
+  Value ownExponent(Value exponents);
+  Value packScales(Value exponents);
 
   // Chunks of a row.
   void forEachChunk(function_ref<void(Value)> body);
@@ -70,6 +97,8 @@ private:
 
   // Quantisation.
   void buildQuantizedRow(Value row);
+  void buildQuantizedChunk(Value row, Value chunk,
+                           function_ref<void(Value)> takeExponents);
   Value buildGroupMaxima(ArrayRef<Fragment> fragments);
   void storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
                  ArrayRef<Value> data);
@@ -78,7 +107,8 @@ private:
   SmallVector<Value> scaleIndices(Value row, Value group);
 
   // Scales of rows that are not live.
-  void clearDeadRowTiles();
+  SmallVector<Value> loadTileEntries(Value tile);
+  void clearDeadQuads(ArrayRef<Value> firstEntries);
   void clearScaleRow(Value row);
 
   // Small things.
@@ -90,10 +120,16 @@ private:
   Value buildI32(int64_t value) {
     return arith::ConstantIntOp::create(b, value, /*width=*/32);
   }
+  Value toI32(Value index) {
+    return arith::IndexCastUIOp::create(b, b.getI32Type(), index);
+  }
   Value toIndex(Value nonNegative) {
     return arith::IndexCastUIOp::create(b, b.getIndexType(), nonNegative);
   }
   Value shuffleXor(Value word, int64_t offset);
+  Value select(Value condition, Value then, Value otherwise) {
+    return arith::SelectOp::create(b, condition, then, otherwise);
+  }
   llvm::MaybeAlign alignment(int64_t bytes) const {
     return schedule.isAligned ? llvm::MaybeAlign(bytes) : llvm::MaybeAlign();
   }
@@ -120,6 +156,9 @@ private:
   // Warps are numbered across the grid's y so that neighbouring rows, and the row tiles
   // to clear, are spread over the SMs.
   Value warp, warps;
+
+  // Where rows come in quads: whether a warp has whole ones.
+  Value ownsQuads;
 };
 
 } // namespace
@@ -165,9 +204,6 @@ KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   hasWholeChunks = knownColumns && *knownColumns % wholeColumns == 0;
 
   Value thread = gpu::ThreadIdOp::create(b, gpu::Dimension::x);
-  auto toI32 = [&](Value index) -> Value {
-    return arith::IndexCastUIOp::create(b, b.getI32Type(), index);
-  };
   lane = buildRem(b, toI32(thread), Schedule::kLanes);
   laneIndex = toIndex(lane);
   firstChunk = toI32(gpu::BlockIdOp::create(b, gpu::Dimension::x));
@@ -180,6 +216,14 @@ KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
 }
 
 void KernelBody::build() {
+  if (schedule.waitsForPredecessor) {
+    // What came before has written the operands, and may still read what is written here.
+    // The next kernel waits in its turn, so it may take its place on the SMs now.
+    NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::wait);
+    NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::launch_dependents);
+  }
+  if (hasQuads(op, schedule))
+    return buildQuads();
   // Both loads go out before either is needed.
   Value firstEntry = loadMapEntry(buildAdd(b, warp, buildMul(b, laneIndex, warps)));
   usedRows = buildUsedRowCount(b, nUsed, rows);
@@ -190,14 +234,10 @@ void KernelBody::build() {
   auto live = [&](Value row) { buildQuantizedRow(row); };
   if (quantize.getDeadScales() == DeadScales::Untouched)
     return forEachRow(firstEntry, usedRows, live, nullptr);
-  bool isSwizzled = quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
-  if (isSwizzled && schedule.isAligned) {
-    clearDeadRowTiles();
-    return forEachRow(firstEntry, usedRows, live, nullptr);
-  }
   // The last row tile of the scales may go past the last row.
-  Value scaleRows =
-      isSwizzled ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;
+  Value scaleRows = quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4
+                        ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows)
+                        : rows;
   forEachRow(firstEntry, scaleRows, live, [&](Value row) { clearScaleRow(row); });
 }
 
@@ -205,22 +245,37 @@ void KernelBody::build() {
 // Rows
 //===----------------------------------------------------------------------===//
 
-/// permutation_map[row], or -1 for a row past the end.
-Value KernelBody::loadMapEntry(Value row) {
-  auto ifOp = scf::IfOp::create(b, b.getI32Type(), lessThan(row, rows),
-                                /*withElseRegion=*/true);
+/// The `count` map entries that `load` gives under `condition`, else as many -1.
+SmallVector<Value> KernelBody::loadIf(Value condition, int64_t count,
+                                      function_ref<SmallVector<Value>()> load) {
+  SmallVector<Type> types(count, b.getI32Type());
+  auto ifOp = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
-  Value entry = memref::LoadOp::create(b, permutationMap, row);
-  scf::YieldOp::create(b, entry);
+  SmallVector<Value> entries = load();
+  scf::YieldOp::create(b, entries);
   b.setInsertionPointToStart(ifOp.elseBlock());
-  Value none = buildI32(-1);
+  SmallVector<Value> none(count, buildI32(-1));
   scf::YieldOp::create(b, none);
-  return ifOp.getResult(0);
+  return llvm::to_vector_of<Value>(ifOp.getResults());
+}
+
+/// permutation_map[row], or -1 for a row past the end.
+Value KernelBody::loadMapEntry(Value row) {
+  return loadIf(lessThan(row, rows), 1, [&] {
+    return SmallVector<Value>{memref::LoadOp::create(b, permutationMap, row)};
+  })[0];
 }
 
 Value KernelBody::isLive(Value row, Value entry) {
   return arith::AndIOp::create(b, lessThan(row, usedRows), buildHoldsToken(b, entry));
+}
+
+/// A bit for each lane.
+Value KernelBody::vote(Value condition) {
+  Value allLanes = buildI32(-1);
+  return NVVM::VoteSyncOp::create(b, b.getI32Type(), allLanes, condition,
+                                  NVVM::VoteSyncKind::ballot);
 }
 
 /// Calls `live` for the warp's live rows below `end` and `dead`, if given, for its
@@ -236,13 +291,10 @@ void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value
   Value base = loop.getInductionVar();
   Value row = buildAdd(b, base, laneOffset);
   // The next 32 entries are on their way while these rows are computed.
-  Value nextEntry = loadMapEntry(buildAdd(b, row, stride));
+  SmallVector<Value> nextEntry = loadIf(lessThan(buildAdd(b, base, stride), end), 1, [&] {
+    return SmallVector<Value>{loadMapEntry(buildAdd(b, row, stride))};
+  });
 
-  auto vote = [&](Value condition) -> Value {
-    Value allLanes = buildI32(-1);
-    return NVVM::VoteSyncOp::create(b, b.getI32Type(), allLanes, condition,
-                                    NVVM::VoteSyncKind::ballot);
-  };
   auto rowOfBit = [&](Value bit) { return buildAdd(b, base, buildMul(b, bit, warps)); };
   Value rowIsLive = isLive(row, loop.getRegionIterArg(0));
   forEachBit(vote(rowIsLive), [&](Value bit) { live(rowOfBit(bit)); });
@@ -257,22 +309,216 @@ void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value
 
 /// Calls `body` with the index of each set bit of the i32 `bits`.
 void KernelBody::forEachBit(Value bits, function_ref<void(Value)> body) {
-  Type i32 = b.getI32Type();
-  auto loop = scf::WhileOp::create(b, TypeRange(i32), ValueRange(bits));
-  OpBuilder::InsertionGuard guard(b);
-  b.createBlock(&loop.getBefore(), {}, {i32}, {b.getLoc()});
-  Value rest = loop.getBeforeArguments().front();
-  Value zero = buildI32(0);
-  Value isMore = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, rest, zero);
-  scf::ConditionOp::create(b, isMore, rest);
+  whileNotZero({bits}, [&](ValueRange rest) -> SmallVector<Value> {
+    body(toIndex(math::CountTrailingZerosOp::create(b, rest.front())));
+    return {clearLowestBit(rest.front())};
+  });
+}
 
-  b.createBlock(&loop.getAfter(), {}, {i32}, {b.getLoc()});
-  rest = loop.getAfterArguments().front();
-  Value bit = math::CountTrailingZerosOp::create(b, rest);
-  body(toIndex(bit));
-  Value one = buildI32(1);
-  Value withoutBit = arith::AndIOp::create(b, rest, arith::SubIOp::create(b, rest, one));
-  scf::YieldOp::create(b, withoutBit);
+/// Repeats `body`, which makes new values of old ones, until the first of them, an i32,
+/// is 0. The last values.
+SmallVector<Value>
+KernelBody::whileNotZero(ArrayRef<Value> init,
+                         function_ref<SmallVector<Value>(ValueRange)> body) {
+  TypeRange types = ValueRange(init).getTypes();
+  SmallVector<Location> locations(init.size(), b.getLoc());
+  auto loop = scf::WhileOp::create(b, types, init);
+  OpBuilder::InsertionGuard guard(b);
+  b.createBlock(&loop.getBefore(), {}, types, locations);
+  Value isMore = arith::CmpIOp::create(b, arith::CmpIPredicate::ne,
+                                       loop.getBeforeArguments().front(), buildI32(0));
+  scf::ConditionOp::create(b, isMore, loop.getBeforeArguments());
+  b.createBlock(&loop.getAfter(), {}, types, locations);
+  scf::YieldOp::create(b, body(loop.getAfterArguments()));
+  return llvm::to_vector_of<Value>(loop.getResults());
+}
+
+Value KernelBody::clearLowestBit(Value bits) {
+  Value below = arith::SubIOp::create(b, bits, buildI32(1));
+  return arith::AndIOp::create(b, bits, below);
+}
+
+/// The i32 `word`, in a form that LLVM takes for a new value in every iteration. What is
+/// computed from it stays in the loop; hoisted, it would take half of the registers. No
+/// instruction comes of it. There is no op for it, so it is an empty inline assembly.
+Value KernelBody::recompute(Value word) {
+  return LLVM::InlineAsmOp::create(b, b.getI32Type(), word, /*asm_string=*/"",
+                                   /*constraints=*/"=r,0", /*has_side_effects=*/true,
+                                   /*is_align_stack=*/false, LLVM::TailCallKind::None,
+                                   /*asm_dialect=*/{}, /*operand_attrs=*/{})
+      .getResult(0);
+}
+
+//===----------------------------------------------------------------------===//
+// Rows in quads
+//===----------------------------------------------------------------------===//
+
+// The scales of the rows r, r + 32, r + 64 and r + 96 of a row tile, a quad, are
+// neighbours. A warp that has all four stores 16 bytes at once where single rows would
+// make four partial writes; and it clears the scales of those that are not live on the
+// way.
+//
+// Slots number the rows so that a quad has four consecutive ones: in a row tile, slot
+// 4 * r + i is row r + 32 * i.
+
+Value KernelBody::rowOfSlot(Value slot) {
+  Value inTile = buildRem(b, slot, kScaleTileRows);
+  Value tile = arith::SubIOp::create(b, slot, inTile);
+  Value quad = buildDiv(b, inTile, kRowsPerQuad);
+  Value inQuad = buildMul(b, buildRem(b, slot, kRowsPerQuad), Schedule::kLanes);
+  return buildAdd(b, buildAdd(b, tile, quad), inQuad);
+}
+
+void KernelBody::buildQuads() {
+  // Quads go to warps as wholes if that leaves no warp without one. Else there are few
+  // rows, and they go to warps one by one, for the sake of more loads in flight.
+  Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
+  ownsQuads = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, quads, warps);
+
+  // n_used counts in 32 bits, so no row that they cannot number is live. The slots of a
+  // warp come in runs of 2^shift, a warp's width apart.
+  Value shift = select(ownsQuads, buildI32(llvm::Log2_64(kRowsPerQuad)), buildI32(0));
+  Value stride = recompute(buildMul(b, toI32(warps), Schedule::kLanes));
+  auto shiftLeft = [&](Value value, Value amount) -> Value {
+    return arith::ShLIOp::create(b, value, amount);
+  };
+  auto shiftRight = [&](Value value, Value amount) -> Value {
+    return arith::ShRUIOp::create(b, value, amount);
+  };
+  auto lowBits = [&](Value count) -> Value {
+    return arith::SubIOp::create(b, shiftLeft(buildI32(1), count), buildI32(1));
+  };
+  // How far the slot of the warp's lane or bit `lane` is from that of its first.
+  auto distance = [&](Value lane, Value shift) {
+    Value inRun = arith::AndIOp::create(b, lane, lowBits(shift));
+    Value distance =
+        buildDiv(b, buildMul(b, shiftRight(lane, shift), stride), Schedule::kLanes);
+    return buildAdd(b, shiftLeft(distance, shift), inRun);
+  };
+  Value firstBase = shiftLeft(toI32(warp), shift);
+  Value laneOffset = distance(lane, shift);
+  auto loadEntryOfSlot = [&](Value slot) {
+    return loadMapEntry(toIndex(rowOfSlot(slot)));
+  };
+
+  // All loads go out before any is needed.
+  Value firstEntry = loadEntryOfSlot(buildAdd(b, firstBase, laneOffset));
+  bool clears = quantize.getDeadScales() == DeadScales::Zero;
+  SmallVector<Value> tileEntries;
+  if (clears)
+    tileEntries = loadTileEntries(warp);
+  usedRows = buildUsedRowCount(b, nUsed, rows);
+  if (clears)
+    clearDeadQuads(tileEntries);
+
+  Value usedRows32 = toI32(usedRows);
+  Value end = buildMul(b, buildRowTileCount(b, usedRows32), kScaleTileRows);
+  auto loop = scf::ForOp::create(b, firstBase, end, stride, ValueRange{firstEntry},
+                                 /*bodyBuilder=*/nullptr, /*unsignedCmp=*/true);
+  keepRolled(loop);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  Value base = loop.getInductionVar();
+  Value slot = recompute(buildAdd(b, base, laneOffset));
+  // The next 32 entries are on their way while these rows are computed.
+  Value hasNext =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ult, buildAdd(b, base, stride), end);
+  SmallVector<Value> nextEntry = loadIf(hasNext, 1, [&] {
+    return SmallVector<Value>{loadEntryOfSlot(buildAdd(b, slot, stride))};
+  });
+  Value isUsed =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowOfSlot(slot), usedRows32);
+  Value holdsToken = buildHoldsToken(b, loop.getRegionIterArg(0));
+  Value liveLanes = vote(arith::AndIOp::create(b, isUsed, holdsToken));
+  whileNotZero({liveLanes}, [&](ValueRange values) -> SmallVector<Value> {
+    Value rest = values.front();
+    Value bit = math::CountTrailingZerosOp::create(b, rest);
+    // The run of the first live row, and those of its rows that are live.
+    Value here = recompute(shift);
+    Value first = shiftLeft(shiftRight(bit, here), here);
+    Value rowsOfRun = lowBits(shiftLeft(buildI32(1), here));
+    Value live = arith::AndIOp::create(b, shiftRight(rest, first), rowsOfRun);
+    Value runSlot = buildAdd(b, base, distance(first, here));
+    Value inQuad = buildRem(b, runSlot, kRowsPerQuad);
+    Value firstRow = rowOfSlot(arith::SubIOp::create(b, runSlot, inQuad));
+    buildQuad(firstRow, shiftLeft(live, inQuad));
+    return {arith::XOrIOp::create(b, rest, shiftLeft(live, first))};
+  });
+  scf::YieldOp::create(b, nextEntry);
+}
+
+/// Of the quad that begins with `firstRow`, computes the rows whose bits are set in
+/// `liveRows` (i32), and stores their scales; where the warp has the whole quad and
+/// scales are cleared, those of the other rows too.
+void KernelBody::buildQuad(Value firstRow, Value liveRows) {
+  Value storedRows = liveRows;
+  if (quantize.getDeadScales() == DeadScales::Zero)
+    storedRows = select(ownsQuads, buildI32((1 << kRowsPerQuad) - 1), liveRows);
+  forEachChunk([&](Value chunk) {
+    SmallVector<Value> init = {liveRows, buildI32(0)};
+    auto results = whileNotZero(init, [&](ValueRange values) -> SmallVector<Value> {
+      auto [rest, words] = std::make_pair(values[0], values[1]);
+      Value inQuad = math::CountTrailingZerosOp::create(b, rest);
+      Value row = buildAdd(b, firstRow, buildMul(b, inQuad, Schedule::kLanes));
+      llvm::SaveAndRestore recomputed(lane, recompute(lane));
+      Value packed;
+      buildQuantizedChunk(toIndex(row), chunk,
+                          [&](Value exponents) { packed = packScales(exponents); });
+      Value isOwn =
+          arith::CmpIOp::create(b, arith::CmpIPredicate::eq, inQuad, rowOfLane());
+      return {clearLowestBit(rest), select(isOwn, packed, words)};
+    });
+    llvm::SaveAndRestore recomputed(lane, recompute(lane));
+    storeQuadScales(recompute(firstRow), chunk, storedRows, results[1]);
+  });
+}
+
+/// The four scales that the lane stores of a row, in an i32: those of one column tile.
+/// The lanes that have them differ in two bits, and all four get them.
+Value KernelBody::packScales(Value exponents) {
+  Value exponent = ownExponent(exponents);
+  int64_t lanes = schedule.lanesPerGroup();
+  Value inTile = buildRem(b, buildDiv(b, lane, lanes), kScaleTileColumns);
+  Value packed = arith::ShLIOp::create(b, exponent, buildMul(b, inTile, 8));
+  for (int64_t offset : {lanes, 2 * lanes})
+    packed = arith::OrIOp::create(b, packed, shuffleXor(packed, offset));
+  return packed;
+}
+
+/// Which of a quad's rows the lane stores the scales of.
+Value KernelBody::rowOfLane() {
+  return buildRem(b, buildDiv(b, lane, schedule.lanesPerGroup()), kRowsPerQuad);
+}
+
+/// Stores the lane's scales if the bit of its row in `storedRows` is set.
+void KernelBody::storeQuadScales(Value firstRow, Value chunk, Value storedRows,
+                                 Value words) {
+  int64_t lanes = schedule.lanesPerGroup();
+  int64_t tilesPerStep = schedule.stepColumns() / kGroupSize / kScaleTileColumns;
+  int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
+  Value ownRow = rowOfLane();
+  Value step = buildRem(b, lane, lanes);
+  Value inStep = buildDiv(b, lane, lanes * kScaleTileColumns);
+  Value tile = buildAdd(b, buildMul(b, chunk, tilesPerChunk),
+                        buildAdd(b, buildMul(b, step, tilesPerStep), inStep));
+  Value bit = arith::AndIOp::create(b, arith::ShRUIOp::create(b, storedRows, ownRow),
+                                    buildI32(1));
+  Value isStored = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, bit, buildI32(0));
+  if (!hasWholeChunks)
+    isStored = arith::AndIOp::create(b, isStored, lessThan(tile, columnTiles));
+  buildIf(isStored, [&] {
+    auto bytesType = VectorType::get(kScaleTileColumns, b.getI8Type());
+    Value word =
+        vector::FromElementsOp::create(b, VectorType::get(1, b.getI32Type()), words);
+    Value scales = arith::BitcastOp::create(
+        b, bytesType.clone(Float8E8M0FNUType::get(b.getContext())),
+        vector::BitCastOp::create(b, bytesType, word));
+    Value offset = buildSwizzledRowOffset(b, toIndex(firstRow), toIndex(columnTiles));
+    offset = buildAdd(b, offset, buildMul(b, toIndex(ownRow), kScaleTileColumns));
+    offset = buildAdd(b, offset, buildMul(b, toIndex(tile), kScaleTileBytes));
+    vector::StoreOp::create(b, scales, scale, offset, /*nontemporal=*/false,
+                            alignment(kScaleTileColumns));
+  });
 }
 
 //===----------------------------------------------------------------------===//
@@ -336,16 +582,26 @@ void KernelBody::buildActivationRow(Value row) {
 
 void KernelBody::buildQuantizedRow(Value row) {
   forEachChunk([&](Value chunk) {
-    SmallVector<Fragment> fragments = loadActivation(row, chunk);
-    Value exponents = buildScaleExponent(b, buildGroupMaxima(fragments));
-    Value factors = buildScaleFactor(b, exponents);
-    SmallVector<Value> data;
-    for (auto [step, fragment] : llvm::enumerate(fragments))
-      data.push_back(buildQuantizedFragment(b, fragment.elements,
-                                            vector::ExtractOp::create(b, factors, step)));
-    storeData(row, chunk, fragments, data);
+    Value exponents;
+    buildQuantizedChunk(row, chunk, [&](Value taken) { exponents = taken; });
     storeScales(row, chunk, exponents);
   });
+}
+
+/// Stores the data of a chunk. `takeExponents` gets the exponents of its scales, a vector
+/// of i32 with that of the lane's group in each step, before the data is converted: what
+/// it makes of them takes fewer registers.
+void KernelBody::buildQuantizedChunk(Value row, Value chunk,
+                                     function_ref<void(Value)> takeExponents) {
+  SmallVector<Fragment> fragments = loadActivation(row, chunk);
+  Value exponents = buildScaleExponent(b, buildGroupMaxima(fragments));
+  takeExponents(exponents);
+  Value factors = buildScaleFactor(b, exponents);
+  SmallVector<Value> data;
+  for (auto [step, fragment] : llvm::enumerate(fragments))
+    data.push_back(buildQuantizedFragment(b, fragment.elements,
+                                          vector::ExtractOp::create(b, factors, step)));
+  storeData(row, chunk, fragments, data);
 }
 
 /// The greatest magnitude of the lane's group in each step, a vector of bf16. For groups
@@ -441,16 +697,22 @@ void KernelBody::storeExchangedPair(Value row, Value chunk, int64_t step, Value 
   });
 }
 
-/// Stores the chunk's scales, one a lane: every lane of a group knows the exponents of
-/// all steps, and each stores that of another step.
-void KernelBody::storeScales(Value row, Value chunk, Value exponents) {
+/// The one of `exponents` that the lane is to store: every lane of a group knows those of
+/// all steps, and each takes that of another step.
+Value KernelBody::ownExponent(Value exponents) {
   Value step = buildRem(b, lane, schedule.lanesPerGroup());
   Value exponent = vector::ExtractOp::create(b, exponents, 0);
   for (int64_t i = 1; i < schedule.stepsPerChunk; ++i) {
     Value isStep = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, step, buildI32(i));
-    exponent = arith::SelectOp::create(
-        b, isStep, vector::ExtractOp::create(b, exponents, i), exponent);
+    exponent = select(isStep, vector::ExtractOp::create(b, exponents, i), exponent);
   }
+  return exponent;
+}
+
+/// Stores the chunk's scales, one a lane.
+void KernelBody::storeScales(Value row, Value chunk, Value exponents) {
+  Value step = buildRem(b, lane, schedule.lanesPerGroup());
+  Value exponent = ownExponent(exponents);
   Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
   int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;
   Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()),
@@ -481,56 +743,72 @@ SmallVector<Value> KernelBody::scaleIndices(Value row, Value group) {
 // Scales of rows that are not live
 //===----------------------------------------------------------------------===//
 
-/// Clears the scales of rows that are not live, a warp for each row tile and chunk of
-/// columns. Lane l has the rows l, l + 32, l + 64 and l + 96 of the tile, whose scales
-/// share 16 bytes: most often none of them is live, and one store clears all.
-void KernelBody::clearDeadRowTiles() {
-  constexpr int64_t rowsPerLane = kScaleTileRows / Schedule::kLanes;
-  buildFor(warp, buildRowTileCount(b, rows), warps, [&](Value tile) {
-    SmallVector<Value> entries, tileRows;
-    for (int64_t i = 0; i < rowsPerLane; ++i) {
-      Value inTile = buildAdd(b, laneIndex, i * Schedule::kLanes);
-      tileRows.push_back(buildAdd(b, buildMul(b, tile, kScaleTileRows), inTile));
-      entries.push_back(loadMapEntry(tileRows.back()));
-    }
-    SmallVector<Value> lives;
-    Value anyLive = arith::ConstantIntOp::create(b, 0, 1);
-    for (auto [row, entry] : llvm::zip_equal(tileRows, entries)) {
-      lives.push_back(isLive(row, entry));
-      anyLive = arith::OrIOp::create(b, anyLive, lives.back());
-    }
+/// The map entries of the lane's quad in row tile `tile`, which may be past the last.
+SmallVector<Value> KernelBody::loadTileEntries(Value tile) {
+  Value firstRow = buildAdd(b, buildMul(b, tile, kScaleTileRows), laneIndex);
+  SmallVector<Value> entries;
+  for (int64_t i = 0; i < kRowsPerQuad; ++i)
+    entries.push_back(loadMapEntry(buildAdd(b, firstRow, i * Schedule::kLanes)));
+  return entries;
+}
 
-    Value tileOffset =
-        buildMul(b, buildMul(b, tile, toIndex(columnTiles)), kScaleTileBytes);
-    Value laneOffset =
-        buildAdd(b, tileOffset, buildMul(b, laneIndex, Schedule::kZeroStoreBytes));
-    auto storeZeros = [&](Value offset, int64_t bytes) {
-      vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
-                              /*nontemporal=*/false, alignment(bytes));
-    };
-    int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
-    forEachChunk([&](Value chunk) {
-      Value begin = buildMul(b, chunk, tilesPerChunk);
-      Value end =
-          arith::MinUIOp::create(b, buildAdd(b, begin, tilesPerChunk), columnTiles);
-      buildFor(begin, end, buildI32(1), [&](Value columnTile) {
-        Value offset =
-            buildAdd(b, laneOffset, buildMul(b, toIndex(columnTile), kScaleTileBytes));
-        buildIf(
-            anyLive,
-            [&] {
-              for (int64_t i = 0; i < rowsPerLane; ++i)
-                buildIf(
-                    lives[i], [] {},
-                    [&] {
-                      Value word = buildAdd(b, offset, i * kScaleTileColumns);
-                      storeZeros(word, kScaleTileColumns);
-                    });
-            },
-            [&] { storeZeros(offset, Schedule::kZeroStoreBytes); });
-      });
+/// Clears the scales of rows that are not live, a warp for each row tile and chunk of
+/// columns, a quad for each lane. Quads with a live row are left to the warps that own
+/// quads; where they do not, the scales of single rows are cleared. `firstEntries` are
+/// those of the warp's first tile.
+void KernelBody::clearDeadQuads(ArrayRef<Value> firstEntries) {
+  auto loop =
+      scf::ForOp::create(b, warp, buildRowTileCount(b, rows), warps, firstEntries);
+  keepRolled(loop);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  Value tile = loop.getInductionVar();
+  Value nextTile = buildAdd(b, tile, warps);
+  SmallVector<Value> nextEntries =
+      loadIf(lessThan(nextTile, loop.getUpperBound()), kRowsPerQuad,
+             [&] { return loadTileEntries(nextTile); });
+  Value firstRow = buildAdd(b, buildMul(b, tile, kScaleTileRows), laneIndex);
+  SmallVector<Value> lives;
+  Value anyLive = arith::ConstantIntOp::create(b, 0, 1);
+  for (auto [i, entry] : llvm::enumerate(loop.getRegionIterArgs())) {
+    lives.push_back(isLive(buildAdd(b, firstRow, i * Schedule::kLanes), entry));
+    anyLive = arith::OrIOp::create(b, anyLive, lives.back());
+  }
+
+  Value tileOffset =
+      buildMul(b, buildMul(b, tile, toIndex(columnTiles)), kScaleTileBytes);
+  Value laneOffset =
+      buildAdd(b, tileOffset, buildMul(b, laneIndex, Schedule::kZeroStoreBytes));
+  auto storeZeros = [&](Value offset, int64_t bytes) {
+    vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
+                            /*nontemporal=*/false, alignment(bytes));
+  };
+  auto clearSingleRows = [&](Value offset) {
+    buildIf(
+        ownsQuads, [] {},
+        [&] {
+          for (int64_t i = 0; i < kRowsPerQuad; ++i)
+            buildIf(
+                lives[i], [] {},
+                [&] {
+                  storeZeros(buildAdd(b, offset, i * kScaleTileColumns),
+                             kScaleTileColumns);
+                });
+        });
+  };
+  int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
+  forEachChunk([&](Value chunk) {
+    Value begin = buildMul(b, chunk, tilesPerChunk);
+    Value end = arith::MinUIOp::create(b, buildAdd(b, begin, tilesPerChunk), columnTiles);
+    buildFor(begin, end, buildI32(1), [&](Value columnTile) {
+      Value offset =
+          buildAdd(b, laneOffset, buildMul(b, toIndex(columnTile), kScaleTileBytes));
+      buildIf(
+          anyLive, [&] { clearSingleRows(offset); },
+          [&] { storeZeros(offset, Schedule::kZeroStoreBytes); });
     });
   });
+  scf::YieldOp::create(b, nextEntries);
 }
 
 /// Clears the scales of one row, byte by byte.

@@ -30,8 +30,13 @@ struct Schedule {
   /// Whether rows start at multiples of the access width; else each element is accessed
   /// on its own.
   bool isAligned;
+  /// Whether the kernel waits for its predecessor in the stream before it accesses
+  /// memory.
+  bool waitsForPredecessor;
 
   int64_t warpsPerCTA() const { return threadsPerCTA / kLanes; }
+  /// 1024 threads on an SM, 16 CTAs at most: no supported chip has room for fewer.
+  int64_t minCTAsPerSM() const { return std::min<int64_t>(1024 / threadsPerCTA, 16); }
   int64_t stepColumns() const { return kLanes * elementsPerLane; }
   int64_t chunkColumns() const { return stepColumns() * stepsPerChunk; }
   int64_t groupsPerChunk() const { return chunkColumns() / kGroupSize; }
@@ -44,9 +49,22 @@ struct Schedule {
   int64_t dataStoreBytes() const { return 16; }
 };
 
-/// The schedule for `op` with accesses of at most `accessBytes`.
-Schedule getSchedule(PaddingAwareOpInterface op, bool isAligned, int64_t threadsPerCTA,
-                     int64_t accessBytes);
+/// Rows of a row tile whose scales are neighbours in the swizzled layout.
+inline constexpr int64_t kRowsPerQuad = 4;
+
+/// What the user chooses.
+struct ScheduleOptions {
+  int64_t threadsPerCTA;
+  /// The widest access, in bytes.
+  int64_t accessBytes;
+  bool waitForPredecessor;
+};
+
+Schedule getSchedule(PaddingAwareOpInterface op, bool isAligned,
+                     const ScheduleOptions &options);
+
+/// Whether the kernel gives rows to warps by quads where there are enough of them.
+bool hasQuads(PaddingAwareOpInterface op, const Schedule &schedule);
 
 /// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel.
 void buildKernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,

@@ -55,9 +55,10 @@ static SmallVector<AlignmentNeed> getAlignmentNeeds(PaddingAwareOpInterface op,
   SmallVector<AlignmentNeed> needs = {{op.getX(), schedule.accessBytes()}};
   if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())) {
     needs.push_back({quantize.getData(), schedule.dataStoreBytes()});
-    if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4 &&
-        quantize.getDeadScales() == DeadScales::Zero)
-      needs.push_back({quantize.getScale(), Schedule::kZeroStoreBytes});
+    if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4)
+      needs.push_back({quantize.getScale(), quantize.getDeadScales() == DeadScales::Zero
+                                                ? Schedule::kZeroStoreBytes
+                                                : kScaleTileColumns});
   } else {
     Value out = cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInits()[0];
     needs.push_back({out, schedule.accessBytes()});
@@ -128,9 +129,8 @@ namespace {
 /// Lowers the ops of one module.
 class Lowering {
 public:
-  Lowering(ModuleOp module, int64_t numCTAs, int64_t threadsPerCTA, int64_t accessBytes)
-      : module(module), numCTAs(numCTAs), threadsPerCTA(threadsPerCTA),
-        accessBytes(accessBytes) {}
+  Lowering(ModuleOp module, int64_t numCTAs, const ScheduleOptions &options)
+      : module(module), numCTAs(numCTAs), options(options) {}
 
   LogicalResult lower(PaddingAwareOpInterface op);
 
@@ -142,8 +142,7 @@ private:
 
   ModuleOp module;
   int64_t numCTAs;
-  int64_t threadsPerCTA;
-  int64_t accessBytes;
+  ScheduleOptions options;
   gpu::GPUModuleOp kernelModule;
   // What a kernel depends on, to kernels that exist.
   struct KernelKey {
@@ -193,6 +192,9 @@ gpu::GPUFuncOp Lowering::getKernel(PaddingAwareOpInterface op, const Schedule &s
   kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
   kernel.setKnownBlockSize(
       ArrayRef<int32_t>{static_cast<int32_t>(schedule.threadsPerCTA), 1, 1});
+  // Holds ptxas to the registers that let these CTAs be on an SM together.
+  kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                  b.getI32IntegerAttr(schedule.minCTAsPerSM()));
   SymbolTable(getKernelModule()).insert(kernel);
   b.setInsertionPointToStart(&kernel.getBody().front());
   buildKernelBody(b, op, kernel.getArguments(), schedule);
@@ -206,7 +208,8 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
                            const Schedule &schedule) {
   gpu::GPUFuncOp kernel = getKernel(op, schedule);
   // x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit
-  // leaves, but no more than there are rows.
+  // leaves, but no more than there are rows; and no more than it takes to give every warp
+  // as many rows as the others.
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   Value one = buildIndex(b, 1);
@@ -216,10 +219,22 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
                                           high);
   };
   Value x = clamp(buildCeilDiv(b, columns, schedule.chunkColumns()), one, limit);
-  Value y = b.createOrFold<arith::DivUIOp>(limit, x);
-  Value rowCTAs =
-      b.createOrFold<arith::CeilDivUIOp>(rows, buildIndex(b, schedule.warpsPerCTA()));
-  y = clamp(rowCTAs, one, y);
+  Value maxY = b.createOrFold<arith::DivUIOp>(limit, x);
+  Value units = rows;
+  if (hasQuads(op, schedule)) {
+    // Where seven eighths of the warps, or all, have a quad of rows, quads are the unit.
+    Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
+    Value isEnough =
+        b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::uge, buildMul(b, quads, 8),
+                                      buildMul(b, maxY, 7 * schedule.warpsPerCTA()));
+    units = b.createOrFold<arith::SelectOp>(isEnough, quads, rows);
+  }
+  auto ceilDiv = [&](Value value, Value divisor) {
+    return b.createOrFold<arith::CeilDivUIOp>(value, divisor);
+  };
+  Value unitCTAs = ceilDiv(units, buildIndex(b, schedule.warpsPerCTA()));
+  unitCTAs = b.createOrFold<arith::MaxUIOp>(unitCTAs, one);
+  Value y = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
   gpu::LaunchFuncOp::create(
       b, kernel, gpu::KernelDim3{x, y, one},
       gpu::KernelDim3{buildIndex(b, schedule.threadsPerCTA), one, one},
@@ -238,8 +253,8 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
   }
 
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  Schedule fast = getSchedule(op, /*isAligned=*/true, threadsPerCTA, accessBytes);
-  Schedule slow = getSchedule(op, /*isAligned=*/false, threadsPerCTA, accessBytes);
+  Schedule fast = getSchedule(op, /*isAligned=*/true, options);
+  Schedule slow = getSchedule(op, /*isAligned=*/false, options);
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   Value wholeVectors = b.createOrFold<arith::CmpIOp>(
       arith::CmpIPredicate::eq, buildRem(b, columns, fast.elementsPerLane),
@@ -282,7 +297,8 @@ struct ConvertMoeToGPUPass : moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass>
 
     SmallVector<PaddingAwareOpInterface> ops;
     module.walk([&](PaddingAwareOpInterface op) { ops.push_back(op); });
-    Lowering lowering(module, numCTAs, threadsPerCTA, accessBytes);
+    Lowering lowering(module, numCTAs,
+                      ScheduleOptions{threadsPerCTA, accessBytes, waitForPredecessor});
     for (PaddingAwareOpInterface op : ops)
       if (failed(lowering.lower(op)))
         return signalPassFailure();

@@ -24,15 +24,13 @@
 using namespace mlir;
 using namespace mlir::moe;
 
-/// The access width for an option of 0. An unsupported chip is reported by
-/// moe-attach-target, which can say where.
-static int64_t getAccessBytes(const LowerToPTXOptions &options) {
-  if (options.accessBytes != 0)
-    return options.accessBytes;
+/// What the chip can do. An unsupported one is reported by moe-attach-target, which can
+/// say where.
+static Chip getChip(StringRef name) {
   for (const Chip &chip : getSupportedChips())
-    if (chip.name == options.chip)
-      return chip.maxAccessBytes();
-  return 16;
+    if (chip.name == name)
+      return chip;
+  return {};
 }
 
 /// From moe ops on memrefs to a gpu.binary and its launches.
@@ -40,7 +38,10 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options) {
   ConvertMoeToGPUOptions toGPU;
   toGPU.numCTAs = options.numCTAs;
   toGPU.threadsPerCTA = options.threadsPerCTA;
-  toGPU.accessBytes = getAccessBytes(options);
+  Chip chip = getChip(options.chip);
+  toGPU.accessBytes =
+      options.accessBytes != 0 ? options.accessBytes : chip.maxAccessBytes();
+  toGPU.waitForPredecessor = chip.hasGridDependencyControl();
   pm.addPass(createConvertMoeToGPU(toGPU));
 
   MoeAttachTargetOptions target;

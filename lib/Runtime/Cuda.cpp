@@ -31,10 +31,12 @@ using namespace moe;
 static constexpr int kMinCapability = 80;
 /// From here on moe-lower-to-ptx emits accesses of 32 bytes unless told otherwise.
 static constexpr int kWideAccessCapability = 100;
-/// How the build compiles the library's own kernels.
-static constexpr int kOwnAccessBytes = 16;
+/// From here on the kernels that moe-lower-to-ptx emits wait for their predecessor.
+static constexpr int kWaitingCapability = 90;
 /// Accesses of E4M3 data, and those that clear scales.
 static constexpr uintptr_t kByteAccessBytes = 16;
+/// Those of scales under the swizzled layout.
+static constexpr uintptr_t kScaleAccessBytes = 4;
 
 namespace {
 
@@ -142,6 +144,11 @@ static MoeStatus getDevice(const Driver &driver, Device &device) {
   return MOE_SUCCESS;
 }
 
+/// The widest access that moe-lower-to-ptx emits for the device.
+static int getAccessBytes(const Device &device) {
+  return device.capability >= kWideAccessCapability ? 32 : 16;
+}
+
 //===----------------------------------------------------------------------===//
 // Modules
 //===----------------------------------------------------------------------===//
@@ -243,9 +250,12 @@ static MoeStatus getOwnModule(const Driver &driver, uint64_t context,
                 "expected a device of compute capability %d.%d or later, found %d.%d",
                 kGpuImages[0].capability / 10, kGpuImages[0].capability % 10,
                 device.capability / 10, device.capability % 10);
+  // The build compiles them with the defaults of the chip, and no code for an older one
+  // is taken where there is some for the device.
   MoeModule *made;
-  if (MoeStatus status = makeModule(driver, context, image->begin, device,
-                                    kOwnAccessBytes, /*waitsForPredecessor=*/false, made))
+  if (MoeStatus status =
+          makeModule(driver, context, image->begin, device, getAccessBytes(device),
+                     device.capability >= kWaitingCapability, made))
     return status;
   made->next = const_cast<MoeModule *>(ownModules.load(std::memory_order_relaxed));
   ownModules.store(made, std::memory_order_release);
@@ -279,9 +289,8 @@ MoeStatus moe::loadModule(const void *image, size_t size, const MoeModuleOptions
   if (MoeStatus status = getDevice(*driver, device))
     return status;
 
-  int accessBytes = options.access_bytes;
-  if (accessBytes == 0)
-    accessBytes = device.capability >= kWideAccessCapability ? 32 : 16;
+  int accessBytes =
+      options.access_bytes != 0 ? options.access_bytes : getAccessBytes(device);
   char *text = nullptr;
   if (isText) {
     text = static_cast<char *>(std::malloc(size + 1));
@@ -338,8 +347,10 @@ static bool hasAlignedRows(const Problem &problem, int accessBytes) {
   }
   misalignment |= address(problem.out.data) % kByteAccessBytes;
   misalignment |= uintptr_t(problem.out.row_stride) % kByteAccessBytes;
-  if (!problem.hasLinearScale() && !problem.hasUntouchedDeadScales())
-    misalignment |= address(problem.scale.data) % kByteAccessBytes;
+  if (!problem.hasLinearScale())
+    misalignment |=
+        address(problem.scale.data) %
+        (problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kByteAccessBytes);
   return misalignment == 0;
 }
 
@@ -471,8 +482,9 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
   Kernel kernel;
   if (MoeStatus status = chooseKernel(problem, *module, isAligned, kernel))
     return status;
-  Grid grid = getGrid(problem.x.rows, problem.x.columns, isAligned, kernel.threadsPerCTA,
-                      launch.num_ctas, module->numSMs);
+  bool hasQuads = isAligned && problem.isQuantizing() && !problem.hasLinearScale();
+  Grid grid = getGrid(problem.x.rows, problem.x.columns, isAligned, hasQuads,
+                      kernel.threadsPerCTA, launch.num_ctas, module->numSMs);
   Parameters parameters(problem);
   unsigned threads = unsigned(kernel.threadsPerCTA);
   if (!isProgrammatic) {

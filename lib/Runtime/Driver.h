@@ -108,8 +108,8 @@ struct Driver {
                               Handle stream);
   DriverResult (*MemsetD32Async)(uint64_t destination, unsigned value, size_t count,
                                  Handle stream);
-  DriverResult (*MemsetD16Async)(uint64_t destination, unsigned short value,
-                                 size_t count, Handle stream);
+  DriverResult (*MemsetD16Async)(uint64_t destination, unsigned short value, size_t count,
+                                 Handle stream);
   DriverResult (*MemHostRegister)(void *pointer, size_t size, unsigned flags);
   DriverResult (*MemHostUnregister)(void *pointer);
 

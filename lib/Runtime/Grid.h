@@ -15,6 +15,7 @@
 #define MOE_LIB_RUNTIME_GRID_H
 
 #include "Problem.h"
+#include <algorithm>
 
 namespace moe {
 
@@ -23,6 +24,7 @@ constexpr int64_t kLanes = 32;
 constexpr int64_t kMaxCTAs = 65535;
 /// What keeps a memory-bound kernel's SM busy.
 constexpr int64_t kThreadsPerSM = 1024;
+constexpr int64_t kRowsPerQuad = 4;
 
 /// Columns that a warp handles at a time, and a CTA with it.
 constexpr int64_t chunkColumns(bool isAligned) { return isAligned ? 1024 : 64; }
@@ -34,15 +36,21 @@ struct Grid {
 /// x: a CTA for each chunk of columns. y: CTAs for the rows, a row a warp, as many as the
 /// limit leaves but no more than there are rows. `numCTAs` is the limit, 0 for what fills
 /// the device.
-inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, int64_t threadsPerCTA,
-                    int64_t numCTAs, int64_t numSMs) {
+/// `hasQuads` is whether the kernel can give rows to warps by quads.
+inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, bool hasQuads,
+                    int64_t threadsPerCTA, int64_t numCTAs, int64_t numSMs) {
   auto clamp = [](int64_t value, int64_t low, int64_t high) {
     return value < low ? low : value < high ? value : high;
   };
   if (numCTAs == 0)
     numCTAs = clamp(numSMs * clamp(kThreadsPerSM / threadsPerCTA, 1, 32), 1, kMaxCTAs);
   int64_t x = clamp(ceilDiv(columns, chunkColumns(isAligned)), 1, numCTAs);
-  int64_t y = clamp(ceilDiv(rows, threadsPerCTA / kLanes), 1, numCTAs / x);
+  int64_t maxY = numCTAs / x;
+  int64_t warps = threadsPerCTA / kLanes;
+  int64_t quads = ceilDiv(rows, kScaleTileRows) * (kScaleTileRows / kRowsPerQuad);
+  bool isByQuads = hasQuads && quads * 8 >= maxY * warps * 7;
+  int64_t unitCTAs = std::max<int64_t>(ceilDiv(isByQuads ? quads : rows, warps), 1);
+  int64_t y = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
   return {uint32_t(x), uint32_t(y)};
 }
 

@@ -294,11 +294,12 @@ struct HostRange {
     for (int64_t dim = rank; dim-- > 0; bytes *= sizes[dim]) {
       if (sizes[dim] == 1 || strides[dim] * elementBytes == bytes)
         continue;
-      fail(MOE_INVALID_ARGUMENT,
-           "expected a memref without gaps and in C order, found stride %lld in dimension "
-           "%lld, where %lld would be",
-           static_cast<long long>(strides[dim]), static_cast<long long>(dim),
-           static_cast<long long>(bytes / elementBytes));
+      fail(
+          MOE_INVALID_ARGUMENT,
+          "expected a memref without gaps and in C order, found stride %lld in dimension "
+          "%lld, where %lld would be",
+          static_cast<long long>(strides[dim]), static_cast<long long>(dim),
+          static_cast<long long>(bytes / elementBytes));
       stop(function);
     }
     begin = reinterpret_cast<char *>(words[1]) + words[2] * elementBytes;

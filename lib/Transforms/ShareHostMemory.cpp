@@ -118,8 +118,9 @@ LogicalResult HostBuffers::share() {
                              "expand-realloc makes them");
     else if (auto alloca = dyn_cast<memref::AllocaOp>(op))
       if (reachesKernel(alloca))
-        return op->emitOpError("expected memref.alloc for what a kernel may access, found "
-                               "memory on the host's stack");
+        return op->emitOpError(
+            "expected memref.alloc for what a kernel may access, found "
+            "memory on the host's stack");
     return WalkResult::advance();
   });
   if (result.wasInterrupted())

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 // RUN: moe-opt %s -split-input-file -convert-moe-to-gpu -canonicalize -cse | FileCheck %s
+// RUN: moe-opt %s -split-input-file -convert-moe-to-gpu=wait-for-predecessor -canonicalize -cse | FileCheck %s --check-prefix=WAIT
 // RUN: moe-opt %s -split-input-file -convert-moe-to-gpu=access-bytes=32 -canonicalize -cse | FileCheck %s --check-prefix=WIDE
 
 // Unrolling the loops over rows and chunks would keep nothing more in flight.
@@ -35,7 +36,7 @@
 // CHECK: %[[USED:.*]] = arith.minsi %[[N_LOW]], %[[ROWS]] : index
 // CHECK: scf.for %{{.*}} = %{{.*}} to %[[USED]] step %{{.*}} iter_args(%[[ENTRY:.*]] = %[[FIRST]]) -> (i32) {
 // CHECK: %[[NEXT:.*]] = scf.if
-// CHECK-NEXT: memref.load %[[MAP]][
+// CHECK: memref.load %[[MAP]][
 // CHECK-DAG: %[[IS_TOKEN:.*]] = arith.cmpi sge, %[[ENTRY]], %[[ZERO]] : i32
 // CHECK-DAG: %[[IS_USED:.*]] = arith.cmpi slt, %{{.*}}, %[[USED]] : index
 // CHECK: %[[IS_LIVE:.*]] = arith.andi %[[IS_USED]], %[[IS_TOKEN]] : i1
@@ -65,6 +66,14 @@
 // CHECK: scf.yield %[[WITHOUT]] : i32
 // CHECK: scf.yield %[[NEXT]] : i32
 // CHECK: gpu.return
+
+// A kernel that is launched early accesses no memory before its predecessor is done.
+// WAIT-LABEL: gpu.func @padded_squared_relu(
+// WAIT-NOT: {{load|store}}
+// WAIT: nvvm.griddepcontrol wait
+// WAIT-NEXT: nvvm.griddepcontrol launch_dependents
+// WAIT: memref.load
+// CHECK-NOT: griddepcontrol
 
 // WIDE-LABEL: gpu.func @padded_squared_relu(
 // WIDE: vector.load %{{.*}} {alignment = 32 : i64} : memref<?x1024xbf16, 1>, vector<16xbf16>
@@ -123,14 +132,19 @@ func.func @part_of_a_chunk(%x: memref<?x40xbf16>, %map: memref<?xi32>, %n: memre
 
 // -----
 
-// Quantisation: the four lanes of a group agree on its maximum by two rounds of shuffles,
-// and the data leaves 16 bytes at a time.
+// Quantisation, quad by quad: the four lanes of a group agree on its maximum by two rounds
+// of shuffles, and four scales come together in a lane by two more. The data leaves 16 bytes
+// at a time; the scales once for all rows of the quad.
 // CHECK-LABEL: gpu.func @squared_relu_quantize_mxfp8(
 // CHECK-DAG: %[[S1:.*]] = arith.constant 1 : i32
 // CHECK-DAG: %[[S2:.*]] = arith.constant 2 : i32
 // CHECK-DAG: %[[S32:.*]] = arith.constant 32 : i32
+// CHECK-DAG: %[[S4:.*]] = arith.constant 4 : i32
+// CHECK-DAG: %[[S8:.*]] = arith.constant 8 : i32
 // CHECK: nvvm.vote.sync ballot
-// CHECK: math.cttz
+// CHECK: scf.while
+// CHECK: scf.for
+// CHECK: scf.while
 // CHECK-COUNT-4: vector.load {{.*}} {alignment = 16 : i64}
 // CHECK-NOT: vector.load
 // CHECK-COUNT-4: vector.reduction <maxnumf>
@@ -138,15 +152,19 @@ func.func @part_of_a_chunk(%x: memref<?x40xbf16>, %map: memref<?xi32>, %n: memre
 // CHECK: arith.maxnumf
 // CHECK: gpu.shuffle xor %{{.*}}, %[[S2]], %[[S32]] : i32
 // CHECK: arith.maxnumf
+// CHECK: gpu.shuffle xor %{{.*}}, %[[S4]], %[[S32]] : i32
+// CHECK: gpu.shuffle xor %{{.*}}, %[[S8]], %[[S32]] : i32
 // CHECK-COUNT-4: arith.truncf %{{.*}} : vector<8xf32> to vector<8xf8E4M3FN>
 // CHECK-COUNT-2: vector.store {{.*}} {alignment = 16 : i64} : memref<?x1024xf8E4M3FN, 1>, vector<16xf8E4M3FN>
-// CHECK: memref.store %{{.*}} : memref<?xf8E8M0FNU, 1>
+// CHECK: scf.yield
+// CHECK: vector.store {{.*}} {alignment = 4 : i64} : memref<?xf8E8M0FNU, 1>, vector<4xf8E8M0FNU>
+// CHECK-NOT: store
 // CHECK: gpu.return
 
 // A lane has 16 columns, so pairs of lanes share a group and nothing is exchanged.
 // WIDE-LABEL: gpu.func @squared_relu_quantize_mxfp8(
 // WIDE-COUNT-2: vector.load {{.*}} {alignment = 32 : i64} : memref<?x1024xbf16, 1>, vector<16xbf16>
-// WIDE: gpu.shuffle
+// WIDE-COUNT-3: gpu.shuffle
 // WIDE-NOT: gpu.shuffle
 // WIDE-COUNT-2: vector.store {{.*}} {alignment = 16 : i64} : memref<?x1024xf8E4M3FN, 1>, vector<16xf8E4M3FN>
 // WIDE: gpu.return
@@ -161,16 +179,17 @@ func.func @quantize(%x: memref<?x1024xbf16>, %map: memref<?xi32>, %n: memref<i32
 // -----
 
 // dead_scales<zero> under the swizzled layout clears 16 bytes where no row is live and 4
-// next to a row that is; dead_scales<untouched> clears nothing.
+// next to a row that is, unless that is done with the quad; dead_scales<untouched> clears
+// nothing, and stores the scales of live rows alone.
 // CHECK-LABEL: gpu.func @quantize_mxfp8(
 // CHECK-DAG: vector.store %{{.*}} {alignment = 4 : i64} : memref<?xf8E8M0FNU, 1>, vector<4xf8E8M0FNU>
 // CHECK-DAG: vector.store %{{.*}} {alignment = 16 : i64} : memref<?xf8E8M0FNU, 1>, vector<16xf8E8M0FNU>
 // CHECK: gpu.return
 // CHECK-LABEL: gpu.func @quantize_mxfp8_unaligned(
 // CHECK-LABEL: gpu.func @quantize_mxfp8_untouched(
-// CHECK-NOT: vector.store {{.*}}xf8E8M0FNU
-// CHECK: memref.store %{{.*}} : memref<?xf8E8M0FNU, 1>
-// CHECK-NOT: vector.store {{.*}}xf8E8M0FNU
+// CHECK-NOT: store {{.*}}xf8E8M0FNU
+// CHECK: vector.store {{.*}} {alignment = 4 : i64} : memref<?xf8E8M0FNU, 1>, vector<4xf8E8M0FNU>
+// CHECK-NOT: store {{.*}}xf8E8M0FNU
 // CHECK: gpu.return
 func.func @dead_scales(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
                        %data: memref<?x64xf8E4M3FN>, %scale: memref<?xf8E8M0FNU>) {

@@ -31,7 +31,8 @@
 // CHECK-NEXT: %[[LEFT:.*]] = arith.divui %[[C528]], %[[GRID_X]]
 // CHECK-NEXT: %[[ROW_CTAS:.*]] = arith.ceildivui %[[ROWS]], %[[C8]]
 // CHECK-NEXT: %[[ONE_ROW:.*]] = arith.maxui %[[ROW_CTAS]], %[[C1]]
-// CHECK-NEXT: %[[GRID_Y:.*]] = arith.minui %[[ONE_ROW]], %[[LEFT]]
+// CHECK-NEXT: %[[ROUNDS:.*]] = arith.ceildivui %[[ONE_ROW]], %[[LEFT]]
+// CHECK-NEXT: %[[GRID_Y:.*]] = arith.ceildivui %[[ONE_ROW]], %[[ROUNDS]]
 // CHECK-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]]) args(%[[X]] : memref<?x?xbf16>, %[[MAP]] : memref<?xi32>, %[[N]] : memref<i32>, %[[OUT]] : memref<?x?xbf16>)
 // CHECK-NEXT: } else {
 // CHECK-NOT: memref.load
@@ -39,8 +40,8 @@
 // CHECK-NEXT: }
 // CHECK-NEXT: return
 // CHECK: gpu.module @moe_kernels
-// CHECK: gpu.func @padded_squared_relu({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>}
-// CHECK: gpu.func @padded_squared_relu_unaligned({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>}
+// CHECK: gpu.func @padded_squared_relu({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>, nvvm.minctasm = 4 : i32}
+// CHECK: gpu.func @padded_squared_relu_unaligned({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>, nvvm.minctasm = 4 : i32}
 
 // SMALL-LABEL: func.func @dynamic
 // SMALL-DAG: %[[C1:.*]] = arith.constant 1 : index
@@ -50,9 +51,10 @@
 // SMALL: %[[GRID_X:.*]] = arith.minui %{{.*}}, %[[C7]]
 // SMALL-NEXT: %[[LEFT:.*]] = arith.divui %[[C7]], %[[GRID_X]]
 // SMALL-NEXT: arith.ceildivui %{{.*}}, %[[C2]]
-// SMALL: %[[GRID_Y:.*]] = arith.minui %{{.*}}, %[[LEFT]]
+// SMALL: %[[ROUNDS:.*]] = arith.ceildivui %{{.*}}, %[[LEFT]]
+// SMALL-NEXT: %[[GRID_Y:.*]] = arith.ceildivui %{{.*}}, %[[ROUNDS]]
 // SMALL-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C64]], %[[C1]], %[[C1]])
-// SMALL: known_block_size = array<i32: 64, 1, 1>
+// SMALL: known_block_size = array<i32: 64, 1, 1>, nvvm.minctasm = 16 : i32
 func.func @dynamic(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
                    %out: memref<?x?xbf16>) {
   moe.padded_squared_relu

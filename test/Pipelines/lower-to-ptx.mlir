@@ -13,6 +13,8 @@
 
 // CHECK-LABEL: .visible .entry padded_squared_relu(
 // CHECK: .maxntid 256, 1, 1
+// CHECK-NOT: {{ld|st}}.global
+// CHECK: griddepcontrol.wait;
 // CHECK: vote.sync.ballot.b32
 // CHECK-DAG: ld.global.v4.b32
 // CHECK-DAG: max.bf16x2
@@ -60,7 +62,8 @@ func.func @dynamic_activation(%x: memref<?x?xbf16, strided<[?, 1], offset: ?>>, 
 // CHECK-DAG: shfl.sync.bfly.b32
 // CHECK-DAG: cvt.rn.satfinite.e4m3x2.f32
 // CHECK-DAG: st.global.v4.b32
-// CHECK-DAG: st.global.b8
+// CHECK-DAG: st.global.b32
+// CHECK-NOT: st.global.b8
 // CHECK: ret;
 // CHECK-LABEL: .visible .entry squared_relu_quantize_mxfp8_unaligned(
 // CHECK-NOT: .global.v

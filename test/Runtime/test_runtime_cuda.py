@@ -177,13 +177,17 @@ def test_linear_scale_parameters(driver_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "num_ctas", "expected"),
     [
-        (100_000, 2048, 0, (2, 264)),  # 132 SMs, 4 CTAs each
-        (100_000, 1856, 0, (2, 264)),
-        (100_000, 1, 0, (1, 528)),
+        # 132 SMs, 4 CTAs each: at most 528 CTAs, 264 for the rows, whose warps take 48 rows
+        # at most. 261 CTAs do it with no more.
+        (100_000, 2048, 0, (2, 261)),
+        (100_000, 1856, 0, (2, 261)),
+        (264 * 8 * 48, 2048, 0, (2, 264)),
+        (264 * 8 * 48 + 1, 2048, 0, (2, 259)),
+        (100_000, 1, 0, (1, 521)),
         (1, 1024, 0, (1, 1)),
         (8, 1024, 0, (1, 1)),
         (9, 1025 + 7, 0, (2, 2)),
-        (4000, 14336, 0, (14, 37)),
+        (4000, 14336, 0, (14, 36)),
         (100_000, 8 * 2**20, 0, (528, 1)),  # no more than the limit, however many columns
         (100_000, 2048, 1, (1, 1)),
         (100_000, 2048, 7, (2, 3)),
@@ -198,6 +202,45 @@ def test_grid(driver_path: Path, rows: int, columns: int, num_ctas: int, expecte
     aligned = columns % 8 == 0
     assert record.name.decode() == SQUARED_RELU + ("" if aligned else "_unaligned")
     assert (*record.grid, *record.block) == (*expected, 1, 256, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "layout", "expected"),
+    [
+        (1024, moe.SWIZZLED, (2, 128)),  # a warp for each row
+        (7424 - 128, moe.SWIZZLED, (2, 228)),  # too few quads: by rows, four a warp
+        (7424, moe.SWIZZLED, (2, 232)),  # 1856 quads for at most 2112 warps
+        (8192, moe.SWIZZLED, (2, 256)),
+        (65536, moe.SWIZZLED, (2, 256)),  # 8 quads for each
+        (8192, moe.LINEAR, (2, 256)),
+        (2112 * 4 + 1, moe.LINEAR, (2, 212)),
+    ],
+)
+@in_child
+def test_grid_by_quads(driver_path: Path, rows: int, layout: int, expected) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    record = launch_one(driver, call(FUSED, rows, 1856, layout=layout))
+    assert tuple(record.grid) == (*expected, 1)
+
+
+@pytest.mark.parametrize("op", [SQUARED_RELU, FUSED])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (1024, 1856), (7296, 1856), (7424, 1856),
+                                               (9001, 2048), (65536, 14336), (100, 2**20)])
+@in_child
+def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, columns: int) -> None:
+    """convert-moe-to-gpu has the same rule, in the host code that it makes."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    record = launch_one(driver, call(op, rows, columns))
+    text = Kernel(op, columns).mlir().replace("memref<?xi32>", f"memref<{rows}xi32>")
+    text = re.sub(r"memref<\?x(?=\d+x(bf16|f8E4M3FN))", f"memref<{rows}x", text)
+    done = subprocess.run(
+        [moe.LIB_DIR.parent / "bin" / "moe-opt", "--convert-moe-to-gpu=num-ctas=528",
+         "--canonicalize", "-"], input=text, text=True, capture_output=True, check=True)
+    constants = dict(re.findall(r"(%\w+) = arith.constant (\d+) : index", done.stdout))
+    x, y, z = re.search(rf"@{op} blocks in \((%\w+), (%\w+), (%\w+)\)", done.stdout).groups()
+    assert tuple(record.grid) == tuple(int(constants[name]) for name in (x, y, z))
 
 
 @in_child
@@ -218,7 +261,7 @@ def test_grid_follows_the_device_and_the_kernel(driver_path: Path) -> None:
     driver.set_device(num_sms=20, max_threads=64)
     driver.create_context()
     record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
-    assert (*record.grid, *record.block) == (1, 320, 1, 64, 1, 1)
+    assert (*record.grid, *record.block) == (1, 319, 1, 64, 1, 1)
 
 
 @in_child
@@ -240,10 +283,11 @@ def test_choice_of_kernel(driver_path: Path) -> None:
         assert is_unaligned(op, out_stride=68 if op == SQUARED_RELU else 72)
         assert not is_unaligned(op, out_stride=72 if op == SQUARED_RELU else 80)
     for op in (FUSED, QUANTIZE):
-        odd = moe.Call.scale + 1
-        assert is_unaligned(op, scale=odd)
-        assert not is_unaligned(op, scale=odd, dead=moe.UNTOUCHED)
-        assert not is_unaligned(op, scale=odd, layout=moe.LINEAR)
+        scale = moe.Call.scale
+        assert is_unaligned(op, scale=scale + 4)
+        assert not is_unaligned(op, scale=scale + 4, dead=moe.UNTOUCHED)
+        assert is_unaligned(op, scale=scale + 1, dead=moe.UNTOUCHED)
+        assert not is_unaligned(op, scale=scale + 1, layout=moe.LINEAR)
     # The stride of a single row means nothing.
     record = launch_one(driver, call(rows=1, columns=64, x_stride=1, out_stride=3))
     assert record.name == b"padded_squared_relu"
@@ -501,11 +545,30 @@ def test_num_ctas(driver_path: Path, num_ctas: int) -> None:
 # Programmatic dependent launch.
 
 
+@pytest.mark.parametrize("chip", CHIPS)
+def test_kernels_wait_before_they_access_memory(chip: int) -> None:
+    kernels = embedded_ptx(chip).split(".visible .entry ")[1:]
+    assert len(kernels) == 18
+    for kernel in kernels:
+        name = kernel.partition("(")[0]
+        waits = re.findall(r"griddepcontrol\.(\w+);|(?:ld|st)\.(global)", kernel)
+        steps = ["".join(step) for step in waits]
+        if chip >= 90:
+            assert steps[:3] == ["wait", "launch_dependents", "global"], name
+        assert set(steps[2 if chip >= 90 else 0:]) == {"global"}, name
+
+
 @in_child
 def test_programmatic_launch(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
     driver.create_context()
     programmatic = call(flags=moe.PROGRAMMATIC_LAUNCH, stream=0x40)
+    programmatic.run()
+    [own] = driver.launches()
+    assert own.programmatic == 1
+    driver.set_device(capability=89)
+    driver.create_context()
+    driver.take_calls()
     expect_error(moe.UNSUPPORTED, "the kernels do not wait for their predecessor",
                  programmatic.run)
     plain = moe.load_module(embedded_ptx(90).encode())
@@ -579,7 +642,9 @@ def test_module_with_some_kernels(driver_path: Path) -> None:
 
 @in_child
 def test_width_of_accesses(driver_path: Path) -> None:
-    """A module may have accesses of 32 bytes; the library's own kernels have not."""
+    """Where accesses have 32 bytes, more has to be aligned: in modules, and in the library's own
+    kernels from sm_100 on.
+    """
     driver = FakeDriver(driver_path)
     image = embedded_ptx(90).encode()
 
@@ -594,7 +659,7 @@ def test_width_of_accesses(driver_path: Path) -> None:
         assert is_unaligned(module=module, x=moe.Call.x + 16) == (width == 32)
         assert is_unaligned(module=module, x_stride=72) == (width == 32)
         assert not is_unaligned(module=module, x_stride=80)
-        assert not is_unaligned(x=moe.Call.x + 16)
+        assert is_unaligned(x=moe.Call.x + 16) == (capability >= 100)
     expect_error(moe.INVALID_ARGUMENT, "^access_bytes: expected 0, 16 or 32, found 8",
                  lambda: moe.load_module(image, 8))
 

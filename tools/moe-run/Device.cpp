@@ -44,8 +44,8 @@ mlir::StringRef mlir::moe::run::getChip() {
     if (chip.capability <= capability && llvm::isDigit(chip.name.back()))
       name = chip.name;
   if (name.empty())
-    exitWithError("device 'cuda': expected a GPU of compute capability 8.0 or later, found " +
-                  std::to_string(capability / 10) + "." +
-                  std::to_string(capability % 10));
+    exitWithError(
+        "device 'cuda': expected a GPU of compute capability 8.0 or later, found " +
+        std::to_string(capability / 10) + "." + std::to_string(capability % 10));
   return name;
 }

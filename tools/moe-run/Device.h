@@ -28,8 +28,8 @@ using DeviceMemory = std::unique_ptr<char, void (*)(void *)>;
 /// At least `size` bytes, aligned for every vector; null if there is no such memory.
 DeviceMemory allocateMemory(Device device, size_t size);
 
-/// The best chip to compile for: of the supported ones the last whose code the GPU at hand
-/// can run. A GPU that is older than all of them, or none, ends the process.
+/// The best chip to compile for: of the supported ones the last whose code the GPU at
+/// hand can run. A GPU that is older than all of them, or none, ends the process.
 StringRef getChip();
 
 } // namespace mlir::moe::run

@@ -23,8 +23,8 @@ namespace mlir::moe::run {
 /// Prints the one line that an unsuccessful run ends with, and exits.
 [[noreturn]] void exitWithError(llvm::StringRef message);
 
-/// The functions that code compiled for `device` finds: those that take the place of the C
-/// library's, and for CUDA those of libmoe_mgpu_runtime.so.
+/// The functions that code compiled for `device` finds: those that take the place of the
+/// C library's, and for CUDA those of libmoe_mgpu_runtime.so.
 llvm::orc::SymbolMap getRuntimeSymbols(llvm::orc::MangleAndInterner intern,
                                        Device device);
 

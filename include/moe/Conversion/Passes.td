@@ -40,7 +40,9 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     In the grid, x runs over chunks of columns and y, with the warps of a CTA, over rows. A
     warp reads 32 entries of `permutation_map` at once, a lane each and a grid's width
     apart, votes, and visits those of its rows that are live. A chunk's loads are all
-    issued before the first of them is used.
+    issued before the first of them is used. With swizzled scales and enough rows, a warp
+    takes rows by quads, r, r + 32, r + 64 and r + 96 of a row tile, whose scales share 16
+    bytes: docs/kernel-abi.md has the rule.
 
     A kernel is called after its op, with `_linear` and `_untouched` after it for the
     attributes of those names. Two kernels are emitted where alignment is known only when the program runs: one with
@@ -58,6 +60,9 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
            "Threads of a CTA: a power of two from 32 to 1024">,
     Option<"accessBytes", "access-bytes", "int64_t", "16",
            "Widest access to global memory: 16, or 32 from sm_100 on">,
+    Option<"waitForPredecessor", "wait-for-predecessor", "bool", "false",
+           "Kernels may be launched programmatically: they wait for the grid before them "
+           "and let the next one start early. From sm_90 on">,
   ];
   let dependentDialects = ["arith::ArithDialect", "gpu::GPUDialect",
                            "math::MathDialect", "memref::MemRefDialect",

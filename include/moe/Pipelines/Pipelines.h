@@ -82,8 +82,8 @@ void buildBufferizationPipeline(OpPassManager &pm, const BufferizationOptions &o
 void buildLowerToPTXPipeline(OpPassManager &pm, const LowerToPTXOptions &options);
 
 /// The same, and the host code to the LLVM dialect, with calls of the functions in
-/// moe-c/MgpuRuntime.h. The host's allocations become managed memory, which both sides can
-/// access; a launch waits for its kernel.
+/// moe-c/MgpuRuntime.h. The host's allocations become managed memory, which both sides
+/// can access; a launch waits for its kernel.
 void buildLowerToCUDAPipeline(OpPassManager &pm, const LowerToCUDAOptions &options);
 
 /// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.

@@ -24,15 +24,17 @@ namespace mlir::moe {
 struct Chip {
   StringRef name;
   /// Compute capability times ten.
-  unsigned capability;
+  unsigned capability = 0;
   /// The lowest PTX version that has the chip and the instructions that the lowerings use
   /// on it, times ten.
-  unsigned minPTXVersion;
+  unsigned minPTXVersion = 0;
   /// The version generated unless the user asks for another.
-  unsigned defaultPTXVersion;
+  unsigned defaultPTXVersion = 0;
 
   /// cvt to E4M3.
   bool hasE4M3Conversion() const { return capability >= 89; }
+  /// griddepcontrol, for programmatic dependent launch.
+  bool hasGridDependencyControl() const { return capability >= 90; }
   /// Accesses to global memory of 32 bytes.
   bool hasWideAccesses() const { return capability >= 100; }
   /// The widest access to global memory, in bytes.
