@@ -149,7 +149,7 @@ MOE_API MoeStatus moeUnloadModule(MoeModule *module);
 enum {
   /** CUDA: let the kernel start before its predecessor on the stream has ended
       (programmatic dependent launch), which the kernel waits for before it accesses
-     memory. From compute capability 9.0 on, else MOE_UNSUPPORTED. */
+      memory. From compute capability 9.0 on, else MOE_UNSUPPORTED. */
   MOE_PROGRAMMATIC_LAUNCH = 1,
   /** CUDA: check that the driver knows every pointer as one that this context can access.
       A few microseconds. */

@@ -1,0 +1,138 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What is measured: the shapes and batches of gpu.py, and the bytes that each must move."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+# The package, the batches and the oracle of this checkout.
+for folder in (ROOT / "python", ROOT / "test" / "Integration"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+# By the names of the command line, the functions of the Python package.
+OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_and_quantize_mxfp8"}
+
+DENSE_M = (128, 1024, 8192, 65536)
+DENSE_K = (1856, 2688, 7168, 14336)
+MAX_INPUT_BYTES = 1 << 30
+TOKENS = (1, 8, 64, 512, 4096)
+ROUTED_K = (1856, 2688)
+CAPACITY_TOKENS = 8192
+SWEEP_TOKENS, SWEEP_K = 64, 1856
+SWEEP_CAPACITIES = tuple(1 << n for n in range(6, 17))
+
+
+class Routing(NamedTuple):
+    """Where the live rows of a batch are."""
+
+    permutation_map: np.ndarray
+    n_used: int
+    live: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """An op ("activation" or "quantize") on a dense batch of M rows, or on `tokens` routed tokens.
+
+    kind: "dense"; "routed"; "capacity", one of a series of capacities with the same live rows.
+    """
+
+    op: str
+    kind: str
+    K: int
+    M: int
+    tokens: int = 0
+    capacity_tokens: int = 0
+    alignment: int = 128
+    experts: int = 128
+    top_k: int = 6
+
+    @property
+    def name(self) -> str:
+        if self.kind == "dense":
+            return f"{self.op} dense {self.M}x{self.K}"
+        capacity = f" capacity {self.capacity_tokens}" if self.capacity_tokens else ""
+        alignment = f" align {self.alignment}" if self.alignment != 128 else ""
+        return f"{self.op} {self.kind} {self.tokens} K {self.K}{capacity}{alignment}"
+
+    def routing(self) -> Routing:
+        import batches
+        import numpy as np
+
+        if self.kind == "dense":
+            return Routing(np.arange(self.M, dtype=np.int32), self.M, self.M)
+        batch = batches.routed_batch(self.tokens, self.experts, self.top_k, self.alignment,
+                                     self.capacity_tokens or None, ffn=0)
+        assert batch.M == self.M
+        return Routing(batch.permutation_map, int(batch.n_used), batch.live)
+
+    def describe(self) -> dict[str, Any]:
+        """The case's entry in a result file."""
+        return {"name": self.name, **asdict(self), "live": live_rows(self),
+                "bytes": bytes_moved(self)}
+
+
+def live_rows(case: Case) -> int:
+    return case.M if case.kind == "dense" else case.tokens * case.top_k
+
+
+def bytes_moved(case: Case) -> int:
+    """What the op cannot avoid: x of the live rows read, their results written."""
+    elements = live_rows(case) * case.K
+    return 4 * elements if case.op == "activation" else 3 * elements + elements // 32
+
+
+def routed_case(op: str, kind: str, tokens: int, K: int, capacity_tokens: int = 0,
+                alignment: int = 128, experts: int = 128, top_k: int = 6) -> Case:
+    """M is what batches.max_rows gives, restated here so that listing cases needs no numpy."""
+    rows = (capacity_tokens or tokens) * top_k + experts * alignment
+    return Case(op, kind, K, -(-rows // alignment) * alignment, tokens, capacity_tokens, alignment,
+                experts, top_k)
+
+
+def all_cases() -> list[Case]:
+    """Every case, in the order of running: what the gates need most comes first."""
+    return [*_main_cases(), *_aligned_16_cases(), *_capacity_cases()]
+
+
+def _main_cases() -> Iterator[Case]:
+    for op in OPS:
+        for K in DENSE_K:
+            for M in DENSE_M:
+                if 2 * M * K <= MAX_INPUT_BYTES:
+                    yield Case(op, "dense", K, M)
+    for op in OPS:
+        for K in ROUTED_K:
+            for tokens in TOKENS:
+                for capacity in (0, CAPACITY_TOKENS):
+                    yield routed_case(op, "routed", tokens, K, capacity)
+
+
+def _aligned_16_cases() -> Iterator[Case]:
+    """Expert blocks as bf16 GEMMs want them; MXFP8 GEMMs want 128."""
+    for K in ROUTED_K:
+        for tokens in TOKENS:
+            for capacity in (0, CAPACITY_TOKENS):
+                yield routed_case("activation", "routed", tokens, K, capacity, alignment=16)
+
+
+def _capacity_cases() -> Iterator[Case]:
+    for op in OPS:
+        for capacity in SWEEP_CAPACITIES:
+            yield routed_case(op, "capacity", SWEEP_TOKENS, SWEEP_K, capacity)
+
+
+def quick_cases() -> list[Case]:
+    """A few small ones, to see that everything runs."""
+    return [case for op in OPS for case in (
+        Case(op, "dense", 1856, 128), routed_case(op, "routed", 8, 1856),
+        routed_case(op, "capacity", SWEEP_TOKENS, SWEEP_K, SWEEP_TOKENS))]

@@ -1,0 +1,195 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What becomes of measured times: statistics, the table, the gates, and the file they go into.
+
+A result is a case (Case.describe) with "peers": for each peer's name the median, the 10th and the
+90th percentile of the microseconds of a launch, or the "error" that kept it from running.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterable, Optional, Sequence
+
+Result = dict[str, Any]
+
+LARGE_INPUT_BYTES = 100_000_000
+
+
+def percentile(values: Iterable[float], fraction: float) -> float:
+    """With linear interpolation between neighbours."""
+    ordered = sorted(values)
+    position = fraction * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def summarize(times: Sequence[float]) -> dict[str, float]:
+    """The entry of a peer, of times in microseconds."""
+    return {"us": round(percentile(times, 0.5), 4), "p10": round(percentile(times, 0.1), 4),
+            "p90": round(percentile(times, 0.9), 4)}
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def time_of(result: Result, peer: str) -> Optional[float]:
+    """The median, if the peer ran."""
+    return result["peers"].get(peer, {}).get("us")
+
+
+def ratio(result: Result, peer: str, other: str) -> Optional[float]:
+    """The time of `peer` in times of `other`: above 1, `other` is faster."""
+    times = time_of(result, peer), time_of(result, other)
+    return None if None in times else times[0] / times[1]  # type: ignore[operator]
+
+
+def bandwidth(result: Result, peer: str) -> Optional[float]:
+    """GB/s, of the bytes that the op must move."""
+    time = time_of(result, peer)
+    return None if time is None else result["bytes"] / time / 1e3
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit on one number of each case that it is about, or on the geometric mean of them."""
+
+    name: str
+    limit: float
+    value: Callable[[Result], Optional[float]]
+    selects: Callable[[Result], bool]
+    mean: bool = False
+    at_most: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """status: PASS, MISS or NOT RUN. `cases` of the `planned` ones have been measured."""
+
+    name: str
+    status: str
+    limit: str
+    cases: int
+    planned: int
+    value: Optional[float] = None
+    mean: Optional[float] = None
+    worst: Optional[float] = None
+    worst_case: Optional[str] = None
+
+    def line(self) -> str:
+        text = f"{self.status:8}{self.name}: "
+        if self.value is None:
+            return text + f"0 of {self.planned} cases"
+        return (f"{text}{self.value:.3f}, limit {self.limit}; mean {self.mean:.3f}, worst "
+                f"{self.worst:.3f} ({self.worst_case}); {self.cases} of {self.planned} cases")
+
+
+def _is_listed(result: Result) -> bool:
+    return result["kind"] in ("dense", "routed")
+
+
+def _is_small_routed(result: Result) -> bool:
+    return (result["kind"] == "routed" and result["tokens"] <= 512
+            and result["alignment"] == 128)
+
+
+def _is_large(result: Result) -> bool:
+    return 2 * result["live"] * result["K"] >= LARGE_INPUT_BYTES
+
+
+def _gates() -> list[Gate]:
+    def against_triton(result: Result) -> Optional[float]:
+        return ratio(result, "triton", "moe")
+
+    def against_copy(result: Result) -> Optional[float]:
+        return ratio(result, "copy", "moe")
+
+    gates = [
+        Gate("times Triton, every case", 1.0, against_triton, lambda r: True),
+        Gate("times Triton, geometric mean of dense and routed", 2.0, against_triton, _is_listed,
+             mean=True),
+    ]
+    for op in ("activation", "quantize"):
+        gates.append(Gate(
+            f"times Triton, {op}, up to 512 routed tokens, geometric mean", 4.0, against_triton,
+            lambda r, op=op: r["op"] == op and _is_small_routed(r), mean=True))
+    for op, limit in (("activation", 0.95), ("quantize", 0.93)):
+        for kind in ("dense", "routed"):
+            gates.append(Gate(
+                f"part of the copy's bandwidth, {op}, {kind}, live input from 100 MB", limit,
+                against_copy,
+                lambda r, op=op, kind=kind: r["op"] == op and r["kind"] == kind and _is_large(r)))
+    gates.append(Gate(
+        "quantize with dead_scales untouched, in times of the activation, routed", 1.15,
+        lambda r: ratio(r, "moe-untouched", "moe-activation"),
+        lambda r: r["op"] == "quantize" and r["kind"] == "routed", at_most=True))
+    return gates
+
+
+def judge(results: Sequence[Result], planned: Sequence[Result],
+          failed: Sequence[dict[str, str]] = ()) -> list[Verdict]:
+    """`planned`: the cases of a whole run; `failed`: those with an error or with other bytes."""
+    wrong = [failure["name"] for failure in failed]
+    verdicts = [Verdict(
+        "the bytes of the oracle and of Triton, cases that differ or failed",
+        "MISS" if wrong else "PASS" if results else "NOT RUN", "0", len(results) + len(wrong),
+        len(planned), *((len(wrong), len(wrong), len(wrong), ", ".join(wrong) or "none")
+                        if results or wrong else ()))]
+    for gate in _gates():
+        values = {r["name"]: gate.value(r) for r in results if gate.selects(r)}
+        found = {name: value for name, value in values.items() if value is not None}
+        count = sum(map(gate.selects, planned))
+        limit = f"{'at most' if gate.at_most else 'at least'} {gate.limit:g}"
+        if not found:
+            verdicts.append(Verdict(gate.name, "NOT RUN", limit, 0, count))
+            continue
+        worst_case = (max if gate.at_most else min)(found, key=found.__getitem__)
+        mean, worst = geometric_mean(list(found.values())), found[worst_case]
+        value = mean if gate.mean else worst
+        passes = value <= gate.limit if gate.at_most else value >= gate.limit
+        verdicts.append(Verdict(gate.name, "PASS" if passes else "MISS", limit, len(found), count,
+                                value, mean, worst, worst_case))
+    return verdicts
+
+
+def table_header() -> str:
+    return (f"{'case':45} {'live':>6} {'moe us':>8} {'p10-p90':>15} {'GB/s':>6} {'triton':>8} "
+            f"{'x':>5} {'copy':>8} {'of it':>6} {'eager':>8} {'compile':>8} {'others'}")
+
+
+def table_line(result: Result) -> str:
+    def number(value: Optional[float], width: int, digits: int) -> str:
+        return f"{'-' if value is None else format(value, f'.{digits}f'):>{width}}"
+
+    def time(peer: str) -> str:
+        return number(time_of(result, peer), 8, 2)
+
+    moe = result["peers"].get("moe", {})
+    spread = f"{moe['p10']:.2f}-{moe['p90']:.2f}" if "p10" in moe else "-"
+    others = [f"{peer} {time_of(result, peer):.2f}" for peer in result["peers"]
+              if peer not in ("moe", "triton", "copy", "eager", "compile")
+              and time_of(result, peer) is not None]
+    others += [f"{peer} FAILED" for peer, entry in result["peers"].items() if "error" in entry]
+    return (f"{result['name']:45} {result['live']:6} {time('moe')} {spread:>15} "
+            f"{number(bandwidth(result, 'moe'), 6, 0)} {time('triton')} "
+            f"{number(ratio(result, 'triton', 'moe'), 5, 2)} {time('copy')} "
+            f"{number(ratio(result, 'copy', 'moe'), 6, 3)} {time('eager')} {time('compile')} "
+            f"{', '.join(others)}")
+
+
+def verdicts_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    return [asdict(verdict) for verdict in verdicts]
+
+
+def save(path: Path, document: dict[str, Any]) -> None:
+    """Replaces the file at once, so that whoever stops the program finds a whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=1) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,141 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The two jobs in Triton, as a peer to measure against.
+
+Written from the definition of the ops, with the launch geometry of Megatron-Core's
+core.inference.moe.activations: min(M, 512) CTAs that walk the rows of the capacity one after
+another; scales that PyTorch zeroes before, with a launch of its own. The bytes are those of the
+ops' definition. The block and the warps of a CTA are parameters: candidates()[0] is what the
+reference takes, the others are there so that the peer can be given its best.
+
+Scales are uint8 here: Triton has no name for E8M0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+import torch
+import triton
+import triton.language as tl
+
+MAX_CTAS = 512
+
+
+class Config(NamedTuple):
+    """Columns that a CTA handles at a time, and its warps."""
+
+    block: int
+    num_warps: int
+
+
+def candidates(op: str, K: int) -> list[Config]:
+    """Launch parameters worth trying, the reference's first."""
+    row = triton.next_power_of_2(K)
+    if op == "padded_squared_relu":
+        block = min(row, 1024)
+        return list(dict.fromkeys([Config(block, 4), Config(row, 4), Config(row, 8)]))
+    return [Config(row, 4), Config(row, 8), Config(row, 16)]
+
+
+@triton.jit
+def _empty_kernel(x_ptr):
+    pass
+
+
+@triton.jit
+def _squared_relu_kernel(x_ptr, permutation_map_ptr, n_used_ptr, out_ptr, max_rows, N,
+                         BLOCK: tl.constexpr):
+    first = tl.program_id(0)
+    n_used = tl.load(n_used_ptr)
+    if first >= n_used:
+        return
+    for row in tl.range(first, max_rows, tl.num_programs(0)):
+        if row < n_used:
+            if tl.load(permutation_map_ptr + row) >= 0:
+                for begin in tl.range(0, N, BLOCK):
+                    column = begin + tl.arange(0, BLOCK)
+                    inside = column < N
+                    x = tl.load(x_ptr + row * N + column, mask=inside).to(tl.float32)
+                    # A NaN counts as missing in this maximum.
+                    relu = tl.maximum(x, 0.0)
+                    tl.store(out_ptr + row * N + column, (relu * relu).to(tl.bfloat16),
+                             mask=inside)
+
+
+@triton.jit
+def _squared_relu_quantize_kernel(x_ptr, permutation_map_ptr, n_used_ptr, data_ptr, scale_ptr,
+                                  max_rows, K, n_col_tiles, BLOCK: tl.constexpr):
+    GROUPS: tl.constexpr = BLOCK // 32
+    first = tl.program_id(0)
+    n_used = tl.load(n_used_ptr)
+    if first >= n_used:
+        return
+    column = tl.arange(0, BLOCK)
+    inside = column < K
+    g = tl.arange(0, GROUPS)
+    for row in tl.range(first, max_rows, tl.num_programs(0)):
+        if row < n_used:
+            if tl.load(permutation_map_ptr + row) >= 0:
+                x = tl.load(x_ptr + row * K + column, mask=inside, other=0.0).to(tl.float32)
+                relu = tl.maximum(x, 0.0)
+                a = (relu * relu).to(tl.bfloat16).to(tl.float32)
+                a = tl.reshape(a, [GROUPS, 32])
+                m = tl.max(a, axis=1)
+
+                # RCEIL on the bits of the maximum, which is a bf16 value: 448 = 1.75 * 2^8.
+                e = ((m.to(tl.int32, bitcast=True) + 0x1FFFFF) >> 23) - 8
+                e = tl.where(m == 0.0, 0, tl.maximum(e, 1))
+                e = tl.where(m == float("inf"), 255, e)
+                factor = ((254 - e) << 23).to(tl.float32, bitcast=True)
+                factor = tl.where(e == 255, 0.0, factor)
+                value = a * factor[:, None]
+                # Infinity times 0 is a NaN of either sign; the definition's has none.
+                value = tl.where(a == float("inf"), float("nan"), value)
+                data = tl.reshape(value, [BLOCK]).to(tl.float8e4nv)
+                tl.store(data_ptr + row * K + column, data, mask=inside)
+
+                tile = (row // 128) * n_col_tiles + g // 4
+                offset = tile * 512 + (row % 32) * 16 + ((row % 128) // 32) * 4 + g % 4
+                tl.store(scale_ptr + offset, e.to(tl.uint8), mask=g < K // 32)
+
+
+def empty(x: torch.Tensor) -> None:
+    """Launches a kernel that does nothing with x."""
+    _empty_kernel[(1,)](x)
+
+
+def scale_size(M: int, K: int) -> int:
+    return -(-M // 128) * -(-K // 128) * 512
+
+
+def padded_squared_relu(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor,
+                        out: Optional[torch.Tensor] = None,
+                        config: Optional[Config] = None) -> torch.Tensor:
+    """relu(x)^2 of live rows, into `out` if it is given."""
+    M, N = x.shape
+    if out is None:
+        out = torch.empty(M, N, dtype=x.dtype, device=x.device)
+    block, num_warps = config or candidates("padded_squared_relu", N)[0]
+    _squared_relu_kernel[(min(M, MAX_CTAS),)](x, permutation_map, n_used, out, M, N, BLOCK=block,
+                                              num_warps=num_warps)
+    return out
+
+
+def squared_relu_and_quantize_mxfp8(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor,
+    out: Optional[tuple[torch.Tensor, torch.Tensor]] = None, config: Optional[Config] = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Data and swizzled scales (uint8), into `out` if it is given; zeroing is part of it."""
+    M, K = x.shape
+    if out is None:
+        data = torch.empty(M, K, dtype=torch.float8_e4m3fn, device=x.device)
+        scale = torch.zeros(scale_size(M, K), dtype=torch.uint8, device=x.device)
+    else:
+        data, scale = out
+        scale.zero_()
+    block, num_warps = config or candidates("squared_relu_and_quantize_mxfp8", K)[0]
+    _squared_relu_quantize_kernel[(min(M, MAX_CTAS),)](
+        x, permutation_map, n_used, data, scale, M, K, -(-K // 128), BLOCK=block,
+        num_warps=num_warps)
+    return data, scale

@@ -1,0 +1,106 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs the Triton peer in Triton's interpreter and compares every byte with the oracle.
+
+A program of its own, for test_triton_peer.py: TRITON_INTERPRET must be set before Triton is
+imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["TRITON_INTERPRET"] = "1"
+ROOT = Path(__file__).resolve().parents[2]
+for folder in (ROOT / "benchmarks", ROOT / "test" / "Integration"):
+    sys.path.insert(0, str(folder))
+
+import batches  # noqa: E402
+import ml_dtypes  # noqa: E402
+import numpy as np  # noqa: E402
+import oracle  # noqa: E402
+import torch  # noqa: E402
+import triton.language as tl  # noqa: E402
+import triton_peer  # noqa: E402
+from triton.runtime import interpreter  # noqa: E402
+
+POISON = 0x5A
+
+
+def round_as_hardware_does() -> None:
+    """The interpreter truncates to bf16 and has its own E4M3; a GPU rounds to nearest even.
+
+    So this checks everything about the peer but the two conversions, which gpu.py checks on a GPU.
+    """
+    convert = interpreter._convert_float
+    numpy_types = {tl.float32: np.float32, tl.bfloat16: ml_dtypes.bfloat16,
+                   tl.float8e4nv: ml_dtypes.float8_e4m3fn}
+
+    def rounded(values: np.ndarray, source: tl.dtype, target: tl.dtype, mode: object) -> np.ndarray:
+        if source not in numpy_types or target not in numpy_types:
+            return convert(values, source, target, mode)
+        values = values.view(numpy_types[source]).astype(np.float32)
+        if target == tl.float8e4nv:
+            bits = np.clip(values, -448, 448).astype(ml_dtypes.float8_e4m3fn).view(np.uint8)
+            return np.where(np.isnan(values), np.uint8(0x7F), bits)
+        return values.astype(numpy_types[target]).view(f"u{np.dtype(numpy_types[target]).itemsize}")
+
+    interpreter._convert_float = rounded
+
+
+def check(name: str, batch: batches.Batch) -> None:
+    M, K = batch.x.shape
+    x = torch.from_numpy(batch.x.view(np.int16)).view(torch.bfloat16)
+    permutation_map = torch.from_numpy(batch.permutation_map)
+    n_used = torch.tensor(int(batch.n_used), dtype=torch.int32)
+    operands = (batch.x, batch.permutation_map, batch.n_used)
+
+    before = np.full((M, K), 0x5A5A, np.uint16).view(ml_dtypes.bfloat16)
+    wanted = oracle.padded_squared_relu(*operands, before)
+    q_before = (np.full((M, K), POISON, np.uint8).view(ml_dtypes.float8_e4m3fn),
+                np.full(oracle.scale_size(M, K), POISON, np.uint8).view(ml_dtypes.float8_e8m0fnu))
+    q_wanted = oracle.squared_relu_quantize_mxfp8(*operands, *q_before)
+
+    for config in triton_peer.candidates("padded_squared_relu", K):
+        out = torch.from_numpy(before.view(np.int16).copy()).view(torch.bfloat16)
+        triton_peer.padded_squared_relu(x, permutation_map, n_used, out, config)
+        differ = np.count_nonzero(out.view(torch.int16).numpy() != wanted.view(np.int16))
+        assert not differ, f"{name} {config}: {differ} elements of out differ"
+    for config in triton_peer.candidates("squared_relu_and_quantize_mxfp8", K):
+        out = tuple(torch.from_numpy(array.view(np.uint8).copy()) for array in q_before)
+        out = (out[0].view(torch.float8_e4m3fn), out[1])
+        triton_peer.squared_relu_and_quantize_mxfp8(x, permutation_map, n_used, out, config)
+        for part, found, want in zip(("data", "scale"), out, q_wanted):
+            differ = np.count_nonzero(found.view(torch.uint8).numpy() != want.view(np.uint8))
+            assert not differ, f"{name} {config}: {differ} bytes of {part} differ"
+
+    # And with the results allocated.
+    live = torch.from_numpy(oracle.live_rows(*operands[1:]))
+    found = triton_peer.padded_squared_relu(x, permutation_map, n_used)
+    assert torch.equal(found.view(torch.int16)[live],
+                       torch.from_numpy(wanted.view(np.int16))[live]), name
+    data, scale = triton_peer.squared_relu_and_quantize_mxfp8(x, permutation_map, n_used)
+    assert torch.equal(data.view(torch.uint8)[live],
+                       torch.from_numpy(q_wanted[0].view(np.uint8))[live]), name
+    assert np.array_equal(scale.numpy(), q_wanted[1].view(np.uint8)), name
+    triton_peer.empty(x)
+    print(name, flush=True)
+
+
+def main() -> None:
+    round_as_hardware_does()
+    patterns = batches.all_bf16_patterns(16384)
+    check("all bf16 patterns", batches.make_batch(patterns, np.arange(patterns.shape[0]),
+                                                  patterns.shape[0]))
+    check("routed", batches.routed_batch(2, experts=8, top_k=3, alignment=16, ffn=96))
+    for n_used in (-1, 3, 2**31 - 1):
+        check(f"more rows than CTAs, n_used {n_used}", batches.random_batch(600, 160, n_used))
+    check("K of 32", batches.random_batch(5, 32, 5))
+    check("K of 1856", batches.dense_batch(40, 1856))
+
+
+if __name__ == "__main__":
+    with np.errstate(all="ignore"):
+        main()

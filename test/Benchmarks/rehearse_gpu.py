@@ -1,0 +1,139 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs the benchmarks without a GPU: CPU tensors, Triton's interpreter, and a timer that invents
+the times.
+
+    rehearse_gpu.py gpu|broken|compile|variants|host_cost FILE.json
+
+A program of its own, for test_gpu.py. "broken": with results that are wrong; "compile": with
+torch.compile, which takes a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Mapping
+
+from check_triton_peer import round_as_hardware_does
+
+import batches
+import cases
+import gpu
+import host_cost
+import rotation
+import torch
+import variants
+
+# Microseconds of a launch; what is not here takes 3.
+TIMES = {"moe": 2.0, "copy": 1.9, "empty": 1.0}
+CARD = rotation.Card("rehearsal", "cpu", l2_bytes=1 << 17, free_bytes=5 << 23, sms=4)
+
+
+class InventedTimer:
+    """Has the methods of rotation.GraphTimer. Runs the first and last launch of a graph."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def synchronize(self) -> None:
+        pass
+
+    def capture(self, launch: rotation.Launch, count: int) -> int:
+        self.graphs += 1
+        for index in {0, count - 1}:
+            launch(index)
+        return count
+
+    def replay(self, graphs: Mapping[str, int], replays: int) -> dict[str, list[float]]:
+        return {name: [count * TIMES.get(name, 3.0) * (1 + 0.01 * (turn % 3))
+                       for turn in range(replays)] for name, count in graphs.items()}
+
+    def release(self) -> None:
+        pass
+
+
+def tiny_cases() -> list[cases.Case]:
+    routed = {"experts": 2, "top_k": 2}
+    return [case for op in cases.OPS for case in (
+        cases.Case(op, "dense", 96, 128),
+        cases.routed_case(op, "routed", 3, 96, **routed),
+        cases.routed_case(op, "routed", 3, 64, 40, **routed),
+        cases.routed_case(op, "capacity", 3, 64, 8, **routed))
+    ] + [cases.routed_case("activation", "routed", 3, 64, 8, alignment=16, **routed)]
+
+
+def run_main(module: ModuleType, *arguments: str) -> Any:
+    """main() of a benchmark, its exit status."""
+    sys.argv = [module.__name__, *arguments]
+    try:
+        return module.main()
+    except SystemExit as ended:
+        return ended.code
+
+
+def break_results() -> None:
+    """From here on one bit of what moe writes is wrong."""
+    right = gpu.run_moe
+
+    def wrong(op: str, operands: Any, outputs: Any, **modes: Any) -> None:
+        right(op, operands, outputs, **modes)
+        (outputs if op == "activation" else outputs[1]).view(torch.uint8).flatten()[5] ^= 1
+
+    gpu.run_moe = wrong
+
+
+def rehearse_gpu(mode: str, json_file: Path) -> None:
+    gpu.contract_batches = lambda: {"random": batches.random_batch(150, 96, 140)}
+    chosen = tiny_cases()
+    if mode == "broken":
+        break_results()
+        chosen = chosen[3:5]
+    # One that cannot run must not keep the others from it.
+    chosen.insert(1, cases.Case("activation", "dense", 4096, 1 << 20))
+    cases.all_cases = lambda: chosen
+    status = run_main(gpu, "--json", str(json_file), "--replays", "15",
+                      *(["--no-compile"] if mode != "compile" else []))
+    assert status is True, "a case failed"
+
+
+def rehearse_variants(json_file: Path) -> None:
+    """The launches are the package's, on the CPU; those of the second build write nothing."""
+    folder = json_file.parent
+    entries = [{"name": name, "op": op, "columns": columns, "file": f"{name} {op}"}
+               for name, columns in (("O3", None), ("silent", None), ("K 64", 64))
+               for op in cases.OPS]
+    (folder / variants.MANIFEST).write_text(json.dumps(entries))
+    variants.load = lambda path: path.name
+    variants.launch = lambda op, operands, outputs, module, num_ctas: (
+        None if "silent" in module else gpu.run_moe(op, operands, outputs))
+    variants.chosen_cases = lambda: tiny_cases()[1:3] + tiny_cases()[5:6]
+    assert run_main(variants, "run", str(folder), "--json", str(json_file)) is None
+
+
+def rehearse_host_cost(json_file: Path) -> None:
+    host_cost.M, host_cost.K, host_cost.CALLS, host_cost.ROUNDS = 4, 64, 2, 3
+    assert run_main(host_cost, "--device", "cpu", "--json", str(json_file)) is None
+    host_cost.build_loop = lambda folder: None
+    times, how = host_cost.measure_c("cpu")
+    assert "ctypes" in how and len(times) == 2
+
+
+def main() -> None:
+    mode, json_file = sys.argv[1], Path(sys.argv[2])
+    round_as_hardware_does()
+    gpu.require_gpu = lambda program: None
+    gpu.torch_ops.load_kernels = lambda: None
+    rotation.find_card, rotation.GraphTimer = lambda: CARD, InventedTimer
+    if mode == "variants":
+        rehearse_variants(json_file)
+    elif mode == "host_cost":
+        rehearse_host_cost(json_file)
+    else:
+        rehearse_gpu(mode, json_file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The benchmarks as programs, on a machine without a GPU: help, errors, and rehearsals on CPU
+tensors with invented times.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None,
+                                 reason="PyTorch is not installed")
+needs_triton = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "triton")),
+    reason="PyTorch or Triton is not installed")
+needs_library = pytest.mark.skipif(not (ROOT / "build" / "lib" / "libmoe_runtime.so").is_file(),
+                                   reason="the runtime library is not built")
+
+
+def run(program: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-W", "ignore", str(program), *arguments],
+                          env={**os.environ, **environment}, capture_output=True, text=True,
+                          timeout=600)
+
+
+def benchmark(name: str, *arguments: str,
+              **environment: str) -> subprocess.CompletedProcess[str]:
+    return run(ROOT / "benchmarks" / name, *arguments, **environment)
+
+
+@pytest.fixture
+def no_torch(tmp_path: Path) -> str:
+    """A folder for PYTHONPATH that hides PyTorch."""
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("program", ["gpu.py", "host_cost.py", "plot.py", "variants.py"])
+def test_help_needs_no_torch(program: str, no_torch: str) -> None:
+    done = benchmark(program, "--help", PYTHONPATH=no_torch)
+    assert done.returncode == 0 and "usage:" in done.stdout and not done.stderr
+
+
+def test_list_and_filters(no_torch: str) -> None:
+    done = benchmark("gpu.py", "--list", "--op", "quantize", "--case", "routed", "--case",
+                     "capacity 8192", PYTHONPATH=no_torch)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 10
+    done = benchmark("gpu.py", "--list", "--quick", PYTHONPATH=no_torch)
+    assert len(done.stdout.splitlines()) == 6
+    done = benchmark("gpu.py", "--case", "nothing like it", PYTHONPATH=no_torch)
+    assert done.returncode == 1
+    assert done.stderr == "gpu.py: no case has that name; --list names them\n"
+
+
+PROGRAMS = [("gpu.py",), ("host_cost.py",), ("variants.py", "run", "nowhere")]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_without_torch_a_line_says_so(program: tuple[str, ...], no_torch: str) -> None:
+    done = benchmark(*program, PYTHONPATH=no_torch)
+    assert done.returncode != 0 and done.stderr.count("\n") == 1, done.stderr
+    assert "PyTorch" in done.stderr and "no torch here" in done.stderr
+
+
+@needs_triton
+@needs_library
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_without_a_gpu_a_line_says_so(program: tuple[str, ...]) -> None:
+    done = benchmark(*program, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode != 0 and done.stderr.count("\n") == 1, done.stderr
+    assert "needs a CUDA GPU" in done.stderr
+
+
+def rehearse(mode: str, folder: Path) -> tuple[str, dict]:
+    file = folder / "results.json"
+    done = run(HERE / "rehearse_gpu.py", mode, str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, json.loads(file.read_text())
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_of_gpu(tmp_path: Path) -> None:
+    output, document = rehearse("gpu", tmp_path)
+    assert [failure["name"] for failure in document["failed"]] == ["activation dense 1048576x4096"]
+    assert len(document["results"]) == 9 and document["not_run"] == []
+    by_name = {result["name"]: result["peers"] for result in document["results"]}
+    peers = by_name["quantize routed 3 K 96"]
+    assert set(peers) == {"moe", "triton", "moe-untouched", "moe-activation", "copy", "empty",
+                          "eager"}
+    assert peers["moe"]["us"] == pytest.approx(2.02, abs=0.01) and "note" not in peers["eager"]
+    assert peers["triton"]["parameters"].startswith("block 128 warps ")
+    assert "eager" not in by_name["activation routed 3 K 64 capacity 8 align 16"]
+    assert all(result["sets"] > 1 for result in document["results"])
+    assert "1 failed: activation dense 1048576x4096" in output
+    assert "MISS    times Triton, geometric mean" in output
+    assert len(document["gates"]) == 10
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_with_wrong_bytes(tmp_path: Path) -> None:
+    output, document = rehearse("broken", tmp_path)
+    assert document["results"] == []
+    errors = {failure["name"]: failure["error"] for failure in document["failed"]}
+    assert "bytes differ" in errors["moe activation random"]
+    assert "scale, moe next to triton: 1 of" in errors["quantize dense 128x96"]
+    assert output.count("\nMISS ") == 1 and "no case" not in output
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_of_variants(tmp_path: Path) -> None:
+    output, document = rehearse("variants", tmp_path)
+    peers = document["results"][1]["peers"]
+    assert "us" in peers["K 64, 8 a SM"] and "error" in peers["silent, 1 a SM"]
+    assert "K 64, 8 a SM" not in document["results"][0]["peers"]
+    assert "DIFFERS" in output
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_of_host_cost(tmp_path: Path) -> None:
+    output, document = rehearse("host_cost", tmp_path)
+    limits = {name: entry["limit"] for name, entry in document["entries"].items()
+              if "limit" in entry}
+    assert limits == {"python moe activation": 8, "python moe quantize": 12,
+                      "C moe activation": 3, "C moe quantize": 3,
+                      "first call moe activation": 100_000}
+    assert {"python triton quantize", "python torch.empty_like"} <= set(document["entries"])
+
+
+def test_judging_of_host_cost() -> None:
+    import host_cost
+
+    entries = host_cost.judge({"C moe activation": [2.9, 3.1, 3.2], "other": [1.0],
+                               "python moe quantize": [11.0]})
+    assert entries["C moe activation"]["status"] == "MISS"
+    assert entries["python moe quantize"]["status"] == "PASS" and "status" not in entries["other"]
+
+
+@pytest.mark.skipif(not (ROOT / "build" / "bin" / "moe-opt").is_file(),
+                    reason="moe-opt is not built")
+def test_prepare_variants(tmp_path: Path) -> None:
+    import variants
+
+    for label in ("before", "after", "after"):
+        done = benchmark("variants.py", "prepare", str(tmp_path), "--label", label)
+        assert done.returncode == 0, done.stderr
+    entries = json.loads((tmp_path / variants.MANIFEST).read_text())
+    assert len(entries) == len({entry["file"] for entry in entries}) == 4 * len(variants.BUILDS)
+    for entry in entries:
+        ptx = (tmp_path / entry["file"]).read_text()
+        assert f".entry {variants.DIALECT_OPS[entry['op']]}" in ptx
+    assert ".maxntid 128" in (tmp_path / "after-128-threads-quantize.ptx").read_text()
