@@ -47,7 +47,9 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options) {
   MoeAttachTargetOptions target;
   target.chip = options.chip;
   target.features = options.features;
-  target.optLevel = options.optLevel;
+  target.optLevel = options.optLevel >= 0     ? options.optLevel
+                    : options.format == "isa" ? 0
+                                              : 3;
   pm.addPass(createMoeAttachTarget(target));
 
   OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();

@@ -91,7 +91,25 @@ struct ModuleToBinaryPass : moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass>
     OpPassManager pipeline(ModuleOp::getOperationName());
     pipeline.addPass(createGpuModuleToBinaryPass(options));
     if (failed(runPipeline(pipeline, getOperation())))
-      signalPassFailure();
+      return signalPassFailure();
+    getOperation()->walk(requestOptimizedLoading);
+  }
+
+  /// The level that LLVM has optimised PTX at becomes that at which the host code has the
+  /// driver assemble it, which is another matter: that is where registers are allocated.
+  static void requestOptimizedLoading(gpu::BinaryOp binary) {
+    Builder builder(binary.getContext());
+    SmallVector<Attribute> objects;
+    for (auto object : binary.getObjects().getAsRange<gpu::ObjectAttr>()) {
+      NamedAttrList properties(object.getProperties());
+      if (object.getFormat() == gpu::CompilationTarget::Assembly)
+        properties.set("O", builder.getI32IntegerAttr(3));
+      objects.push_back(gpu::ObjectAttr::get(
+          builder.getContext(), object.getTarget(), object.getFormat(),
+          object.getObject(), properties.getDictionary(builder.getContext()),
+          object.getKernels()));
+    }
+    binary.setObjectsAttr(builder.getArrayAttr(objects));
   }
 };
 

@@ -66,7 +66,8 @@ def compile(source_or_op: str, *, chip: str = "sm_90", rows: Optional[int] = Non
         num_ctas: CTAs of a launch at most, for the launches of the module's own host code.
         threads_per_cta: threads of a CTA.
         access_bytes: the widest access to global memory in bytes, 16 or 32.
-        opt_level: LLVM's optimisation level, 0 to 3.
+        opt_level: LLVM's optimisation level, 0 (the default: PTX is optimised again when it is
+            assembled) to 3.
 
     Returns:
         PTX text. Kernels have the names of their ops, with _linear, _untouched and _unaligned

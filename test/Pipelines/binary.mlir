@@ -10,7 +10,7 @@
 // RUN: | not moe-translate --moe-to-ptx 2>&1 | FileCheck %s --check-prefix=TRANSLATE
 
 // An ELF file.
-// BIN: gpu.binary @moe_kernels [#gpu.object<#nvvm.target<{{.*}}>, {{.*}}bin = "\7FELF
+// BIN: gpu.binary @moe_kernels [#gpu.object<#nvvm.target<O = 3, {{.*}}>, {{.*}}bin = "\7FELF
 // FATBIN: gpu.binary @moe_kernels [#gpu.object<#nvvm.target<{{.*}}>, {{.*}}"P\EDU\BA
 // TRANSLATE: error: expected PTX, found {{.*}}: lower the module with format=isa
 func.func @activation(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i32>,

@@ -44,8 +44,11 @@ struct LowerToPTXOptions : PassPipelineOptions<LowerToPTXOptions> {
       *this, "access-bytes",
       llvm::cl::desc("Widest access to global memory in bytes; 0 for the chip's"),
       llvm::cl::init(0)};
-  Option<unsigned> optLevel{
-      *this, "O", llvm::cl::desc("LLVM's optimisation level, 0 to 3"), llvm::cl::init(3)};
+  Option<int> optLevel{
+      *this, "O",
+      llvm::cl::desc("LLVM's optimisation level, 0 to 3; by default 0 for format=isa, "
+                     "which ptxas or the driver will optimise, else 3"),
+      llvm::cl::init(-1)};
 };
 
 /// Those of LowerToPTXOptions, and one more.
