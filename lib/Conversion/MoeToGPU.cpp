@@ -21,6 +21,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Remarks.h"
 #include "mlir/IR/SymbolTable.h"
 #include "moe/IR/Moe.h"
 #include "llvm/Support/MathExtras.h"
@@ -204,9 +205,32 @@ gpu::GPUFuncOp Lowering::getKernel(PaddingAwareOpInterface op, const Schedule &s
   return kernel;
 }
 
+/// Says what was chosen for an op and one of its kernels, under --remarks-filter.
+static void emitScheduleRemark(PaddingAwareOpInterface op, gpu::GPUFuncOp kernel,
+                               const Schedule &schedule) {
+  auto options = remark::RemarkOpts::name("Schedule")
+                     .category("moe-schedule")
+                     .function(kernel.getName());
+  auto remark = schedule.isAligned ? remark::passed(op.getLoc(), options)
+                                   : remark::missed(op.getLoc(), options);
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << schedule.threadsPerCTA << " threads a CTA; a warp takes "
+     << schedule.chunkColumns() << " columns of a row, " << schedule.stepsPerChunk
+     << (schedule.stepsPerChunk == 1 ? " access of " : " accesses of ")
+     << schedule.accessBytes() << " bytes a lane; rows "
+     << (hasQuads(op, schedule) ? "by quads that share 16 bytes of scales if there are "
+                                  "enough for all warps, else one by one"
+                                : "one by one");
+  if (!schedule.isAligned)
+    os << "; for rows that may start anywhere";
+  remark << text;
+}
+
 void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
                            const Schedule &schedule) {
   gpu::GPUFuncOp kernel = getKernel(op, schedule);
+  emitScheduleRemark(op, kernel, schedule);
   // x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit
   // leaves, but no more than there are rows; and no more than it takes to give every warp
   // as many rows as the others.

@@ -49,6 +49,9 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     accesses of `access-bytes` and one, called `..._unaligned`, with accesses of single
     elements. The host code chooses between them once for each launch.
 
+    What was chosen for an op is a remark of category `moe-schedule` (`--remarks-filter`): passed
+    for a kernel with wide accesses, missed for one with single elements.
+
     Preconditions: the ops are on memrefs in memory space 0 or 1 (generic or global). An op
     on tensors is an error that says so. The result has conversions from f32 to f8E4M3FN:
     run `moe-legalize-f8` next.
