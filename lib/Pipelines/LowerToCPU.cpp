@@ -22,6 +22,7 @@ using namespace mlir;
 using namespace mlir::moe;
 
 void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
+  pm.addPass(createMoeLegalizeBF16());
   pm.addPass(createMoeLegalizeF8());
   pm.addPass(createConvertLinalgToLoopsPass());
 
@@ -59,6 +60,7 @@ void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
   pm.addPass(createConvertControlFlowToLLVMPass());
   pm.addPass(createConvertIndexToLLVMPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
+  pm.addPass(createMoeLegalizeBF16Accesses());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
 }

@@ -13,7 +13,8 @@
 // CHECK-LABEL: llvm.func @activation(
 // CHECK-NOT: llvm.fmul {{.*}}bf16
 // CHECK-NOT: llvm.fptrunc
-// CHECK: llvm.fmul %{{.*}} : vector<32xf32>
+// CHECK: llvm.load %{{.*}} -> vector<32xi16>
+// CHECK-COUNT-2: llvm.fmul %{{.*}} : vector<16xf32>
 // CHECK-NOT: llvm.fptrunc
 // CHECK: llvm.return
 // LLVM-NOT: declare {{.*}} @__
@@ -32,6 +33,7 @@ func.func @activation(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>
 
 // CHECK-LABEL: llvm.func @quantize(
 // CHECK-NOT: llvm.fptrunc
+// CHECK-NOT: vector<32xbf16>
 // CHECK: llvm.return
 // LLVM-LABEL: define void @quantize(
 // LLVM: ret void

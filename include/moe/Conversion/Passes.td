@@ -17,11 +17,13 @@ include "mlir/Pass/PassBase.td"
 def ConvertMoeToSCF : Pass<"convert-moe-to-scf"> {
   let summary = "Lower the moe ops on memrefs to loops over rows and vectors";
   let description = [{
-    The CPU path: a loop over the rows, and for each live row a loop over its groups of 32
-    columns, one vector each.
+    The CPU path: a loop over the rows, and for each live row a loop over its columns, 32 in
+    a vector. Groups are quantised four at a time, the scales of a column tile, while the
+    exponents of the next four are computed.
 
     Preconditions: the ops are on memrefs. An op on tensors is an error that says so.
-    The result has conversions from f32 to f8E4M3FN: run `moe-legalize-f8` next.
+    The result has conversions from f32 to f8E4M3FN: run `moe-legalize-bf16` and
+    `moe-legalize-f8` next.
   }];
   let dependentDialects = ["arith::ArithDialect", "memref::MemRefDialect",
                            "scf::SCFDialect", "vector::VectorDialect"];
@@ -88,6 +90,44 @@ def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
   ];
   let dependentDialects = ["arith::ArithDialect", "NVVM::NVVMDialect",
                            "vector::VectorDialect"];
+}
+
+def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
+  let summary = "Compute on vectors of bf16 in pairs of f32, for a CPU";
+  let description = [{
+    Takes a vector of bf16 as 32-bit words of two elements each, and so as two vectors of
+    f32: its elements at even and at odd places. Results are those of the same ops in f32,
+    rounded to nearest even. Rewritten are, on vectors of rank 1 and even size:
+
+    - `arith.mulf`;
+    - `arith.maxnumf` with +0;
+    - `vector.reduction <maxnumf>` of elements that are known not to be negative, which order
+      as their bits do. That none is NaN must be known too, or the reduction start from 0.
+      Where `vector.from_elements` makes a vector of several results, they are computed
+      together;
+    - `arith.truncf` to f8E4M3FN of the product in f32 of an extended bf16 vector and a scalar
+      whose bits are known to be an exponent field alone: 0 or a power of two. Magnitudes
+      above 464 become NaN (0x7f), as they do in `arith`'s folding; the quantising ops have
+      none above 448.
+
+    What is known comes from the ops that define a value, and through loops and branches from
+    data flow. Other ops on bf16 are left to `arith-emulate-unsupported-floats` and
+    `arith-expand`, other conversions to f8E4M3FN to `moe-legalize-f8`: run them next.
+
+    Preconditions: a little-endian target, for what `vector.bitcast` means.
+  }];
+  let dependentDialects = ["arith::ArithDialect", "vector::VectorDialect"];
+}
+
+def MoeLegalizeBF16Accesses : Pass<"moe-legalize-bf16-accesses"> {
+  let summary = "Load and store vectors of bf16 as integers";
+  let description = [{
+    Vectors of bf16 that `llvm.load` and `llvm.store` move become vectors of i16, with an
+    `llvm.bitcast` to or from bf16. For CPUs without bf16 instructions LLVM takes a vector of
+    bf16 apart wherever one is left: where it carries a loaded one through a loop, and where
+    it finds that integer arithmetic on its bits is a function such as fabs.
+  }];
+  let dependentDialects = ["LLVM::LLVMDialect"];
 }
 
 def MoeLegalizeLoopAnnotations : Pass<"moe-legalize-loop-annotations"> {

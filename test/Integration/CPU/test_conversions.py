@@ -1,0 +1,105 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""bf16 arithmetic as the CPU pipeline does it, on more than the ops make of it: every bf16 value
+times every power of two to f8E4M3FN, and products of any two bf16 values.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kernels import BIN_DIR, compare
+
+SCALED = """
+func.func @entry(%x: memref<65536xbf16>, %out: memref<255x65536xf8E4M3FN>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c32 = arith.constant 32 : index
+  %c255 = arith.constant 255 : index
+  %c65536 = arith.constant 65536 : index
+  %c23 = arith.constant 23 : i32
+  %greatest = arith.constant 254 : i32
+  %zero = arith.constant 0 : i32
+  scf.for %field = %c0 to %c255 step %c1 {
+    %wide_field = arith.index_cast %field : index to i32
+    %at_most = arith.minsi %wide_field, %greatest : i32
+    %in_range = arith.maxsi %at_most, %zero : i32
+    %bits = arith.shli %in_range, %c23 : i32
+    %factor = arith.bitcast %bits : i32 to f32
+    %factors = vector.broadcast %factor : f32 to vector<32xf32>
+    scf.for %i = %c0 to %c65536 step %c32 {
+      %v = vector.load %x[%i] : memref<65536xbf16>, vector<32xbf16>
+      %wide = arith.extf %v : vector<32xbf16> to vector<32xf32>
+      %scaled = arith.mulf %wide, %factors : vector<32xf32>
+      %data = arith.truncf %scaled : vector<32xf32> to vector<32xf8E4M3FN>
+      vector.store %data, %out[%field, %i] : memref<255x65536xf8E4M3FN>, vector<32xf8E4M3FN>
+    }
+  }
+  return
+}
+"""
+
+PRODUCTS = """
+func.func @entry(%x: memref<65536xbf16>, %y: memref<65536xbf16>, %out: memref<65536xbf16>) {
+  %c0 = arith.constant 0 : index
+  %c32 = arith.constant 32 : index
+  %c65536 = arith.constant 65536 : index
+  scf.for %i = %c0 to %c65536 step %c32 {
+    %a = vector.load %x[%i] : memref<65536xbf16>, vector<32xbf16>
+    %b = vector.load %y[%i] : memref<65536xbf16>, vector<32xbf16>
+    %p = arith.mulf %a, %b : vector<32xbf16>
+    vector.store %p, %out[%i] : memref<65536xbf16>, vector<32xbf16>
+  }
+  return
+}
+"""
+
+
+def run(folder: Path, program: str, inputs: list[np.ndarray], output: np.ndarray) -> np.ndarray:
+    command = [str(BIN_DIR / "moe-run"), "-", "--entry", "entry"]
+    for index, array in enumerate([*inputs, output]):
+        np.save(folder / f"{index}.npy", array)
+        command += ["--arg", str(folder / f"{index}.npy")]
+    command += ["--save", f"{len(inputs)}={folder / 'saved.npy'}"]
+    result = subprocess.run(command, input=program, text=True, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return np.load(folder / "saved.npy")
+
+
+def test_every_value_times_every_power_of_two(tmp_path: Path) -> None:
+    lowered = subprocess.run([BIN_DIR / "moe-opt", "-", "--moe-legalize-bf16"], input=SCALED,
+                             text=True, capture_output=True, check=True).stdout
+    assert "truncf" not in lowered
+    x = np.arange(1 << 16, dtype=np.uint16)
+    found = run(tmp_path, SCALED, [x], np.zeros((255, 1 << 16), np.uint8))
+    values = x.view(ml_dtypes.bfloat16).astype(np.float32)
+    factors = (np.arange(255, dtype=np.uint32) << 23).view(np.float32)
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        for factor, row in zip(factors, found):
+            product = values * factor
+            wanted = product.astype(ml_dtypes.float8_e4m3fn).view(np.uint8)
+            # The one NaN that is ever written, for what is too large too.
+            wanted[wanted & 0x7F == 0x7F] = 0x7F
+            compare(f"times {factor}", row, wanted)
+
+
+def test_products(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = np.arange(1 << 16, dtype=np.uint16)
+    for y in (x, rng.permutation(x), np.full_like(x, 0x7F80), np.full_like(x, 0x0001),
+              np.full_like(x, 0x3F81), np.full_like(x, 0xBFC1)):
+        found = run(tmp_path, PRODUCTS, [x, y], np.zeros(1 << 16, np.uint16))
+        a, b = (v.view(ml_dtypes.bfloat16).astype(np.float32) for v in (x, y))
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            wanted = (a * b).astype(ml_dtypes.bfloat16)
+        is_nan = np.isnan(wanted.astype(np.float32))
+        found_nan = np.isnan(found.view(ml_dtypes.bfloat16).astype(np.float32))
+        assert np.array_equal(found_nan, is_nan)
+        compare("product", found[~is_nan], wanted.view(np.uint16)[~is_nan])
