@@ -94,8 +94,10 @@ Value mlir::moe::buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment,
 }
 
 Value mlir::moe::buildScale(ImplicitLocOpBuilder &b, Value exponent) {
-  Value byte = arith::TruncIOp::create(b, b.getI8Type(), exponent);
-  return arith::BitcastOp::create(b, Float8E8M0FNUType::get(b.getContext()), byte);
+  Type type = exponent.getType();
+  Value byte = arith::TruncIOp::create(b, getTypeLike(type, b.getI8Type()), exponent);
+  return arith::BitcastOp::create(
+      b, getTypeLike(type, Float8E8M0FNUType::get(b.getContext())), byte);
 }
 
 Value mlir::moe::buildZeroScales(ImplicitLocOpBuilder &b, int64_t count) {

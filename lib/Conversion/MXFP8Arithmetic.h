@@ -34,7 +34,7 @@ Value buildScaleFactor(ImplicitLocOpBuilder &b, Value exponent);
 /// The f8E4M3FN elements of a fragment (a vector of bf16) multiplied by `factor`.
 Value buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment, Value factor);
 
-/// A scale (f8E8M0FNU) from its biased exponent (i32).
+/// A scale (f8E8M0FNU) from its biased exponent (i32), or a vector of them.
 Value buildScale(ImplicitLocOpBuilder &b, Value exponent);
 
 /// `count` zero bytes as a vector of f8E8M0FNU. The type itself has no zero: its byte 0

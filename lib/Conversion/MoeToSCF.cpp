@@ -29,8 +29,8 @@ namespace mlir::moe {
 using namespace mlir;
 using namespace mlir::moe;
 
-/// Elements of one vector: a group of the quantising ops, and two AVX-512 registers of
-/// f32. LLVM splits it as the machine needs.
+/// Elements of one vector: a group of the quantising ops. LLVM splits it as the machine
+/// needs.
 static constexpr int64_t kVectorSize = kGroupSize;
 
 /// scf.for from `begin` to `end` in steps of `step`.
@@ -98,37 +98,98 @@ public:
     columnTiles = buildColumnTileCount(b, columns);
   }
 
-  /// A live row: its data, its scales, and zeros up to the end of its last column tile.
+  /// A live row: its data and its scales.
+  ///
+  /// Between the elements of a group and its first byte lies a long chain of dependent
+  /// instructions. So four groups are quantised while the exponents of the next four are
+  /// computed.
   void buildLiveRow(Value row) {
+    constexpr int64_t step = kScaleTileColumns;
     Value base = rowOffset(row);
-    buildLoop(b, buildIndex(b, 0), groups, 1, [&](Value group) {
-      Value column = buildMul(b, group, kGroupSize);
-      auto type = VectorType::get(kGroupSize, b.getBF16Type());
-      Value fragment =
-          vector::LoadOp::create(b, type, op.getX(), ValueRange{row, column});
-      Value result = op.buildActivation(b, b.getLoc(), fragment);
-      Value maximum = buildFragmentMaximum(b, result, op.hasNonNegativeActivation());
-      Value exponent = buildScaleExponent(b, maximum);
-      Value factor = buildScaleFactor(b, exponent);
-      vector::StoreOp::create(b, buildQuantizedFragment(b, result, factor), op.getData(),
-                              ValueRange{row, column});
-      memref::StoreOp::create(b, buildScale(b, exponent), op.getScale(),
-                              scaleIndices(row, base, group));
+    Value whole = buildMul(b, buildDiv(b, groups, step), step);
+    Value any =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::ne, whole, buildIndex(b, 0));
+    buildIf(
+        b, any,
+        [&] {
+          SmallVector<Value> first = buildExponents(row, buildIndex(b, 0), step);
+          auto loop = scf::ForOp::create(b, buildIndex(b, step), whole,
+                                         buildIndex(b, step), first);
+          {
+            OpBuilder::InsertionGuard guard(b);
+            b.setInsertionPointToStart(loop.getBody());
+            Value group = loop.getInductionVar();
+            SmallVector<Value> next = buildExponents(row, group, step);
+            buildStores(row, base, buildAdd(b, group, -step), loop.getRegionIterArgs());
+            scf::YieldOp::create(b, next);
+          }
+          buildStores(row, base, buildAdd(b, whole, -step), loop.getResults());
+        },
+        nullptr);
+    buildLoop(b, whole, groups, 1, [&](Value group) {
+      buildStores(row, base, group, buildExponents(row, group, 1));
     });
-    if (isSwizzled)
-      buildZeroScales(row, groups, buildMul(b, columnTiles, kScaleTileColumns), 1);
   }
 
-  /// A row that is not live: zeros in all of its scales.
-  void buildDeadRow(Value row) {
+  /// Zeros up to the end of the last column tile of a row.
+  void buildPaddingColumns(Value row) {
     if (isSwizzled)
-      buildZeroScales(row, buildIndex(b, 0), buildMul(b, columnTiles, kScaleTileColumns),
-                      kScaleTileColumns);
-    else
-      buildZeroScales(row, buildIndex(b, 0), groups, 1);
+      buildZeroScales(row, groups, buildMul(b, columnTiles, kScaleTileColumns));
   }
+
+  /// Zeros in the scales of all rows of the row tile that begins at `row`.
+  void buildZeroRowTile(Value row) {
+    Value begin = rowOffset(row);
+    Value end = buildAdd(b, begin, buildMul(b, columnTiles, kScaleTileBytes));
+    constexpr int64_t step = 64;
+    buildLoop(b, begin, end, step, [&](Value offset) {
+      vector::StoreOp::create(b, moe::buildZeroScales(b, step), op.getScale(), offset);
+    });
+  }
+
+  /// Zeros in the scales of a row.
+  void buildZeroRow(Value row) { buildZeroScales(row, buildIndex(b, 0), groups); }
 
 private:
+  /// The activations of `count` groups from `group` on and a vector of their exponents.
+  /// Activations as words of two elements: LLVM takes bf16 that a loop carries apart.
+  SmallVector<Value> buildExponents(Value row, Value group, int64_t count) {
+    auto type = VectorType::get(kGroupSize, b.getBF16Type());
+    SmallVector<Value> results, maxima;
+    for (int64_t i = 0; i < count; ++i) {
+      Value x =
+          vector::LoadOp::create(b, type, op.getX(), ValueRange{row, columnOf(group, i)});
+      Value fragment = op.buildActivation(b, b.getLoc(), x);
+      maxima.push_back(buildFragmentMaximum(b, fragment, op.hasNonNegativeActivation()));
+      auto wordsType = VectorType::get(kGroupSize / 2, b.getI32Type());
+      results.push_back(vector::BitCastOp::create(b, wordsType, fragment));
+    }
+    auto maximaType = VectorType::get(count, b.getBF16Type());
+    results.push_back(
+        buildScaleExponent(b, vector::FromElementsOp::create(b, maximaType, maxima)));
+    return results;
+  }
+
+  /// Stores the data and the scales of the groups from `group` on, neighbours all, that
+  /// `buildExponents` gave `values` for.
+  void buildStores(Value row, Value base, Value group, ValueRange values) {
+    Value exponents = values.back();
+    Value factors = buildScaleFactor(b, exponents);
+    auto type = VectorType::get(kGroupSize, b.getBF16Type());
+    for (auto [i, words] : llvm::enumerate(values.drop_back())) {
+      Value fragment = vector::BitCastOp::create(b, type, words);
+      Value factor = vector::ExtractOp::create(b, factors, i);
+      vector::StoreOp::create(b, buildQuantizedFragment(b, fragment, factor),
+                              op.getData(), ValueRange{row, columnOf(group, i)});
+    }
+    vector::StoreOp::create(b, buildScale(b, exponents), op.getScale(),
+                            scaleIndices(row, base, group));
+  }
+
+  Value columnOf(Value group, int64_t i) {
+    return buildMul(b, buildAdd(b, group, i), kGroupSize);
+  }
+
   Value rowOffset(Value row) {
     return isSwizzled ? buildSwizzledRowOffset(b, row, columnTiles) : Value();
   }
@@ -141,10 +202,10 @@ private:
     return {buildAdd(b, buildAdd(b, rowOffset, tile), within)};
   }
 
-  void buildZeroScales(Value row, Value begin, Value end, int64_t step) {
+  void buildZeroScales(Value row, Value begin, Value end) {
     Value base = rowOffset(row);
-    buildLoop(b, begin, end, step, [&](Value group) {
-      vector::StoreOp::create(b, moe::buildZeroScales(b, step), op.getScale(),
+    buildLoop(b, begin, end, 1, [&](Value group) {
+      vector::StoreOp::create(b, moe::buildZeroScales(b, 1), op.getScale(),
                               scaleIndices(row, base, group));
     });
   }
@@ -183,21 +244,33 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     }
 
     QuantizeRows quantizeRows(b, quantize, columns);
-    auto live = [&](Value row) { quantizeRows.buildLiveRow(row); };
+    auto isLive = [&](Value row) { return buildIsLive(b, op, row, usedRows); };
     if (quantize.getDeadScales() == DeadScales::Untouched) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        buildIf(
-            b, buildIsLive(b, op, row, usedRows), [&] { live(row); }, nullptr);
+        auto live = [&] {
+          quantizeRows.buildLiveRow(row);
+          quantizeRows.buildPaddingColumns(row);
+        };
+        buildIf(b, isLive(row), live, nullptr);
+      });
+    } else if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
+      // In a row tile the scales of a row are not contiguous, those of all its rows are.
+      // So all are cleared before those of live rows are stored.
+      Value scaleRows = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows);
+      buildLoop(b, zero, scaleRows, kScaleTileRows, [&](Value begin) {
+        quantizeRows.buildZeroRowTile(begin);
+        Value end =
+            arith::MinSIOp::create(b, buildAdd(b, begin, kScaleTileRows), usedRows);
+        buildLoop(b, begin, end, 1, [&](Value row) {
+          buildIf(
+              b, isLive(row), [&] { quantizeRows.buildLiveRow(row); }, nullptr);
+        });
       });
     } else {
-      // The last row tile of the scales may go past the last row.
-      Value scaleRows = rows;
-      if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4)
-        scaleRows = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows);
-      buildLoop(b, zero, scaleRows, 1, [&](Value row) {
+      buildLoop(b, zero, rows, 1, [&](Value row) {
         buildIf(
-            b, buildIsLive(b, op, row, usedRows), [&] { live(row); },
-            [&] { quantizeRows.buildDeadRow(row); });
+            b, isLive(row), [&] { quantizeRows.buildLiveRow(row); },
+            [&] { quantizeRows.buildZeroRow(row); });
       });
     }
     rewriter.eraseOp(op);

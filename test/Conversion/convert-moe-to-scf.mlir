@@ -1,4 +1,4 @@
-// The CPU path: a loop over rows, and for each live row a loop over its groups of columns.
+// The CPU path: a loop over rows, and for each live row one over its columns.
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -64,31 +64,49 @@ func.func @rank_1(%x: memref<?x32xbf16>, %map: memref<?xi32>, %n: memref<1xi32>,
 
 // -----
 
-// Scales of all 3 * 128 rows of the row tiles are written; those of rows that are not live
-// are 0, as are a live row's padding columns: 5 groups of 8.
+// Scales of all rows of a row tile are cleared (2 column tiles of 512 bytes), then those of
+// its live rows stored: here of a column tile of four groups at once, and of the fifth group.
+// Four groups are quantised in the loop while the next four are read, so what is left of a
+// loop over a single four is its first and its last part.
 // CHECK-LABEL: func.func @swizzled
 // CHECK-SAME: (%[[X:[^ ]*]]: memref<300x160xbf16>, {{.*}}, %[[DATA:[^ ]*]]: memref<300x160xf8E4M3FN>, %[[SCALE:[^ ]*]]: memref<3072xf8E8M0FNU>)
 // CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
-// CHECK-DAG: %[[C4:.*]] = arith.constant 4 : index
-// CHECK-DAG: %[[C5:.*]] = arith.constant 5 : index
-// CHECK-DAG: %[[C8:.*]] = arith.constant 8 : index
+// CHECK-DAG: %[[C32:.*]] = arith.constant 32 : index
+// CHECK-DAG: %[[C64:.*]] = arith.constant 64 : index
+// CHECK-DAG: %[[C96:.*]] = arith.constant 96 : index
+// CHECK-DAG: %[[C128:.*]] = arith.constant 128 : index
 // CHECK-DAG: %[[C384:.*]] = arith.constant 384 : index
-// CHECK: scf.for %[[ROW:.*]] = %[[C0]] to %[[C384]] step %[[C1]] {
+// CHECK-DAG: %[[C1024:.*]] = arith.constant 1024 : index
+// CHECK: %[[USED:.*]] = arith.minsi
+// CHECK: scf.for %[[BEGIN:.*]] = %[[C0]] to %[[C384]] step %[[C128]] {
+// CHECK: %[[FIRST:.*]] = arith.addi
+// CHECK: %[[FIRST_SCALE:.*]] = arith.addi
+// CHECK: %[[END_SCALE:.*]] = arith.addi %[[FIRST_SCALE]], %[[C1024]]
+// CHECK: scf.for %[[OFFSET:.*]] = %[[FIRST_SCALE]] to %[[END_SCALE]] step %[[C64]] {
+// CHECK-NEXT: vector.store %{{.*}}, %[[SCALE]][%[[OFFSET]]] : memref<3072xf8E8M0FNU>, vector<64xf8E8M0FNU>
+// CHECK: %[[NEXT:.*]] = arith.addi %[[BEGIN]], %[[C128]]
+// CHECK: %[[END:.*]] = arith.minsi %[[NEXT]], %[[USED]]
+// CHECK: scf.for %[[ROW:.*]] = %[[BEGIN]] to %[[END]] step %[[C1]] {
 // CHECK: scf.if %{{.*}} {
-// CHECK: scf.for %[[GROUP:.*]] = %[[C0]] to %[[C5]] step %[[C1]] {
-// CHECK: %[[V:.*]] = vector.load %[[X]][%[[ROW]], %[[COLUMN:.*]]] : memref<300x160xbf16>, vector<32xbf16>
-// CHECK: arith.maxnumf
+// CHECK: %[[V:.*]] = vector.load %[[X]][%[[ROW]], %[[C0]]] : memref<300x160xbf16>, vector<32xbf16>
+// CHECK: arith.maxnumf %[[V]]
 // CHECK: %[[A:.*]] = arith.mulf
-// CHECK: vector.reduction <maxnumf>, %[[A]] : vector<32xbf16> into bf16
+// CHECK: %[[M:.*]] = vector.reduction <maxnumf>, %[[A]] : vector<32xbf16> into bf16
+// CHECK: vector.load %[[X]][%[[ROW]], %[[C32]]]
+// CHECK: vector.load %[[X]][%[[ROW]], %[[C64]]]
+// CHECK: vector.load %[[X]][%[[ROW]], %[[C96]]]
+// CHECK: vector.from_elements %[[M]], %{{.*}}, %{{.*}}, %{{.*}} : vector<4xbf16>
 // CHECK: %[[Q:.*]] = arith.truncf %{{.*}} : vector<32xf32> to vector<32xf8E4M3FN>
-// CHECK: vector.store %[[Q]], %[[DATA]][%[[ROW]], %[[COLUMN]]]
-// CHECK: memref.store %{{.*}}, %[[SCALE]][
-// CHECK: scf.for %{{.*}} = %[[C5]] to %[[C8]] step %[[C1]] {
-// CHECK: vector.store %{{.*}}, %[[SCALE]][{{.*}}] : memref<3072xf8E8M0FNU>, vector<1xf8E8M0FNU>
-// CHECK: } else {
-// CHECK: scf.for %{{.*}} = %[[C0]] to %[[C8]] step %[[C4]] {
-// CHECK: vector.store %{{.*}}, %[[SCALE]][{{.*}}] : memref<3072xf8E8M0FNU>, vector<4xf8E8M0FNU>
+// CHECK: vector.store %[[Q]], %[[DATA]][%[[ROW]], %[[C0]]]
+// CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C32]]]
+// CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C64]]]
+// CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C96]]]
+// CHECK: vector.store %{{.*}}, %[[SCALE]][%{{.*}}] : memref<3072xf8E8M0FNU>, vector<4xf8E8M0FNU>
+// CHECK: vector.load %[[X]][%[[ROW]], %[[C128]]]
+// CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C128]]]
+// CHECK: vector.store %{{.*}}, %[[SCALE]][%{{.*}}] : memref<3072xf8E8M0FNU>, vector<1xf8E8M0FNU>
+// CHECK-NOT: vector.store
 func.func @swizzled(%x: memref<300x160xbf16>, %map: memref<300xi32>, %n: memref<i32>,
                     %data: memref<300x160xf8E4M3FN>, %scale: memref<3072xf8E8M0FNU>) {
   moe.squared_relu_quantize_mxfp8
@@ -99,19 +117,45 @@ func.func @swizzled(%x: memref<300x160xbf16>, %map: memref<300xi32>, %n: memref<
 
 // -----
 
-// Untouched: rows past n_used are not even visited.
+// Three column tiles: what the loop carries from one to the next is the words of their
+// activations, and their exponents.
+// CHECK-LABEL: func.func @carried
+// CHECK-DAG: %[[C4:.*]] = arith.constant 4 : index
+// CHECK-DAG: %[[C12:.*]] = arith.constant 12 : index
+// CHECK: %[[W:.*]] = vector.bitcast %{{.*}} : vector<32xbf16> to vector<16xi32>
+// CHECK: %[[LAST:.*]]:5 = scf.for %{{.*}} = %[[C4]] to %[[C12]] step %[[C4]] iter_args(%[[CARRIED:[^ ]*]] = %[[W]], {{.*}}) -> (vector<16xi32>, vector<16xi32>, vector<16xi32>, vector<16xi32>, vector<4xi32>) {
+// CHECK: %[[NEXT:.*]] = vector.bitcast %{{.*}} : vector<32xbf16> to vector<16xi32>
+// CHECK: vector.bitcast %[[CARRIED]] : vector<16xi32> to vector<32xbf16>
+// CHECK: scf.yield %[[NEXT]]
+// CHECK: vector.bitcast %[[LAST]]#0 : vector<16xi32> to vector<32xbf16>
+func.func @carried(%x: memref<128x384xbf16>, %map: memref<128xi32>, %n: memref<i32>,
+                   %data: memref<128x384xf8E4M3FN>, %scale: memref<1536xf8E8M0FNU>) {
+  moe.squared_relu_quantize_mxfp8
+    ins(%x, %map, %n : memref<128x384xbf16>, memref<128xi32>, memref<i32>)
+    outs(%data, %scale : memref<128x384xf8E4M3FN>, memref<1536xf8E8M0FNU>)
+  return
+}
+
+// -----
+
+// Untouched: rows past n_used are not even visited. A live row gets its padding columns.
 // CHECK-LABEL: func.func @untouched
+// CHECK-SAME: %[[SCALE:[^ ]*]]: memref<512xf8E8M0FNU>)
+// CHECK-DAG: %[[C3:.*]] = arith.constant 3 : index
 // CHECK: %[[USED:.*]] = arith.minsi
 // CHECK: scf.for %{{.*}} = %{{.*}} to %[[USED]] step
 // CHECK: scf.if %{{.*}} {
-// CHECK: memref.store %{{.*}} : memref<512xf8E8M0FNU>
+// CHECK: scf.for %{{.*}} to %[[C3]] step
+// CHECK: vector.store %{{.*}}, %[[SCALE]][%{{.*}}] : memref<512xf8E8M0FNU>, vector<1xf8E8M0FNU>
+// CHECK: }
+// CHECK: vector.store %{{.*}}, %[[SCALE]][%{{.*}}] : memref<512xf8E8M0FNU>, vector<1xf8E8M0FNU>
 // CHECK-NOT: else
 // CHECK: return
-func.func @untouched(%x: memref<100x128xbf16>, %map: memref<100xi32>, %n: memref<i32>,
-                     %data: memref<100x128xf8E4M3FN>, %scale: memref<512xf8E8M0FNU>) {
+func.func @untouched(%x: memref<100x96xbf16>, %map: memref<100xi32>, %n: memref<i32>,
+                     %data: memref<100x96xf8E4M3FN>, %scale: memref<512xf8E8M0FNU>) {
   moe.squared_relu_quantize_mxfp8
-    ins(%x, %map, %n : memref<100x128xbf16>, memref<100xi32>, memref<i32>)
-    outs(%data, %scale : memref<100x128xf8E4M3FN>, memref<512xf8E8M0FNU>)
+    ins(%x, %map, %n : memref<100x96xbf16>, memref<100xi32>, memref<i32>)
+    outs(%data, %scale : memref<100x96xf8E4M3FN>, memref<512xf8E8M0FNU>)
     dead_scales<untouched>
   return
 }
@@ -136,7 +180,7 @@ func.func @untouched(%x: memref<100x128xbf16>, %map: memref<100xi32>, %n: memref
 // CHECK-NEXT: %[[MAGNITUDE:.*]] = arith.bitcast %[[MAGNITUDE_BITS]]
 // CHECK-NEXT: vector.reduction <maxnumf>, %[[MAGNITUDE]], %[[ZERO]] : vector<32xbf16> into bf16
 // CHECK: arith.extf %[[V]]
-// CHECK: memref.store %{{.*}}, %[[SCALE]][%[[ROW]], %[[GROUP]]]
+// CHECK: vector.store %{{.*}}, %[[SCALE]][%[[ROW]], %[[GROUP]]] : memref<?x2xf8E8M0FNU>, vector<1xf8E8M0FNU>
 // CHECK: } else {
 // CHECK: scf.for %{{.*}} = %[[C0]] to %[[C2]] step %[[C1]] {
 // CHECK: vector.store %{{.*}}, %[[SCALE]][%[[ROW]],
