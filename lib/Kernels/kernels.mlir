@@ -7,6 +7,10 @@
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+// With AVX-512 LLVM is to split vectors in registers of 256 bits, as it does for x86-64-v4
+// where it makes the vectors itself: 512 gain nothing where a unit takes them in halves.
+#narrow = [["min-legal-vector-width", "256"]]
+
 !x = memref<?x?xbf16, strided<[?, 1], offset: ?>>
 !map = memref<?xi32>
 !n_used = memref<i32>
@@ -15,7 +19,7 @@
 !linear = memref<?x?xf8E8M0FNU, strided<[?, 1], offset: ?>>
 
 func.func @padded_squared_relu(%x: !x, %permutation_map: !map, %n_used: !n_used, %out: !x)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.padded_squared_relu ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%out : !x)
   return
@@ -23,7 +27,7 @@ func.func @padded_squared_relu(%x: !x, %permutation_map: !map, %n_used: !n_used,
 
 func.func @squared_relu_quantize_mxfp8(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !swizzled)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.squared_relu_quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !swizzled)
   return
@@ -31,7 +35,7 @@ func.func @squared_relu_quantize_mxfp8(
 
 func.func @squared_relu_quantize_mxfp8_untouched(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !swizzled)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.squared_relu_quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !swizzled) dead_scales<untouched>
   return
@@ -39,7 +43,7 @@ func.func @squared_relu_quantize_mxfp8_untouched(
 
 func.func @squared_relu_quantize_mxfp8_linear(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !linear)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.squared_relu_quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !linear) scale_layout<linear>
   return
@@ -47,7 +51,7 @@ func.func @squared_relu_quantize_mxfp8_linear(
 
 func.func @squared_relu_quantize_mxfp8_linear_untouched(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !linear)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.squared_relu_quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !linear) scale_layout<linear> dead_scales<untouched>
   return
@@ -55,7 +59,7 @@ func.func @squared_relu_quantize_mxfp8_linear_untouched(
 
 func.func @quantize_mxfp8(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !swizzled)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !swizzled)
   return
@@ -63,7 +67,7 @@ func.func @quantize_mxfp8(
 
 func.func @quantize_mxfp8_untouched(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !swizzled)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !swizzled) dead_scales<untouched>
   return
@@ -71,7 +75,7 @@ func.func @quantize_mxfp8_untouched(
 
 func.func @quantize_mxfp8_linear(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !linear)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !linear) scale_layout<linear>
   return
@@ -79,7 +83,7 @@ func.func @quantize_mxfp8_linear(
 
 func.func @quantize_mxfp8_linear_untouched(
     %x: !x, %permutation_map: !map, %n_used: !n_used, %data: !data, %scale: !linear)
-    attributes {llvm.emit_c_interface} {
+    attributes {llvm.emit_c_interface, passthrough = #narrow} {
   moe.quantize_mxfp8 ins(%x, %permutation_map, %n_used : !x, !map, !n_used)
     outs(%data, %scale : !data, !linear) scale_layout<linear> dead_scales<untouched>
   return
