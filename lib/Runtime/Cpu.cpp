@@ -28,10 +28,10 @@
 
 using namespace moe;
 
-/// Elements that are worth a thread: some ten times what it costs to start one.
-static constexpr int64_t kElementsPerThread = int64_t(1) << 18;
+/// Elements that are worth a thread: they take several times what it costs to start one.
+static constexpr int64_t kElementsPerThread = int64_t(1) << 20;
 static constexpr int64_t kMaxThreads = 256;
-/// So that a thread with cheap rows (unused ones) finds more to do.
+/// So that a thread with cheap rows (those without a token) finds more to do.
 static constexpr int64_t kSlicesPerThread = 4;
 
 namespace {
@@ -85,7 +85,7 @@ private:
 struct Work {
   const Problem &problem;
   CpuKernel kernel;
-  int64_t nUsed;
+  int64_t usedRows;
   int64_t sliceRows;
   int64_t numSlices;
   std::atomic<int64_t> next{0};
@@ -104,7 +104,7 @@ void Work::run(int64_t slice) const {
   // A multiple of the rows of a scale tile, so no two slices share one.
   int64_t begin = slice * sliceRows;
   int64_t rows = std::min(sliceRows, problem.x.rows - begin);
-  int32_t usedRows = int32_t(std::clamp<int64_t>(nUsed - begin, 0, INT32_MAX));
+  int32_t usedHere = int32_t(std::clamp<int64_t>(usedRows - begin, 0, rows));
   auto slide = [](void *data, int64_t bytes) {
     return static_cast<char *>(data) + bytes;
   };
@@ -113,23 +113,23 @@ void Work::run(int64_t slice) const {
   MemRef<2> x = makeMatrix(slide(problem.x.data, begin * problem.x.row_stride * 2), rows,
                            problem.x.columns, problem.x.row_stride);
   MemRef<1> permutationMap = makeVector(problem.permutationMap + begin, rows);
-  MemRef<0> usedRowsRef(&usedRows);
+  MemRef<0> nUsed(&usedHere);
   MemRef<2> out =
       makeMatrix(slide(problem.out.data, begin * problem.out.row_stride * outBytes), rows,
                  problem.out.columns, problem.out.row_stride);
   if (!problem.isQuantizing())
-    return kernel(&x, &permutationMap, &usedRowsRef, &out, nullptr);
+    return kernel(&x, &permutationMap, &nUsed, &out, nullptr);
   if (problem.hasLinearScale()) {
     MemRef<2> scale =
         makeMatrix(slide(problem.scale.data, begin * problem.scale.row_stride), rows,
                    problem.x.columns / kGroupSize, problem.scale.row_stride);
-    return kernel(&x, &permutationMap, &usedRowsRef, &out, &scale);
+    return kernel(&x, &permutationMap, &nUsed, &out, &scale);
   }
   int64_t tileRowBytes = problem.columnTiles() * kScaleTileBytes;
   MemRef<1> scale =
       makeVector(slide(problem.scale.data, begin / kScaleTileRows * tileRowBytes),
                  ceilDiv(rows, kScaleTileRows) * tileRowBytes);
-  kernel(&x, &permutationMap, &usedRowsRef, &out, &scale);
+  kernel(&x, &permutationMap, &nUsed, &out, &scale);
 }
 
 /// The best level that this machine has, or null.
@@ -150,14 +150,15 @@ static int64_t countProcessors() {
   return std::max<int64_t>(1, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-static int64_t chooseThreads(const Problem &problem, int32_t numThreads) {
+static int64_t chooseThreads(const Problem &problem, int64_t usedRows,
+                             int32_t numThreads) {
   int64_t limit =
       std::min<int64_t>({numThreads == 0 ? kMaxThreads : numThreads, kMaxThreads,
                          ceilDiv(problem.x.rows, kScaleTileRows)});
   if (numThreads != 0 || limit == 1)
     return limit;
   // Cannot overflow: the bytes of x do not.
-  int64_t worth = problem.x.rows * problem.x.columns / kElementsPerThread;
+  int64_t worth = usedRows * problem.x.columns / kElementsPerThread;
   if (worth <= 1)
     return 1;
   return std::min({limit, worth, countProcessors()});
@@ -196,10 +197,15 @@ MoeStatus moe::runOnCPU(const Problem &problem, int32_t numThreads) {
                 "that the library's CPU kernels need",
                 kCpuLevels[0].name);
 
-  int64_t threads = chooseThreads(problem, numThreads);
+  int64_t usedRows = std::clamp<int64_t>(*problem.nUsed, 0, problem.x.rows);
+  int64_t threads = chooseThreads(problem, usedRows, numThreads);
   int64_t tiles = ceilDiv(problem.x.rows, kScaleTileRows);
-  int64_t sliceTiles = threads == 1 ? tiles : ceilDiv(tiles, threads * kSlicesPerThread);
-  Work work{problem, level->kernels[problem.kernelIndex()], *problem.nUsed,
+  int64_t sliceTiles = tiles;
+  // Rows that are not used cost next to nothing, so the others are shared out.
+  if (threads != 1)
+    sliceTiles = std::max<int64_t>(
+        1, ceilDiv(ceilDiv(usedRows, kScaleTileRows), threads * kSlicesPerThread));
+  Work work{problem, level->kernels[problem.kernelIndex()], usedRows,
             sliceTiles * kScaleTileRows, ceilDiv(tiles, sliceTiles)};
   if (threads == 1)
     work.runAll();
