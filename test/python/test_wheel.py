@@ -8,10 +8,12 @@ pip fetches setuptools for the build.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from platform import machine
 
 import pytest
 from moe_mlir import __version__, _runtime
@@ -50,7 +52,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_wheel_for_every_python(wheel: Path) -> None:
     name, version, python, abi, platform = wheel.stem.split("-")
     assert (name, version, python, abi) == ("moe_mlir", __version__, "py3", "none")
-    assert platform != "any"
+    versions = run("readelf", "-VW", _runtime.path, cwd=ROOT)
+    needed = re.findall(r"GLIBC_(\d+)\.(\d+)", versions.stdout)
+    major, minor = max((int(major), int(minor)) for major, minor in needed)
+    assert platform == f"manylinux_{major}_{minor}_{machine()}"
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(f"moe_mlir-{version}.dist-info/METADATA").decode()

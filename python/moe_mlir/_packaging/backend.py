@@ -9,13 +9,15 @@ The library is, of these, the first that applies:
   The build needs LLVM/MLIR 22 and a C++ compiler (scripts/setup.sh installs both) and takes
   minutes the first time. CMAKE_ARGS adds arguments to the configuration.
 
-The wheel's tag is py3-none-PLATFORM: the library uses no Python API. It needs neither LLVM nor
-CUDA where it runs.
+The wheel's tag is py3-none-PLATFORM: the library uses no Python API. It needs the C library and
+nothing else, so on Linux the platform is manylinux with the release of glibc that it asks for.
 """
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -41,7 +43,7 @@ class BinaryDistribution(Distribution):
 
 class PlatformWheel(bdist_wheel):
     def get_tag(self):
-        return "py3", "none", super().get_tag()[2]
+        return "py3", "none", PLATFORM or super().get_tag()[2]
 
 setup(distclass=BinaryDistribution, cmdclass={"bdist_wheel": PlatformWheel})
 """
@@ -76,6 +78,15 @@ def _build_runtime() -> Path:
     return build / "lib" / _NAME
 
 
+def _manylinux_platform(library: Path) -> Optional[str]:
+    """The platform tag of PEP 600 for a library that needs glibc alone; None for another."""
+    releases = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", library.read_bytes())
+    if not releases:
+        return None
+    major, minor = max(tuple(map(int, release)) for release in releases)
+    return f"manylinux_{major}_{minor}_{platform.machine()}"
+
+
 def _strip(library: Path) -> None:
     """Drops symbols that only debuggers need."""
     for name in ("strip", "llvm-strip"):
@@ -100,7 +111,8 @@ def build_wheel(wheel_directory: str, config_settings: Optional[dict[str, Any]] 
         (package / "lib").mkdir()
         shutil.copy2(library, package / "lib" / _NAME)
         _strip(package / "lib" / _NAME)
-        (staged / "setup.py").write_text(_SETUP)
+        setup = f"PLATFORM = {_manylinux_platform(library)!r}\n" + _SETUP
+        (staged / "setup.py").write_text(setup)
         try:
             os.chdir(staged)
             return build_meta.build_wheel(str(target), config_settings)
