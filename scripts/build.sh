@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh
 echo "build: configuring"
-cmake -S . -B build -G Ninja -DMLIR_DIR=/usr/lib/llvm-22/lib/cmake/mlir >build/configure.log ||
+cmake --preset debian >build/configure.log ||
   { cat build/configure.log; exit 1; }
 echo "build: compiling (a few minutes the first time)"
 cmake --build build

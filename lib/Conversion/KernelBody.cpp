@@ -12,6 +12,7 @@
 
 #include "KernelBody.h"
 
+#include "ControlFlow.h"
 #include "IndexArithmetic.h"
 #include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -836,14 +837,7 @@ void KernelBody::buildIf(Value condition, function_ref<void()> then,
                          function_ref<void()> otherwise) {
   if (!condition)
     return then();
-  auto ifOp = scf::IfOp::create(b, condition, /*withElseRegion=*/bool(otherwise));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(ifOp.thenBlock());
-  then();
-  if (otherwise) {
-    b.setInsertionPointToStart(ifOp.elseBlock());
-    otherwise();
-  }
+  moe::buildIf(b, condition, then, otherwise);
 }
 
 void KernelBody::buildFor(Value begin, Value end, Value step,

@@ -11,6 +11,7 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "ControlFlow.h"
 #include "IndexArithmetic.h"
 #include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -40,19 +41,6 @@ static void buildLoop(ImplicitLocOpBuilder &b, Value begin, Value end, int64_t s
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   body(loop.getInductionVar());
-}
-
-/// scf.if with an empty else if `otherwise` is null.
-static void buildIf(ImplicitLocOpBuilder &b, Value condition, function_ref<void()> then,
-                    function_ref<void()> otherwise) {
-  auto ifOp = scf::IfOp::create(b, condition, /*withElseRegion=*/bool(otherwise));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(ifOp.thenBlock());
-  then();
-  if (otherwise) {
-    b.setInsertionPointToStart(ifOp.elseBlock());
-    otherwise();
-  }
 }
 
 /// Whether row `row` is live; reads no map entry at or past `usedRows`.
@@ -109,23 +97,20 @@ public:
     Value whole = buildMul(b, buildDiv(b, groups, step), step);
     Value any =
         arith::CmpIOp::create(b, arith::CmpIPredicate::ne, whole, buildIndex(b, 0));
-    buildIf(
-        b, any,
-        [&] {
-          SmallVector<Value> first = buildExponents(row, buildIndex(b, 0), step);
-          auto loop = scf::ForOp::create(b, buildIndex(b, step), whole,
-                                         buildIndex(b, step), first);
-          {
-            OpBuilder::InsertionGuard guard(b);
-            b.setInsertionPointToStart(loop.getBody());
-            Value group = loop.getInductionVar();
-            SmallVector<Value> next = buildExponents(row, group, step);
-            buildStores(row, base, buildAdd(b, group, -step), loop.getRegionIterArgs());
-            scf::YieldOp::create(b, next);
-          }
-          buildStores(row, base, buildAdd(b, whole, -step), loop.getResults());
-        },
-        nullptr);
+    buildIf(b, any, [&] {
+      SmallVector<Value> first = buildExponents(row, buildIndex(b, 0), step);
+      auto loop =
+          scf::ForOp::create(b, buildIndex(b, step), whole, buildIndex(b, step), first);
+      {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(loop.getBody());
+        Value group = loop.getInductionVar();
+        SmallVector<Value> next = buildExponents(row, group, step);
+        buildStores(row, base, buildAdd(b, group, -step), loop.getRegionIterArgs());
+        scf::YieldOp::create(b, next);
+      }
+      buildStores(row, base, buildAdd(b, whole, -step), loop.getResults());
+    });
     buildLoop(b, whole, groups, 1, [&](Value group) {
       buildStores(row, base, group, buildExponents(row, group, 1));
     });
@@ -234,10 +219,9 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation());
     if (!quantize) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        buildIf(
-            b, buildIsLive(b, op, row, usedRows),
-            [&] { buildActivationRow(b, op, dstOp.getDpsInits().front(), row, columns); },
-            nullptr);
+        buildIf(b, buildIsLive(b, op, row, usedRows), [&] {
+          buildActivationRow(b, op, dstOp.getDpsInits().front(), row, columns);
+        });
       });
       rewriter.eraseOp(op);
       return success();
@@ -251,7 +235,7 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
           quantizeRows.buildLiveRow(row);
           quantizeRows.buildPaddingColumns(row);
         };
-        buildIf(b, isLive(row), live, nullptr);
+        buildIf(b, isLive(row), live);
       });
     } else if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
       // In a row tile the scales of a row are not contiguous, those of all its rows are.
@@ -262,8 +246,7 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
         Value end =
             arith::MinSIOp::create(b, buildAdd(b, begin, kScaleTileRows), usedRows);
         buildLoop(b, begin, end, 1, [&](Value row) {
-          buildIf(
-              b, isLive(row), [&] { quantizeRows.buildLiveRow(row); }, nullptr);
+          buildIf(b, isLive(row), [&] { quantizeRows.buildLiveRow(row); });
         });
       });
     } else {

@@ -97,6 +97,13 @@ static MoeStatus getContext(const Driver &driver, uint64_t &context) {
   return MOE_SUCCESS;
 }
 
+/// What every call begins with: the driver and the current context.
+static MoeStatus enter(const Driver *&driver, uint64_t &context) {
+  if (MoeStatus status = getDriver(driver))
+    return status;
+  return getContext(*driver, context);
+}
+
 namespace {
 
 struct Device {
@@ -265,10 +272,8 @@ static MoeStatus getOwnModule(const Driver &driver, uint64_t context,
 
 MoeStatus moe::loadKernels() {
   const Driver *driver;
-  if (MoeStatus status = getDriver(driver))
-    return status;
   uint64_t context;
-  if (MoeStatus status = getContext(*driver, context))
+  if (MoeStatus status = enter(driver, context))
     return status;
   const MoeModule *module;
   return getOwnModule(*driver, context, module);
@@ -280,10 +285,8 @@ MoeStatus moe::loadModule(const void *image, size_t size, const MoeModuleOptions
   if (MoeStatus status = checkImage(image, size, isText))
     return status;
   const Driver *driver;
-  if (MoeStatus status = getDriver(driver))
-    return status;
   uint64_t context;
-  if (MoeStatus status = getContext(*driver, context))
+  if (MoeStatus status = enter(driver, context))
     return status;
   Device device;
   if (MoeStatus status = getDevice(*driver, device))
@@ -315,10 +318,8 @@ static MoeStatus checkContext(const MoeModule &module, uint64_t context) {
 
 MoeStatus moe::unloadModule(MoeModule *module) {
   const Driver *driver;
-  if (MoeStatus status = getDriver(driver))
-    return status;
   uint64_t context;
-  if (MoeStatus status = getContext(*driver, context))
+  if (MoeStatus status = enter(driver, context))
     return status;
   if (MoeStatus status = checkContext(*module, context))
     return status;
@@ -457,10 +458,8 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
     return fail(MOE_INVALID_ARGUMENT, "num_ctas: expected from 0 to %d, found %d",
                 int(kMaxCTAs), launch.num_ctas);
   const Driver *driver;
-  if (MoeStatus status = getDriver(driver))
-    return status;
   uint64_t context;
-  if (MoeStatus status = getContext(*driver, context))
+  if (MoeStatus status = enter(driver, context))
     return status;
   const MoeModule *module = launch.module;
   if (MoeStatus status = module ? checkContext(*module, context)
