@@ -99,6 +99,7 @@ static MoeStatus getContext(const Driver &driver, uint64_t &context) {
 
 /// What every call begins with: the driver and the current context.
 static MoeStatus enter(const Driver *&driver, uint64_t &context) {
+  context = 0;
   if (MoeStatus status = getDriver(driver))
     return status;
   return getContext(*driver, context);
