@@ -64,6 +64,58 @@ def run(kernel: Kernel, batch: batches.Batch, grid: tuple[int, int], chip: str =
     return backend.stats
 
 
+# What the kernels move, by the counts of the interpreter.
+
+
+def counted(op: str, batch: batches.Batch, grid: tuple[int, int], dead_scales: str = "zero") -> dict:
+    kernel = Kernel(op) if op == SQUARED_RELU else Kernel(op, dead_scales=dead_scales)
+    return run(kernel, batch, grid)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("capacity", [2, 40, 200])
+def test_bytes_follow_live_rows_and_not_the_capacity(op: str, capacity: int) -> None:
+    """Two tokens, four live rows, under three capacities. Every byte is stored once; only scales to
+    be zeroed and the map grow with the capacity.
+    """
+    batch = batches.routed_batch(2, experts=4, top_k=2, capacity_tokens=capacity, ffn=1024)
+    threads, data = 2048, 1024 * (2 if op == SQUARED_RELU else 1)
+    assert batch.n_used <= threads
+    stats = counted(op, batch, (1, threads // 256))
+    # n_used for each thread, and its entry of the map if it has one.
+    loaded = batch.live * 2048 + 4 * threads + 4 * min(threads, batch.M)
+    stored = batch.live * data
+    if op != SQUARED_RELU:
+        loaded += 4 * batch.M
+        stored += oracle.scale_size(batch.M, 1024)
+    assert (stats["bytes_load"], stats["bytes_store"]) == (loaded, stored)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_accesses_are_coalesced(op: str) -> None:
+    """All sectors of x and of the first output are used in full. Of scales a quad of rows is half a
+    sector, and a single row an eighth.
+    """
+    batch = batches.dense_batch(256, 2048)
+    stats = counted(op, batch, (2, 4))  # 32 warps for 64 quads
+    wide = (stats["global_loads"][16], stats["global_stores"][16])
+    for access, size in zip(wide, (4096, 4096 if op == SQUARED_RELU else 2048)):
+        assert access["bytes"] == 256 * size
+        assert access["sectors"] * 32 == access["bytes"]
+    if op == SQUARED_RELU:
+        return
+    assert stats["global_stores"][4]["sectors"] * 16 == 256 * 64
+    stats = counted(op, batch, (2, 32))  # 256 warps, a row for each
+    assert stats["global_stores"][4]["sectors"] * 4 == 256 * 64
+
+
+def test_untouched_scales_cost_what_live_rows_do() -> None:
+    """dead_scales<untouched> stores for live rows alone, whatever the capacity."""
+    batch = batches.routed_batch(2, experts=4, top_k=2, capacity_tokens=200, ffn=1024)
+    stats = counted(FUSED, batch, (1, 8), "untouched")
+    assert stats["bytes_store"] == batch.live * (1024 + 32)
+
+
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("columns", [None, 1856])
 def test_routed_batch(op: str, columns: int | None) -> None:
