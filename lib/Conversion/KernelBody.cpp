@@ -29,8 +29,7 @@
 using namespace mlir;
 using namespace mlir::moe;
 
-Schedule mlir::moe::getSchedule(PaddingAwareOpInterface op, bool isAligned,
-                                const ScheduleOptions &options) {
+Schedule mlir::moe::getSchedule(bool isAligned, const ScheduleOptions &options) {
   // 1024 columns a chunk: 64 bytes in flight for each lane, and one scale for each.
   constexpr int64_t elementsPerLaneAndChunk = 32;
   int64_t elements = options.accessBytes / 2;

@@ -60,8 +60,7 @@ struct ScheduleOptions {
   bool waitForPredecessor;
 };
 
-Schedule getSchedule(PaddingAwareOpInterface op, bool isAligned,
-                     const ScheduleOptions &options);
+Schedule getSchedule(bool isAligned, const ScheduleOptions &options);
 
 /// Whether the kernel gives rows to warps by quads where there are enough of them.
 bool hasQuads(PaddingAwareOpInterface op, const Schedule &schedule);

@@ -280,7 +280,7 @@ private:
 
   /// A maximumNumber of elements that are not negative: they order as their bits do.
   void legalize(vector::ReductionOp op) {
-    if (op.getKind() != vector::CombiningKind::MAXNUMF ||
+    if (op.isMasked() || op.getKind() != vector::CombiningKind::MAXNUMF ||
         !getPairableType(op.getVector().getType()))
       return;
     auto [mayBeNaN, mayBeNegative] = getClass(op.getVector());

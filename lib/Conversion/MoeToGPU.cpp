@@ -269,6 +269,11 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
   auto dstOp = cast<DestinationStyleOpInterface>(op.getOperation());
   if (!dstOp.hasPureBufferSemantics())
     return success(); // Reported with all the others, once.
+  if (op->getParentOfType<gpu::GPUModuleOp>())
+    return op.emitOpError("expected host code around it, found a gpu.module");
+  if (op->getParentOfType<ModuleOp>() != module)
+    return op.emitOpError("expected the module that is lowered directly around it, found "
+                          "one nested in it: lower that module");
   for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), op->getOperandTypes())) {
     Attribute space = cast<MemRefType>(type).getMemorySpace();
     if (space && space != IntegerAttr::get(IntegerType::get(op.getContext(), 64), 1))
@@ -277,8 +282,8 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
   }
 
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  Schedule fast = getSchedule(op, /*isAligned=*/true, options);
-  Schedule slow = getSchedule(op, /*isAligned=*/false, options);
+  Schedule fast = getSchedule(/*isAligned=*/true, options);
+  Schedule slow = getSchedule(/*isAligned=*/false, options);
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   Value wholeVectors = b.createOrFold<arith::CmpIOp>(
       arith::CmpIPredicate::eq, buildRem(b, columns, fast.elementsPerLane),

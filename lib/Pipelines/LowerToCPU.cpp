@@ -32,6 +32,7 @@ void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
   emulation.sourceTypeStrs = {"bf16"};
   emulation.targetTypeStr = "f32";
   pm.addPass(arith::createArithEmulateUnsupportedFloats(emulation));
+  pm.addPass(createMoeStrictConversions());
   arith::ArithExpandOpsPassOptions expansion;
   expansion.includeBf16 = true;
   pm.addPass(arith::createArithExpandOpsPass(expansion));
@@ -59,6 +60,7 @@ void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
   pm.addPass(createConvertFuncToLLVMPass());
   pm.addPass(createConvertControlFlowToLLVMPass());
   pm.addPass(createConvertIndexToLLVMPass());
+  pm.addPass(createUBToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
   pm.addPass(createMoeLegalizeBF16Accesses());
   pm.addPass(createCanonicalizerPass());

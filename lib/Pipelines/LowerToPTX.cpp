@@ -11,7 +11,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "mlir/Conversion/Passes.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
@@ -90,7 +89,7 @@ void mlir::moe::buildLowerToCUDAPipeline(OpPassManager &pm,
     pm.addPass(createGenerateRuntimeVerificationPass());
   buildKernels(pm, options);
   pm.addPass(memref::createExpandReallocPass());
-  pm.addNestedPass<func::FuncOp>(createMoeShareHostMemory());
+  pm.addPass(createMoeShareHostMemory());
   buildHostLoweringPipeline(pm);
   pm.addPass(createGpuToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());

@@ -24,6 +24,8 @@ constexpr int64_t kLanes = 32;
 constexpr int64_t kMaxCTAs = 65535;
 /// What keeps a memory-bound kernel's SM busy.
 constexpr int64_t kThreadsPerSM = 1024;
+/// No supported device has room for fewer.
+constexpr int64_t kMaxCTAsPerSM = 16;
 constexpr int64_t kRowsPerQuad = 4;
 
 /// Columns that a warp handles at a time, and a CTA with it.
@@ -43,7 +45,8 @@ inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, bool hasQuads
     return value < low ? low : value < high ? value : high;
   };
   if (numCTAs == 0)
-    numCTAs = clamp(numSMs * clamp(kThreadsPerSM / threadsPerCTA, 1, 32), 1, kMaxCTAs);
+    numCTAs = clamp(numSMs * clamp(kThreadsPerSM / threadsPerCTA, 1, kMaxCTAsPerSM), 1,
+                    kMaxCTAs);
   int64_t x = clamp(ceilDiv(columns, chunkColumns(isAligned)), 1, numCTAs);
   int64_t maxY = numCTAs / x;
   int64_t warps = threadsPerCTA / kLanes;

@@ -88,11 +88,16 @@ struct ModuleToBinaryPass : moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass>
         return signalPassFailure();
       options.toolkitPath = *found;
     }
+    llvm::SmallPtrSet<Operation *, 4> others;
+    getOperation()->walk([&](gpu::BinaryOp binary) { others.insert(binary); });
     OpPassManager pipeline(ModuleOp::getOperationName());
     pipeline.addPass(createGpuModuleToBinaryPass(options));
     if (failed(runPipeline(pipeline, getOperation())))
       return signalPassFailure();
-    getOperation()->walk(requestOptimizedLoading);
+    getOperation()->walk([&](gpu::BinaryOp binary) {
+      if (!others.contains(binary))
+        requestOptimizedLoading(binary);
+    });
   }
 
   /// The level that LLVM has optimised PTX at becomes that at which the host code has the

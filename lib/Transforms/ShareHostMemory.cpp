@@ -16,6 +16,9 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/CallInterfaces.h"
+#include "llvm/ADT/SmallPtrSet.h"
 
 namespace mlir::moe {
 #define GEN_PASS_DEF_MOESHAREHOSTMEMORY
@@ -24,12 +27,8 @@ namespace mlir::moe {
 
 using namespace mlir;
 
-static Value buildSharedAlloc(ImplicitLocOpBuilder &b, MemRefType type,
-                              ValueRange sizes) {
-  return gpu::AllocOp::create(b, type, /*asyncToken=*/Type(), /*asyncDependencies=*/{},
-                              sizes, /*symbolOperands=*/{}, /*hostShared=*/true)
-      .getMemref();
-}
+/// What cuMemAllocManaged aligns to at least.
+static constexpr uint64_t kManagedAlignment = 256;
 
 /// gpu.dealloc, and a wait for it: GPUToLLVM has no dealloc that waits by itself.
 static void buildDealloc(ImplicitLocOpBuilder &b, Value memref) {
@@ -42,33 +41,99 @@ static void buildDealloc(ImplicitLocOpBuilder &b, Value memref) {
   buildWait(Type(), freed);
 }
 
+static Value buildSharedAlloc(ImplicitLocOpBuilder &b, MemRefType type,
+                              ValueRange sizes = {}, ValueRange symbols = {}) {
+  return gpu::AllocOp::create(b, type, /*asyncToken=*/Type(), /*asyncDependencies=*/{},
+                              sizes, symbols, /*hostShared=*/true)
+      .getMemref();
+}
+
 namespace {
+
+/// The host functions that launch a kernel, themselves or through others. What a function
+/// does that is external or called by its address is not known, and taken for
+/// `ifUnknown`.
+class LaunchingFunctions {
+public:
+  LaunchingFunctions(ModuleOp module, bool ifUnknown) : ifUnknown(ifUnknown) {
+    bool isChanged = true;
+    while (isChanged) {
+      isChanged = false;
+      for (auto function : module.getOps<func::FuncOp>())
+        if (!functions.contains(function) && launches(function))
+          isChanged |= functions.insert(function).second;
+    }
+  }
+
+  /// Whether `op` hands its operands to a kernel.
+  bool isWayToKernel(Operation *op) {
+    if (isa<gpu::LaunchFuncOp>(op))
+      return true;
+    auto call = dyn_cast<CallOpInterface>(op);
+    if (!call)
+      return false;
+    auto callee =
+        dyn_cast_if_present<func::FuncOp>(call.resolveCallableInTable(&symbols));
+    return !callee || callee.isExternal() ? ifUnknown : functions.contains(callee);
+  }
+
+private:
+  bool launches(func::FuncOp function) {
+    return function
+        .walk([&](Operation *op) {
+          return isWayToKernel(op) ? WalkResult::interrupt() : WalkResult::advance();
+        })
+        .wasInterrupted();
+  }
+
+  bool ifUnknown;
+  SymbolTableCollection symbols;
+  llvm::SmallPtrSet<Operation *, 8> functions;
+};
 
 /// The buffers of one function.
 class HostBuffers {
 public:
-  explicit HostBuffers(func::FuncOp function)
-      : function(function), aliases(function.getOperation()) {}
+  HostBuffers(func::FuncOp function, LaunchingFunctions &certain,
+              LaunchingFunctions &possible)
+      : function(function), certain(certain), possible(possible),
+        aliases(function.getOperation()) {}
 
-  LogicalResult share();
+  LogicalResult collect();
+  void share();
 
 private:
   bool anyUse(Value buffer, function_ref<bool(Operation *)> predicate);
-  /// Whether a kernel gets the buffer from this function or, perhaps, from one that it
-  /// calls.
-  bool reachesKernel(Value buffer) {
-    return anyUse(buffer, llvm::IsaPred<gpu::LaunchFuncOp, func::CallOp>);
+  bool reachesKernel(Value buffer, LaunchingFunctions &launching) {
+    return anyUse(buffer, [&](Operation *op) { return launching.isWayToKernel(op); });
   }
-  void shareGlobal(memref::GetGlobalOp op);
+  LogicalResult collectGlobal(memref::GetGlobalOp op);
+  void shareGlobal(memref::GetGlobalOp op, bool isReturned);
 
   func::FuncOp function;
+  LaunchingFunctions &certain, &possible;
   BufferViewFlowAnalysis aliases;
+  SmallVector<memref::AllocOp> allocs;
+  SmallVector<memref::DeallocOp> deallocs;
+  /// And whether the function may return it.
+  SmallVector<std::pair<memref::GetGlobalOp, bool>> globals;
 };
 
 struct ShareHostMemoryPass : moe::impl::MoeShareHostMemoryBase<ShareHostMemoryPass> {
   void runOnOperation() override {
-    if (!getOperation().isExternal() && failed(HostBuffers(getOperation()).share()))
-      signalPassFailure();
+    LaunchingFunctions certain(getOperation(), /*ifUnknown=*/false);
+    LaunchingFunctions possible(getOperation(), /*ifUnknown=*/true);
+    // All of the analysis comes first: the rewriting would leave it behind.
+    std::vector<HostBuffers> functions;
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
+      functions.emplace_back(function, certain, possible);
+      if (failed(functions.back().collect()))
+        return signalPassFailure();
+    }
+    for (HostBuffers &buffers : functions)
+      buffers.share();
   }
 };
 
@@ -81,55 +146,72 @@ bool HostBuffers::anyUse(Value buffer, function_ref<bool(Operation *)> predicate
   return false;
 }
 
+LogicalResult HostBuffers::collectGlobal(memref::GetGlobalOp op) {
+  if (!reachesKernel(op, possible))
+    return success();
+  auto global =
+      SymbolTable::lookupNearestSymbolFrom<memref::GlobalOp>(op, op.getNameAttr());
+  if (!global || !global.getConstant()) {
+    if (!reachesKernel(op, certain))
+      return success();
+    return op.emitOpError("expected a constant, or memref.alloc for what a kernel may "
+                          "write, found the global '")
+           << op.getName() << "'";
+  }
+  globals.push_back({op, anyUse(op, llvm::IsaPred<func::ReturnOp>)});
+  return success();
+}
+
+/// Finds what is to be changed; an error if something cannot be.
+LogicalResult HostBuffers::collect() {
+  WalkResult result = function.walk([&](Operation *op) -> WalkResult {
+    if (auto alloc = dyn_cast<memref::AllocOp>(op)) {
+      if (alloc.getAlignment().value_or(1) > kManagedAlignment)
+        return op->emitOpError("expected an alignment of at most ")
+               << kManagedAlignment << " bytes, found " << *alloc.getAlignment();
+      allocs.push_back(alloc);
+    } else if (auto dealloc = dyn_cast<memref::DeallocOp>(op)) {
+      deallocs.push_back(dealloc);
+    } else if (auto global = dyn_cast<memref::GetGlobalOp>(op)) {
+      return collectGlobal(global);
+    } else if (isa<memref::ReallocOp>(op)) {
+      return op->emitOpError("expected allocation, copy and deallocation instead, as "
+                             "expand-realloc makes them");
+    } else if (auto alloca = dyn_cast<memref::AllocaOp>(op)) {
+      if (reachesKernel(alloca, certain))
+        return op->emitOpError(
+            "expected memref.alloc for what a kernel may access, found "
+            "memory on the host's stack");
+    }
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
 /// Constants are in the program's own memory: the function works on a copy.
-void HostBuffers::shareGlobal(memref::GetGlobalOp op) {
-  bool isReturned = anyUse(op, llvm::IsaPred<func::ReturnOp>);
+void HostBuffers::shareGlobal(memref::GetGlobalOp op, bool isReturned) {
   ImplicitLocOpBuilder b(op.getLoc(), function.getContext());
-  Block &entry = function.front();
-  b.setInsertionPointToStart(&entry);
+  b.setInsertionPointToStart(&function.front());
   Value global = memref::GetGlobalOp::create(b, op.getType(), op.getNameAttr());
-  Value copy = buildSharedAlloc(b, op.getType(), {});
+  Value copy = buildSharedAlloc(b, op.getType());
   memref::CopyOp::create(b, global, copy);
   op.replaceAllUsesWith(copy);
   op.erase();
   if (isReturned)
-    return; // Now the caller's.
+    return;
   function.walk([&](func::ReturnOp ret) {
     b.setInsertionPoint(ret);
     buildDealloc(b, copy);
   });
 }
 
-LogicalResult HostBuffers::share() {
-  // All of the analysis comes first: the rewriting below would leave it behind.
-  SmallVector<memref::AllocOp> allocs;
-  SmallVector<memref::DeallocOp> deallocs;
-  SmallVector<memref::GetGlobalOp> globals;
-  WalkResult result = function.walk([&](Operation *op) -> WalkResult {
-    if (auto alloc = dyn_cast<memref::AllocOp>(op))
-      allocs.push_back(alloc);
-    else if (auto dealloc = dyn_cast<memref::DeallocOp>(op))
-      deallocs.push_back(dealloc);
-    else if (auto global = dyn_cast<memref::GetGlobalOp>(op)) {
-      if (reachesKernel(global))
-        globals.push_back(global);
-    } else if (isa<memref::ReallocOp>(op))
-      return op->emitOpError("expected allocation, copy and deallocation instead, as "
-                             "expand-realloc makes them");
-    else if (auto alloca = dyn_cast<memref::AllocaOp>(op))
-      if (reachesKernel(alloca))
-        return op->emitOpError(
-            "expected memref.alloc for what a kernel may access, found "
-            "memory on the host's stack");
-    return WalkResult::advance();
-  });
-  if (result.wasInterrupted())
-    return failure();
-  for (memref::GetGlobalOp global : globals)
-    shareGlobal(global);
+void HostBuffers::share() {
+  for (auto [op, isReturned] : globals)
+    shareGlobal(op, isReturned);
   for (memref::AllocOp op : allocs) {
     ImplicitLocOpBuilder b(op.getLoc(), op);
-    op.replaceAllUsesWith(buildSharedAlloc(b, op.getType(), op.getDynamicSizes()));
+    op.replaceAllUsesWith(
+        buildSharedAlloc(b, op.getType(), op.getDynamicSizes(), op.getSymbolOperands()));
     op.erase();
   }
   for (memref::DeallocOp op : deallocs) {
@@ -137,5 +219,4 @@ LogicalResult HostBuffers::share() {
     buildDealloc(b, op.getMemref());
     op.erase();
   }
-  return success();
 }

@@ -60,3 +60,31 @@ func.func @memory_space_attribute(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n
     outs(%data, %scale : memref<?x64xf8E4M3FN>, memref<?xf8E8M0FNU, #gpu.address_space<workgroup>>)
   return
 }
+
+// -----
+
+module {
+  module @inner {
+    func.func @nested(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
+                      %out: memref<?x64xbf16>) {
+      // expected-error @below {{expected the module that is lowered directly around it, found one nested in it: lower that module}}
+      moe.padded_squared_relu
+        ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>)
+        outs(%out : memref<?x64xbf16>)
+      return
+    }
+  }
+}
+
+// -----
+
+gpu.module @kernels {
+  func.func @device(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
+                    %out: memref<?x64xbf16>) {
+    // expected-error @below {{expected host code around it, found a gpu.module}}
+    moe.padded_squared_relu
+      ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>)
+      outs(%out : memref<?x64xbf16>)
+    return
+  }
+}

@@ -218,3 +218,14 @@ func.func @others(%a: bf16, %b: vector<3xbf16>, %c: vector<2x2xbf16>, %d: vector
   return %0, %1, %2, %3, %4, %5
     : bf16, vector<3xbf16>, vector<2x2xbf16>, vector<4xf16>, vector<4xbf16>, vector<4xbf16>
 }
+
+// A mask takes one op.
+// CHECK-LABEL: func @masked
+// CHECK: vector.mask %{{.*}} { vector.reduction <maxnumf>, %{{.*}}, %{{.*}} : vector<8xbf16> into bf16 }
+func.func @masked(%a: vector<8xbf16>, %mask: vector<8xi1>) -> bf16 {
+  %zero = arith.constant 0.0 : bf16
+  %0 = arith.mulf %a, %a : vector<8xbf16>
+  %1 = vector.mask %mask { vector.reduction <maxnumf>, %0, %zero : vector<8xbf16> into bf16 }
+    : vector<8xi1> -> bf16
+  return %1 : bf16
+}

@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 // RUN: moe-opt %s --split-input-file --verify-diagnostics \
-// RUN:   --pass-pipeline='builtin.module(func.func(moe-share-host-memory))' | FileCheck %s
+// RUN:   --moe-share-host-memory | FileCheck %s
 
 // CHECK-LABEL: func.func @allocation(
 // CHECK-SAME:    %[[SIZE:.*]]: index)
@@ -104,4 +104,97 @@ func.func @realloc(%size: index) -> memref<?xi32> {
   // expected-error @below {{expected allocation, copy and deallocation instead, as expand-realloc makes them}}
   %1 = memref.realloc %0(%size) : memref<4xi32> to memref<?xi32>
   return %1 : memref<?xi32>
+}
+
+// -----
+
+// Only what is called may launch; an address may be that of any function.
+module attributes {gpu.container_module} {
+gpu.module @kernels {
+  gpu.func @kernel(%x: memref<4xi32>) kernel {
+    gpu.return
+  }
+}
+
+memref.global "private" constant @constant : memref<4xi32> = dense<1>
+
+func.func @host_only(%x: memref<4xi32>) {
+  return
+}
+
+func.func @launch(%x: memref<4xi32>) {
+  %c1 = arith.constant 1 : index
+  gpu.launch_func @kernels::@kernel blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1)
+    args(%x : memref<4xi32>)
+  return
+}
+
+func.func @launch_through(%x: memref<4xi32>) {
+  call @launch(%x) : (memref<4xi32>) -> ()
+  return
+}
+
+// CHECK-LABEL: func.func @calls(
+// CHECK: %[[COPY:.*]] = gpu.alloc host_shared
+// CHECK: %[[CONSTANT:.*]] = memref.get_global @constant
+// CHECK: call @host_only(%[[CONSTANT]])
+// CHECK: call @launch_through(%[[COPY]])
+func.func @calls() {
+  %0 = memref.alloca() : memref<4xi32>
+  call @host_only(%0) : (memref<4xi32>) -> ()
+  %1 = memref.get_global @constant : memref<4xi32>
+  call @host_only(%1) : (memref<4xi32>) -> ()
+  %2 = memref.get_global @constant : memref<4xi32>
+  call @launch_through(%2) : (memref<4xi32>) -> ()
+  return
+}
+
+// CHECK-LABEL: func.func @indirect(
+// CHECK: %[[COPY:.*]] = gpu.alloc host_shared
+// CHECK: call_indirect %{{.*}}(%[[COPY]])
+func.func @indirect(%f: (memref<4xi32>) -> ()) {
+  %0 = memref.get_global @constant : memref<4xi32>
+  call_indirect %f(%0) : (memref<4xi32>) -> ()
+  return
+}
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+gpu.module @kernels {
+  gpu.func @kernel(%x: memref<4xi32>) kernel {
+    gpu.return
+  }
+}
+memref.global "private" @variable : memref<4xi32> = dense<1>
+func.func private @external(%x: memref<4xi32>)
+func.func @global() {
+  %c1 = arith.constant 1 : index
+  // No kernel that is known of.
+  %1 = memref.get_global @variable : memref<4xi32>
+  call @external(%1) : (memref<4xi32>) -> ()
+  // expected-error @below {{expected a constant, or memref.alloc for what a kernel may write, found the global 'variable'}}
+  %0 = memref.get_global @variable : memref<4xi32>
+  gpu.launch_func @kernels::@kernel blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1)
+    args(%0 : memref<4xi32>)
+  return
+}
+}
+
+// -----
+
+// CHECK-LABEL: func.func @symbols(
+// CHECK: gpu.alloc host_shared (%[[N:.*]])[%[[N]]] : memref<?xi32, #{{.*}}>
+func.func @symbols(%n: index) -> memref<?xi32, affine_map<(d0)[s0] -> (d0 * s0)>> {
+  %0 = memref.alloc(%n)[%n] : memref<?xi32, affine_map<(d0)[s0] -> (d0 * s0)>>
+  return %0 : memref<?xi32, affine_map<(d0)[s0] -> (d0 * s0)>>
+}
+
+// -----
+
+func.func @alignment() -> memref<4xi32> {
+  // expected-error @below {{expected an alignment of at most 256 bytes, found 512}}
+  %0 = memref.alloc() {alignment = 512 : i64} : memref<4xi32>
+  return %0 : memref<4xi32>
 }

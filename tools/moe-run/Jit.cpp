@@ -70,6 +70,10 @@ Expected<CompiledFunction> CompiledFunction::create(ModuleOp module, StringRef e
   if (!host)
     return host.takeError();
   host->setCodeGenOptLevel(llvm::CodeGenOptLevel::Aggressive);
+  // Conversions to bf16 that LLVM adds must not flush subnormals, as these instructions
+  // do.
+  if (host->getTargetTriple().isX86())
+    host->addFeatures({"-avx512bf16", "-avxneconvert"});
   auto machine = host->createTargetMachine();
   if (!machine)
     return machine.takeError();

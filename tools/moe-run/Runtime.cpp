@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Assertions, memory and memrefCopy; the mgpu functions are those of the library, but for
-// memory.
+// Assertions, memory, memrefCopy and bf16; the mgpu functions are those of the library,
+// but for memory.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,6 +15,7 @@
 #include "moe-c/MgpuRuntime.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/bit.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <cstdlib>
@@ -157,6 +158,20 @@ static void copyMemRef(int64_t elementBytes, const UnrankedMemRef *source,
                destination->getData(elementBytes), 0);
 }
 
+//===----------------------------------------------------------------------===//
+// bf16
+//===----------------------------------------------------------------------===//
+
+/// The bf16 next to `value`, ties to even, in the register and the half of it that
+/// compiled code expects. LLVM calls it where a bf16 goes through a branch; the C library
+/// of some systems lacks it.
+static float truncateToBF16(float value) {
+  uint32_t bits = llvm::bit_cast<uint32_t>(value);
+  bool isNaN = (bits & 0x7fffffff) > 0x7f800000;
+  uint32_t rounded = isNaN ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1);
+  return llvm::bit_cast<float>(rounded >> 16);
+}
+
 orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern,
                                                  Device device) {
   orc::SymbolMap symbols;
@@ -170,6 +185,7 @@ orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern,
   add("calloc", allocateZeroed);
   add("free", deallocate);
   add("memrefCopy", copyMemRef);
+  add("__truncsfbf2", truncateToBF16);
   if (device == Device::CPU)
     return symbols;
   add("mgpuMemAlloc", allocateManaged);

@@ -101,7 +101,7 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
 
     - `arith.mulf`;
     - `arith.maxnumf` with +0;
-    - `vector.reduction <maxnumf>` of elements that are known not to be negative, which order
+    - `vector.reduction <maxnumf>`, not masked, of elements known not to be negative, which order
       as their bits do. That none is NaN must be known too, or the reduction start from 0.
       Where `vector.from_elements` makes a vector of several results, they are computed
       together;
@@ -117,6 +117,16 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
     Preconditions: a little-endian target, for what `vector.bitcast` means.
   }];
   let dependentDialects = ["arith::ArithDialect", "vector::VectorDialect"];
+}
+
+def MoeStrictConversions : Pass<"moe-strict-conversions"> {
+  let summary = "Have every conversion between float types round";
+  let description = [{
+    Removes the flag `contract` from `arith.extf` and `arith.truncf`.
+    `arith-emulate-unsupported-floats` sets it on all that it makes, and a truncation followed
+    by an extension then disappears: the result of one bf16 op would go to the next without
+    having been rounded.
+  }];
 }
 
 def MoeLegalizeBF16Accesses : Pass<"moe-legalize-bf16-accesses"> {

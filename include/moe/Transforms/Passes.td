@@ -41,17 +41,19 @@ def MoeDeallocateBuffers : Pass<"moe-deallocate-buffers", "ModuleOp"> {
                            "memref::MemRefDialect", "scf::SCFDialect"];
 }
 
-def MoeShareHostMemory : Pass<"moe-share-host-memory", "func::FuncOp"> {
+def MoeShareHostMemory : Pass<"moe-share-host-memory", "ModuleOp"> {
   let summary = "Put the host's buffers where kernels can reach them";
   let description = [{
     Turns `memref.alloc` and `memref.dealloc` of host code into `gpu.alloc host_shared`, which
     is managed memory, and `gpu.dealloc`. A constant (`memref.get_global`) that may reach a
-    kernel is copied into such memory when its function is entered.
+    kernel, here or in a function that is called, is copied into such memory when its
+    function is entered. The copy is freed when the function returns, unless the function may
+    return it: then nobody frees it.
 
     Preconditions: kernels are launched by `gpu.launch_func`, which waits for them, and
-    nothing but `memref.dealloc` frees what `memref.alloc` allocates. What may reach a kernel
-    is not on the host's stack (`memref.alloca`), and there is no `memref.realloc`: both are
-    errors.
+    nothing but `memref.dealloc` frees what `memref.alloc` allocates. Errors: what may reach
+    a kernel is on the host's stack (`memref.alloca`) or in a global that is not constant;
+    an alignment above 256 bytes; a `memref.realloc`.
   }];
   let dependentDialects = ["gpu::GPUDialect", "memref::MemRefDialect"];
 }

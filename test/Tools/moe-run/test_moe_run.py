@@ -219,6 +219,35 @@ def test_tensors(tool, relu_arrays, relu_expected):
     assert np.array_equal(tool.load("out.npy"), relu_expected)
 
 
+BF16_CHAIN = """
+func.func @f(%a: bf16, %b: bf16, %c: i1) -> (bf16, bf16) {
+  %sum = arith.addf %a, %b : bf16
+  %difference = arith.subf %sum, %a : bf16
+  %square = arith.mulf %b, %b : bf16
+  %chosen = scf.if %c -> bf16 {
+    %quarter = arith.constant 0.25 : bf16
+    %product = arith.mulf %square, %quarter : bf16
+    scf.yield %product : bf16
+  } else {
+    scf.yield %square : bf16
+  }
+  return %difference, %chosen : bf16, bf16
+}"""
+
+
+@pytest.mark.parametrize("b", [0x3B00, 0x1FC0, 0x2000, 0x5FC0, 0x0001])
+@pytest.mark.parametrize("condition", [False, True])
+def test_bf16_rounds_after_each_op_and_keeps_subnormals(tool, b, condition):
+    arrays = [np.uint16(0x3F80), np.uint16(b), np.bool_(condition)]
+    tool.succeed(BF16_CHAIN, "f", arrays, "--save=r0=0.npy", "--save=r1=1.npy")
+    one, value = (oracle.bf16_from_bits(array) for array in arrays[:2])
+    with np.errstate(over="ignore"):
+        square = oracle.bfloat16(value * value)
+    wanted = [oracle.bfloat16(oracle.bfloat16(one + value) - one),
+              oracle.bfloat16(square * oracle.bfloat16(0.25)) if condition else square]
+    assert [tool.load(f"{i}.npy").item() for i in range(2)] == [bits(w).item() for w in wanted]
+
+
 @pytest.mark.parametrize("rows", [0, 1, 130])
 def test_quantize_memrefs(tool, rows):
     batch = batches.dense_batch(rows, 64)
