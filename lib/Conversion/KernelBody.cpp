@@ -5,16 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The device side of convert-moe-to-gpu: how warps find live rows, how a chunk of a row
-// is loaded, computed and stored, and how the scales of the other rows are cleared.
+// The device side of convert-moe-to-gpu: how warps find live rows, and how a chunk of a
+// row is loaded and the activation stored. KernelQuantization.cpp goes on from there.
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelBody.h"
+#include "KernelBuilder.h"
 
 #include "ControlFlow.h"
 #include "IndexArithmetic.h"
-#include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -23,8 +22,6 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "llvm/Support/MathExtras.h"
-#include "llvm/Support/SaveAndRestore.h"
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -49,122 +46,8 @@ bool mlir::moe::hasQuads(PaddingAwareOpInterface op, const Schedule &schedule) {
          schedule.isAligned;
 }
 
-namespace {
-
-class KernelBody {
-public:
-  KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op, ValueRange arguments,
-             const Schedule &schedule);
-  void build();
-
-private:
-  /// One lane's part of one step of a chunk.
-  struct Fragment {
-    Value elements; // vector<elementsPerLane x bf16>
-    Value vector;   // Which vector of the row this is.
-    Value isInRow;  // Null if every lane's is.
-  };
-
-  // Rows.
-  SmallVector<Value> loadIf(Value condition, int64_t count,
-                            function_ref<SmallVector<Value>()> load);
-  Value loadMapEntry(Value row);
-  Value isLive(Value row, Value entry);
-  Value vote(Value condition);
-  void forEachRow(Value firstEntry, Value end, function_ref<void(Value)> live,
-                  function_ref<void(Value)> dead);
-  void forEachBit(Value bits, function_ref<void(Value)> body);
-  SmallVector<Value> whileNotZero(ArrayRef<Value> init,
-                                  function_ref<SmallVector<Value>(ValueRange)> body);
-  Value clearLowestBit(Value bits);
-  Value recompute(Value word);
-
-  // Rows in quads.
-  void buildQuads();
-  Value rowOfSlot(Value slot);
-  void buildQuad(Value firstRow, Value liveRows);
-  Value rowOfLane();
-  void storeQuadScales(Value firstRow, Value chunk, Value storedRows, Value words);
-  Value ownExponent(Value exponents);
-  Value packScales(Value exponents);
-
-  // Chunks of a row.
-  void forEachChunk(function_ref<void(Value)> body);
-  Value vectorOfStep(Value chunk, Value step, Value lane);
-  Value isInRow(Value vector);
-  SmallVector<Fragment> loadActivation(Value row, Value chunk);
-  void buildActivationRow(Value row);
-
-  // Quantisation.
-  void buildQuantizedRow(Value row);
-  void buildQuantizedChunk(Value row, Value chunk,
-                           function_ref<void(Value)> takeExponents);
-  Value buildGroupMaxima(ArrayRef<Fragment> fragments);
-  void storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
-                 ArrayRef<Value> data);
-  void storeExchangedPair(Value row, Value chunk, int64_t step, Value even, Value odd);
-  void storeScales(Value row, Value chunk, Value exponents);
-  SmallVector<Value> scaleIndices(Value row, Value group);
-
-  // Scales of rows that are not live.
-  SmallVector<Value> loadTileEntries(Value tile);
-  void clearDeadQuads(ArrayRef<Value> firstEntries);
-  void clearScaleRow(Value row);
-
-  // Small things.
-  void buildIf(Value condition, function_ref<void()> then,
-               function_ref<void()> otherwise = nullptr);
-  void buildFor(Value begin, Value end, Value step, function_ref<void(Value)> body);
-  void keepRolled(scf::ForOp loop);
-  Value lessThan(Value lhs, Value rhs);
-  Value buildI32(int64_t value) {
-    return arith::ConstantIntOp::create(b, value, /*width=*/32);
-  }
-  Value toI32(Value index) {
-    return arith::IndexCastUIOp::create(b, b.getI32Type(), index);
-  }
-  Value toIndex(Value nonNegative) {
-    return arith::IndexCastUIOp::create(b, b.getIndexType(), nonNegative);
-  }
-  Value shuffleXor(Value word, int64_t offset);
-  Value select(Value condition, Value then, Value otherwise) {
-    return arith::SelectOp::create(b, condition, then, otherwise);
-  }
-  llvm::MaybeAlign alignment(int64_t bytes) const {
-    return schedule.isAligned ? llvm::MaybeAlign(bytes) : llvm::MaybeAlign();
-  }
-
-  ImplicitLocOpBuilder &b;
-  PaddingAwareOpInterface op;
-  MXFP8QuantizeOpInterface quantize; // Null for an activation alone.
-  const Schedule &schedule;
-
-  // The operands, in global memory.
-  Value x, permutationMap, nUsed, out, scale;
-
-  // Rows are indices, as addresses are; what counts along a row is an i32, which halves
-  // the registers and instructions of the innermost code.
-  Value rows, usedRows;
-  Value vectors, chunks; // Of a row.
-  // Every chunk is whole, so no lane is ever past the end of a row.
-  bool hasWholeChunks;
-  // Column tiles of the swizzled layout, and the scales of a row with its padding.
-  Value columnTiles, scaleColumns;
-
-  Value lane, laneIndex;
-  Value firstChunk, chunkStride;
-  // Warps are numbered across the grid's y so that neighbouring rows, and the row tiles
-  // to clear, are spread over the SMs.
-  Value warp, warps;
-
-  // Where rows come in quads: whether a warp has whole ones.
-  Value ownsQuads;
-};
-
-} // namespace
-
-KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
-                       ValueRange arguments, const Schedule &schedule)
+KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+                             ValueRange arguments, const Schedule &schedule)
     : b(b), op(op), quantize(dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())),
       schedule(schedule) {
   // Generic addresses would make every access find out where it goes.
@@ -215,7 +98,7 @@ KernelBody::KernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   warps = buildMul(b, rowCTAs, schedule.warpsPerCTA());
 }
 
-void KernelBody::build() {
+void KernelBuilder::build() {
   if (schedule.waitsForPredecessor) {
     // What came before has written the operands, and may still read what is written here.
     // The next kernel waits in its turn, so it may take its place on the SMs now.
@@ -246,8 +129,8 @@ void KernelBody::build() {
 //===----------------------------------------------------------------------===//
 
 /// The `count` map entries that `load` gives under `condition`, else as many -1.
-SmallVector<Value> KernelBody::loadIf(Value condition, int64_t count,
-                                      function_ref<SmallVector<Value>()> load) {
+SmallVector<Value> KernelBuilder::loadIf(Value condition, int64_t count,
+                                         function_ref<SmallVector<Value>()> load) {
   SmallVector<Type> types(count, b.getI32Type());
   auto ifOp = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
@@ -261,18 +144,18 @@ SmallVector<Value> KernelBody::loadIf(Value condition, int64_t count,
 }
 
 /// permutation_map[row], or -1 for a row past the end.
-Value KernelBody::loadMapEntry(Value row) {
+Value KernelBuilder::loadMapEntry(Value row) {
   return loadIf(lessThan(row, rows), 1, [&] {
     return SmallVector<Value>{memref::LoadOp::create(b, permutationMap, row)};
   })[0];
 }
 
-Value KernelBody::isLive(Value row, Value entry) {
+Value KernelBuilder::isLive(Value row, Value entry) {
   return arith::AndIOp::create(b, lessThan(row, usedRows), buildHoldsToken(b, entry));
 }
 
 /// A bit for each lane.
-Value KernelBody::vote(Value condition) {
+Value KernelBuilder::vote(Value condition) {
   Value allLanes = buildI32(-1);
   return NVVM::VoteSyncOp::create(b, b.getI32Type(), allLanes, condition,
                                   NVVM::VoteSyncKind::ballot);
@@ -280,8 +163,9 @@ Value KernelBody::vote(Value condition) {
 
 /// Calls `live` for the warp's live rows below `end` and `dead`, if given, for its
 /// others. `firstEntry` is the lane's map entry for the first 32 rows.
-void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value)> live,
-                            function_ref<void(Value)> dead) {
+void KernelBuilder::forEachRow(Value firstEntry, Value end,
+                               function_ref<void(Value)> live,
+                               function_ref<void(Value)> dead) {
   Value stride = buildMul(b, warps, Schedule::kLanes);
   Value laneOffset = buildMul(b, laneIndex, warps);
   auto loop = scf::ForOp::create(b, warp, end, stride, ValueRange{firstEntry});
@@ -308,7 +192,7 @@ void KernelBody::forEachRow(Value firstEntry, Value end, function_ref<void(Value
 }
 
 /// Calls `body` with the index of each set bit of the i32 `bits`.
-void KernelBody::forEachBit(Value bits, function_ref<void(Value)> body) {
+void KernelBuilder::forEachBit(Value bits, function_ref<void(Value)> body) {
   whileNotZero({bits}, [&](ValueRange rest) -> SmallVector<Value> {
     body(toIndex(math::CountTrailingZerosOp::create(b, rest.front())));
     return {clearLowestBit(rest.front())};
@@ -318,8 +202,8 @@ void KernelBody::forEachBit(Value bits, function_ref<void(Value)> body) {
 /// Repeats `body`, which makes new values of old ones, until the first of them, an i32,
 /// is 0. The last values.
 SmallVector<Value>
-KernelBody::whileNotZero(ArrayRef<Value> init,
-                         function_ref<SmallVector<Value>(ValueRange)> body) {
+KernelBuilder::whileNotZero(ArrayRef<Value> init,
+                            function_ref<SmallVector<Value>(ValueRange)> body) {
   TypeRange types = ValueRange(init).getTypes();
   SmallVector<Location> locations(init.size(), b.getLoc());
   auto loop = scf::WhileOp::create(b, types, init);
@@ -333,7 +217,7 @@ KernelBody::whileNotZero(ArrayRef<Value> init,
   return llvm::to_vector_of<Value>(loop.getResults());
 }
 
-Value KernelBody::clearLowestBit(Value bits) {
+Value KernelBuilder::clearLowestBit(Value bits) {
   Value below = arith::SubIOp::create(b, bits, buildI32(1));
   return arith::AndIOp::create(b, bits, below);
 }
@@ -341,7 +225,7 @@ Value KernelBody::clearLowestBit(Value bits) {
 /// The i32 `word`, in a form that LLVM takes for a new value in every iteration. What is
 /// computed from it stays in the loop; hoisted, it would take half of the registers. No
 /// instruction comes of it. There is no op for it, so it is an empty inline assembly.
-Value KernelBody::recompute(Value word) {
+Value KernelBuilder::recompute(Value word) {
   return LLVM::InlineAsmOp::create(b, b.getI32Type(), word, /*asm_string=*/"",
                                    /*constraints=*/"=r,0", /*has_side_effects=*/true,
                                    /*is_align_stack=*/false, LLVM::TailCallKind::None,
@@ -350,197 +234,26 @@ Value KernelBody::recompute(Value word) {
 }
 
 //===----------------------------------------------------------------------===//
-// Rows in quads
-//===----------------------------------------------------------------------===//
-
-// The scales of the rows r, r + 32, r + 64 and r + 96 of a row tile, a quad, are
-// neighbours. A warp that has all four stores 16 bytes at once where single rows would
-// make four partial writes; and it clears the scales of those that are not live on the
-// way.
-//
-// Slots number the rows so that a quad has four consecutive ones: in a row tile, slot
-// 4 * r + i is row r + 32 * i.
-
-Value KernelBody::rowOfSlot(Value slot) {
-  Value inTile = buildRem(b, slot, kScaleTileRows);
-  Value tile = arith::SubIOp::create(b, slot, inTile);
-  Value quad = buildDiv(b, inTile, kRowsPerQuad);
-  Value inQuad = buildMul(b, buildRem(b, slot, kRowsPerQuad), Schedule::kLanes);
-  return buildAdd(b, buildAdd(b, tile, quad), inQuad);
-}
-
-void KernelBody::buildQuads() {
-  // Quads go to warps as wholes if that leaves no warp without one. Else there are few
-  // rows, and they go to warps one by one, for the sake of more loads in flight.
-  Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
-  ownsQuads = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, quads, warps);
-
-  // n_used counts in 32 bits, so no row that they cannot number is live. The slots of a
-  // warp come in runs of 2^shift, a warp's width apart.
-  Value shift = select(ownsQuads, buildI32(llvm::Log2_64(kRowsPerQuad)), buildI32(0));
-  Value stride = recompute(buildMul(b, toI32(warps), Schedule::kLanes));
-  auto shiftLeft = [&](Value value, Value amount) -> Value {
-    return arith::ShLIOp::create(b, value, amount);
-  };
-  auto shiftRight = [&](Value value, Value amount) -> Value {
-    return arith::ShRUIOp::create(b, value, amount);
-  };
-  auto lowBits = [&](Value count) -> Value {
-    return arith::SubIOp::create(b, shiftLeft(buildI32(1), count), buildI32(1));
-  };
-  // How far the slot of the warp's lane or bit `lane` is from that of its first.
-  auto distance = [&](Value lane, Value shift) {
-    Value inRun = arith::AndIOp::create(b, lane, lowBits(shift));
-    Value distance =
-        buildDiv(b, buildMul(b, shiftRight(lane, shift), stride), Schedule::kLanes);
-    return buildAdd(b, shiftLeft(distance, shift), inRun);
-  };
-  Value firstBase = shiftLeft(toI32(warp), shift);
-  Value laneOffset = distance(lane, shift);
-  auto loadEntryOfSlot = [&](Value slot) {
-    return loadMapEntry(toIndex(rowOfSlot(slot)));
-  };
-
-  // All loads go out before any is needed.
-  Value firstEntry = loadEntryOfSlot(buildAdd(b, firstBase, laneOffset));
-  bool clears = quantize.getDeadScales() == DeadScales::Zero;
-  SmallVector<Value> tileEntries;
-  if (clears)
-    tileEntries = loadTileEntries(warp);
-  usedRows = buildUsedRowCount(b, nUsed, rows);
-  if (clears)
-    clearDeadQuads(tileEntries);
-
-  Value usedRows32 = toI32(usedRows);
-  Value end = buildMul(b, buildRowTileCount(b, usedRows32), kScaleTileRows);
-  auto loop = scf::ForOp::create(b, firstBase, end, stride, ValueRange{firstEntry},
-                                 /*bodyBuilder=*/nullptr, /*unsignedCmp=*/true);
-  keepRolled(loop);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(loop.getBody());
-  Value base = loop.getInductionVar();
-  Value slot = recompute(buildAdd(b, base, laneOffset));
-  // The next 32 entries are on their way while these rows are computed.
-  Value hasNext =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ult, buildAdd(b, base, stride), end);
-  SmallVector<Value> nextEntry = loadIf(hasNext, 1, [&] {
-    return SmallVector<Value>{loadEntryOfSlot(buildAdd(b, slot, stride))};
-  });
-  Value isUsed =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowOfSlot(slot), usedRows32);
-  Value holdsToken = buildHoldsToken(b, loop.getRegionIterArg(0));
-  Value liveLanes = vote(arith::AndIOp::create(b, isUsed, holdsToken));
-  whileNotZero({liveLanes}, [&](ValueRange values) -> SmallVector<Value> {
-    Value rest = values.front();
-    Value bit = math::CountTrailingZerosOp::create(b, rest);
-    // The run of the first live row, and those of its rows that are live.
-    Value here = recompute(shift);
-    Value first = shiftLeft(shiftRight(bit, here), here);
-    Value rowsOfRun = lowBits(shiftLeft(buildI32(1), here));
-    Value live = arith::AndIOp::create(b, shiftRight(rest, first), rowsOfRun);
-    Value runSlot = buildAdd(b, base, distance(first, here));
-    Value inQuad = buildRem(b, runSlot, kRowsPerQuad);
-    Value firstRow = rowOfSlot(arith::SubIOp::create(b, runSlot, inQuad));
-    buildQuad(firstRow, shiftLeft(live, inQuad));
-    return {arith::XOrIOp::create(b, rest, shiftLeft(live, first))};
-  });
-  scf::YieldOp::create(b, nextEntry);
-}
-
-/// Of the quad that begins with `firstRow`, computes the rows whose bits are set in
-/// `liveRows` (i32), and stores their scales; where the warp has the whole quad and
-/// scales are cleared, those of the other rows too.
-void KernelBody::buildQuad(Value firstRow, Value liveRows) {
-  Value storedRows = liveRows;
-  if (quantize.getDeadScales() == DeadScales::Zero)
-    storedRows = select(ownsQuads, buildI32((1 << kRowsPerQuad) - 1), liveRows);
-  forEachChunk([&](Value chunk) {
-    SmallVector<Value> init = {liveRows, buildI32(0)};
-    auto results = whileNotZero(init, [&](ValueRange values) -> SmallVector<Value> {
-      auto [rest, words] = std::make_pair(values[0], values[1]);
-      Value inQuad = math::CountTrailingZerosOp::create(b, rest);
-      Value row = buildAdd(b, firstRow, buildMul(b, inQuad, Schedule::kLanes));
-      llvm::SaveAndRestore recomputed(lane, recompute(lane));
-      Value packed;
-      buildQuantizedChunk(toIndex(row), chunk,
-                          [&](Value exponents) { packed = packScales(exponents); });
-      Value isOwn =
-          arith::CmpIOp::create(b, arith::CmpIPredicate::eq, inQuad, rowOfLane());
-      return {clearLowestBit(rest), select(isOwn, packed, words)};
-    });
-    llvm::SaveAndRestore recomputed(lane, recompute(lane));
-    storeQuadScales(recompute(firstRow), chunk, storedRows, results[1]);
-  });
-}
-
-/// The four scales that the lane stores of a row, in an i32: those of one column tile.
-/// The lanes that have them differ in two bits, and all four get them.
-Value KernelBody::packScales(Value exponents) {
-  Value exponent = ownExponent(exponents);
-  int64_t lanes = schedule.lanesPerGroup();
-  Value inTile = buildRem(b, buildDiv(b, lane, lanes), kScaleTileColumns);
-  Value packed = arith::ShLIOp::create(b, exponent, buildMul(b, inTile, 8));
-  for (int64_t offset : {lanes, 2 * lanes})
-    packed = arith::OrIOp::create(b, packed, shuffleXor(packed, offset));
-  return packed;
-}
-
-/// Which of a quad's rows the lane stores the scales of.
-Value KernelBody::rowOfLane() {
-  return buildRem(b, buildDiv(b, lane, schedule.lanesPerGroup()), kRowsPerQuad);
-}
-
-/// Stores the lane's scales if the bit of its row in `storedRows` is set.
-void KernelBody::storeQuadScales(Value firstRow, Value chunk, Value storedRows,
-                                 Value words) {
-  int64_t lanes = schedule.lanesPerGroup();
-  int64_t tilesPerStep = schedule.stepColumns() / kGroupSize / kScaleTileColumns;
-  int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
-  Value ownRow = rowOfLane();
-  Value step = buildRem(b, lane, lanes);
-  Value inStep = buildDiv(b, lane, lanes * kScaleTileColumns);
-  Value tile = buildAdd(b, buildMul(b, chunk, tilesPerChunk),
-                        buildAdd(b, buildMul(b, step, tilesPerStep), inStep));
-  Value bit = arith::AndIOp::create(b, arith::ShRUIOp::create(b, storedRows, ownRow),
-                                    buildI32(1));
-  Value isStored = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, bit, buildI32(0));
-  if (!hasWholeChunks)
-    isStored = arith::AndIOp::create(b, isStored, lessThan(tile, columnTiles));
-  buildIf(isStored, [&] {
-    auto bytesType = VectorType::get(kScaleTileColumns, b.getI8Type());
-    Value word =
-        vector::FromElementsOp::create(b, VectorType::get(1, b.getI32Type()), words);
-    Value scales = arith::BitcastOp::create(
-        b, bytesType.clone(Float8E8M0FNUType::get(b.getContext())),
-        vector::BitCastOp::create(b, bytesType, word));
-    Value offset = buildSwizzledRowOffset(b, toIndex(firstRow), toIndex(columnTiles));
-    offset = buildAdd(b, offset, buildMul(b, toIndex(ownRow), kScaleTileColumns));
-    offset = buildAdd(b, offset, buildMul(b, toIndex(tile), kScaleTileBytes));
-    vector::StoreOp::create(b, scales, scale, offset, /*nontemporal=*/false,
-                            alignment(kScaleTileColumns));
-  });
-}
-
-//===----------------------------------------------------------------------===//
 // Chunks of a row
 //===----------------------------------------------------------------------===//
 
-void KernelBody::forEachChunk(function_ref<void(Value)> body) {
+void KernelBuilder::forEachChunk(function_ref<void(Value)> body) {
   buildFor(firstChunk, chunks, chunkStride, body);
 }
 
 /// Which of the row's vectors `lane` has in step `step` of `chunk`.
-Value KernelBody::vectorOfStep(Value chunk, Value step, Value lane) {
+Value KernelBuilder::vectorOfStep(Value chunk, Value step, Value lane) {
   Value first = buildMul(b, chunk, Schedule::kLanes * schedule.stepsPerChunk);
   Value inChunk = buildAdd(b, buildMul(b, step, Schedule::kLanes), lane);
   return buildAdd(b, first, inChunk);
 }
 
-Value KernelBody::isInRow(Value vector) {
+Value KernelBuilder::isInRow(Value vector) {
   return hasWholeChunks ? Value() : lessThan(vector, vectors);
 }
 
-SmallVector<KernelBody::Fragment> KernelBody::loadActivation(Value row, Value chunk) {
+SmallVector<KernelBuilder::Fragment> KernelBuilder::loadActivation(Value row,
+                                                                   Value chunk) {
   auto type = VectorType::get(schedule.elementsPerLane, b.getBF16Type());
   SmallVector<Fragment> fragments;
   for (int64_t step = 0; step < schedule.stepsPerChunk; ++step) {
@@ -564,7 +277,7 @@ SmallVector<KernelBody::Fragment> KernelBody::loadActivation(Value row, Value ch
   return fragments;
 }
 
-void KernelBody::buildActivationRow(Value row) {
+void KernelBuilder::buildActivationRow(Value row) {
   forEachChunk([&](Value chunk) {
     for (const Fragment &fragment : loadActivation(row, chunk)) {
       buildIf(fragment.isInRow, [&] {
@@ -577,270 +290,19 @@ void KernelBody::buildActivationRow(Value row) {
 }
 
 //===----------------------------------------------------------------------===//
-// Quantisation
-//===----------------------------------------------------------------------===//
-
-void KernelBody::buildQuantizedRow(Value row) {
-  forEachChunk([&](Value chunk) {
-    Value exponents;
-    buildQuantizedChunk(row, chunk, [&](Value taken) { exponents = taken; });
-    storeScales(row, chunk, exponents);
-  });
-}
-
-/// Stores the data of a chunk. `takeExponents` gets the exponents of its scales, a vector
-/// of i32 with that of the lane's group in each step, before the data is converted: what
-/// it makes of them takes fewer registers.
-void KernelBody::buildQuantizedChunk(Value row, Value chunk,
-                                     function_ref<void(Value)> takeExponents) {
-  SmallVector<Fragment> fragments = loadActivation(row, chunk);
-  Value exponents = buildScaleExponent(b, buildGroupMaxima(fragments));
-  takeExponents(exponents);
-  Value factors = buildScaleFactor(b, exponents);
-  SmallVector<Value> data;
-  for (auto [step, fragment] : llvm::enumerate(fragments))
-    data.push_back(buildQuantizedFragment(b, fragment.elements,
-                                          vector::ExtractOp::create(b, factors, step)));
-  storeData(row, chunk, fragments, data);
-}
-
-/// The greatest magnitude of the lane's group in each step, a vector of bf16. For groups
-/// past the end of the row it is 0, whose exponent is what the padding columns of the
-/// last column tile hold.
-Value KernelBody::buildGroupMaxima(ArrayRef<Fragment> fragments) {
-  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(b.getBF16Type()));
-  SmallVector<Value> maxima;
-  for (const Fragment &fragment : fragments) {
-    Value maximum =
-        buildFragmentMaximum(b, fragment.elements, quantize.hasNonNegativeActivation());
-    if (fragment.isInRow)
-      maximum = arith::SelectOp::create(b, fragment.isInRow, maximum, zero);
-    maxima.push_back(maximum);
-  }
-
-  // The lanes of a group agree, two steps' maxima in each 32-bit shuffle.
-  int64_t steps = schedule.stepsPerChunk;
-  auto maximaType = VectorType::get(steps, b.getBF16Type());
-  auto wordsType = VectorType::get(steps / 2, b.getI32Type());
-  Value packed = vector::FromElementsOp::create(b, maximaType, maxima);
-  for (int64_t offset = 1; offset < schedule.lanesPerGroup(); offset *= 2) {
-    Value words = vector::BitCastOp::create(b, wordsType, packed);
-    SmallVector<Value> others;
-    for (int64_t i = 0; i < steps / 2; ++i)
-      others.push_back(shuffleXor(vector::ExtractOp::create(b, words, i), offset));
-    Value other = vector::BitCastOp::create(
-        b, maximaType, vector::FromElementsOp::create(b, wordsType, others));
-    packed = arith::MaxNumFOp::create(b, packed, other);
-  }
-
-  return packed;
-}
-
-void KernelBody::storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
-                           ArrayRef<Value> data) {
-  if (schedule.isAligned && schedule.elementsPerLane < schedule.dataStoreBytes()) {
-    for (int64_t step = 0; step < schedule.stepsPerChunk; step += 2)
-      storeExchangedPair(row, chunk, step, data[step], data[step + 1]);
-    return;
-  }
-  for (auto [fragment, elements] : llvm::zip_equal(fragments, data)) {
-    buildIf(fragment.isInRow, [&, &fragment = fragment, &elements = elements] {
-      Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
-      vector::StoreOp::create(b, elements, out, ValueRange{row, column},
-                              /*nontemporal=*/false,
-                              alignment(schedule.dataStoreBytes()));
-    });
-  }
-}
-
-/// Stores 16 bytes a lane where each lane has 8 of step `step` and 8 of the step after
-/// it: of two neighbouring lanes the even one takes both halves of the first step and the
-/// odd one those of the second.
-void KernelBody::storeExchangedPair(Value row, Value chunk, int64_t step, Value first,
-                                    Value second) {
-  auto elementType = cast<VectorType>(first.getType()).getElementType();
-  auto wordsType = VectorType::get(2, b.getI32Type());
-  auto toWords = [&](Value elements) -> Value {
-    Value bytes =
-        arith::BitcastOp::create(b, VectorType::get(8, b.getI8Type()), elements);
-    return vector::BitCastOp::create(b, wordsType, bytes);
-  };
-  first = toWords(first);
-  second = toWords(second);
-
-  Value parity = buildRem(b, lane, 2);
-  Value isOdd = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, parity, buildI32(0));
-  auto select = [&](Value ifOdd, Value ifEven) -> Value {
-    return arith::SelectOp::create(b, isOdd, ifOdd, ifEven);
-  };
-  Value sent = select(first, second);
-  Value kept = select(second, first);
-  SmallVector<Value> words;
-  for (int64_t i = 0; i < 2; ++i)
-    words.push_back(shuffleXor(vector::ExtractOp::create(b, sent, i), 1));
-  Value received = vector::FromElementsOp::create(b, wordsType, words);
-
-  Value low = select(received, kept);
-  Value high = select(kept, received);
-  Value both = vector::ShuffleOp::create(b, low, high, ArrayRef<int64_t>{0, 1, 2, 3});
-  Value bytes = vector::BitCastOp::create(b, VectorType::get(16, b.getI8Type()), both);
-  Value elements = arith::BitcastOp::create(b, VectorType::get(16, elementType), bytes);
-
-  Value ownStep = buildAdd(b, parity, step);
-  Value evenLane = arith::SubIOp::create(b, lane, parity);
-  Value vector = vectorOfStep(chunk, ownStep, evenLane);
-  // A group has four vectors, so both of a pair are in the row or neither is.
-  buildIf(isInRow(vector), [&] {
-    Value column = toIndex(buildMul(b, vector, schedule.elementsPerLane));
-    vector::StoreOp::create(b, elements, out, ValueRange{row, column},
-                            /*nontemporal=*/false, alignment(schedule.dataStoreBytes()));
-  });
-}
-
-/// The one of `exponents` that the lane is to store: every lane of a group knows those of
-/// all steps, and each takes that of another step.
-Value KernelBody::ownExponent(Value exponents) {
-  Value step = buildRem(b, lane, schedule.lanesPerGroup());
-  Value exponent = vector::ExtractOp::create(b, exponents, 0);
-  for (int64_t i = 1; i < schedule.stepsPerChunk; ++i) {
-    Value isStep = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, step, buildI32(i));
-    exponent = select(isStep, vector::ExtractOp::create(b, exponents, i), exponent);
-  }
-  return exponent;
-}
-
-/// Stores the chunk's scales, one a lane.
-void KernelBody::storeScales(Value row, Value chunk, Value exponents) {
-  Value step = buildRem(b, lane, schedule.lanesPerGroup());
-  Value exponent = ownExponent(exponents);
-  Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
-  int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;
-  Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()),
-                         buildAdd(b, buildMul(b, step, groupsPerStep), inStep));
-
-  auto store = [&] {
-    buildIf(hasWholeChunks ? Value() : lessThan(group, scaleColumns), [&] {
-      memref::StoreOp::create(b, buildScale(b, exponent), scale,
-                              scaleIndices(row, group));
-    });
-  };
-  // More lanes share a group than there are steps: not every lane has a scale to store.
-  if (schedule.lanesPerGroup() > schedule.stepsPerChunk)
-    return buildIf(lessThan(step, buildI32(schedule.stepsPerChunk)), store);
-  store();
-}
-
-SmallVector<Value> KernelBody::scaleIndices(Value row, Value group) {
-  if (quantize.getScaleLayout() == ScaleLayout::Linear)
-    return {row, toIndex(group)};
-  Value tile = toIndex(buildDiv(b, group, kScaleTileColumns));
-  Value inTile = toIndex(buildRem(b, group, kScaleTileColumns));
-  Value column = buildAdd(b, buildMul(b, tile, kScaleTileBytes), inTile);
-  return {buildAdd(b, buildSwizzledRowOffset(b, row, toIndex(columnTiles)), column)};
-}
-
-//===----------------------------------------------------------------------===//
-// Scales of rows that are not live
-//===----------------------------------------------------------------------===//
-
-/// The map entries of the lane's quad in row tile `tile`, which may be past the last.
-SmallVector<Value> KernelBody::loadTileEntries(Value tile) {
-  Value firstRow = buildAdd(b, buildMul(b, tile, kScaleTileRows), laneIndex);
-  SmallVector<Value> entries;
-  for (int64_t i = 0; i < kRowsPerQuad; ++i)
-    entries.push_back(loadMapEntry(buildAdd(b, firstRow, i * Schedule::kLanes)));
-  return entries;
-}
-
-/// Clears the scales of rows that are not live, a warp for each row tile and chunk of
-/// columns, a quad for each lane. Quads with a live row are left to the warps that own
-/// quads; where they do not, the scales of single rows are cleared. `firstEntries` are
-/// those of the warp's first tile.
-void KernelBody::clearDeadQuads(ArrayRef<Value> firstEntries) {
-  auto loop =
-      scf::ForOp::create(b, warp, buildRowTileCount(b, rows), warps, firstEntries);
-  keepRolled(loop);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(loop.getBody());
-  Value tile = loop.getInductionVar();
-  Value nextTile = buildAdd(b, tile, warps);
-  SmallVector<Value> nextEntries =
-      loadIf(lessThan(nextTile, loop.getUpperBound()), kRowsPerQuad,
-             [&] { return loadTileEntries(nextTile); });
-  Value firstRow = buildAdd(b, buildMul(b, tile, kScaleTileRows), laneIndex);
-  SmallVector<Value> lives;
-  Value anyLive = arith::ConstantIntOp::create(b, 0, 1);
-  for (auto [i, entry] : llvm::enumerate(loop.getRegionIterArgs())) {
-    lives.push_back(isLive(buildAdd(b, firstRow, i * Schedule::kLanes), entry));
-    anyLive = arith::OrIOp::create(b, anyLive, lives.back());
-  }
-
-  Value tileOffset =
-      buildMul(b, buildMul(b, tile, toIndex(columnTiles)), kScaleTileBytes);
-  Value laneOffset =
-      buildAdd(b, tileOffset, buildMul(b, laneIndex, Schedule::kZeroStoreBytes));
-  auto storeZeros = [&](Value offset, int64_t bytes) {
-    vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
-                            /*nontemporal=*/false, alignment(bytes));
-  };
-  auto clearSingleRows = [&](Value offset) {
-    buildIf(
-        ownsQuads, [] {},
-        [&] {
-          for (int64_t i = 0; i < kRowsPerQuad; ++i)
-            buildIf(
-                lives[i], [] {},
-                [&] {
-                  storeZeros(buildAdd(b, offset, i * kScaleTileColumns),
-                             kScaleTileColumns);
-                });
-        });
-  };
-  int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
-  forEachChunk([&](Value chunk) {
-    Value begin = buildMul(b, chunk, tilesPerChunk);
-    Value end = arith::MinUIOp::create(b, buildAdd(b, begin, tilesPerChunk), columnTiles);
-    buildFor(begin, end, buildI32(1), [&](Value columnTile) {
-      Value offset =
-          buildAdd(b, laneOffset, buildMul(b, toIndex(columnTile), kScaleTileBytes));
-      buildIf(
-          anyLive, [&] { clearSingleRows(offset); },
-          [&] { storeZeros(offset, Schedule::kZeroStoreBytes); });
-    });
-  });
-  scf::YieldOp::create(b, nextEntries);
-}
-
-/// Clears the scales of one row, byte by byte.
-void KernelBody::clearScaleRow(Value row) {
-  forEachChunk([&](Value chunk) {
-    Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()), lane);
-    auto store = [&] {
-      buildIf(lessThan(group, scaleColumns), [&] {
-        vector::StoreOp::create(b, buildZeroScales(b, 1), scale,
-                                scaleIndices(row, group));
-      });
-    };
-    if (schedule.groupsPerChunk() < Schedule::kLanes)
-      return buildIf(lessThan(lane, buildI32(schedule.groupsPerChunk())), store);
-    store();
-  });
-}
-
-//===----------------------------------------------------------------------===//
 // Small things
 //===----------------------------------------------------------------------===//
 
 /// Builds `then` unconditionally if `condition` is null.
-void KernelBody::buildIf(Value condition, function_ref<void()> then,
-                         function_ref<void()> otherwise) {
+void KernelBuilder::buildIf(Value condition, function_ref<void()> then,
+                            function_ref<void()> otherwise) {
   if (!condition)
     return then();
   moe::buildIf(b, condition, then, otherwise);
 }
 
-void KernelBody::buildFor(Value begin, Value end, Value step,
-                          function_ref<void(Value)> body) {
+void KernelBuilder::buildFor(Value begin, Value end, Value step,
+                             function_ref<void(Value)> body) {
   auto loop = scf::ForOp::create(b, begin, end, step);
   keepRolled(loop);
   OpBuilder::InsertionGuard guard(b);
@@ -850,7 +312,7 @@ void KernelBody::buildFor(Value begin, Value end, Value step,
 
 /// Keeps LLVM from unrolling: a chunk has all the loads in flight that pay, so copies of
 /// a body would only cost compile time and instruction cache.
-void KernelBody::keepRolled(scf::ForOp loop) {
+void KernelBuilder::keepRolled(scf::ForOp loop) {
   auto unroll = LLVM::LoopUnrollAttr::get(
       b.getContext(), /*disable=*/b.getBoolAttr(true), /*count=*/{},
       /*runtimeDisable=*/{}, /*full=*/{}, /*followupUnrolled=*/{},
@@ -860,16 +322,16 @@ void KernelBody::keepRolled(scf::ForOp loop) {
                                               {}, {}, {}, {}, {}, {}, {}, {}, {}));
 }
 
-Value KernelBody::lessThan(Value lhs, Value rhs) {
+Value KernelBuilder::lessThan(Value lhs, Value rhs) {
   return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, lhs, rhs);
 }
 
-Value KernelBody::shuffleXor(Value word, int64_t offset) {
+Value KernelBuilder::shuffleXor(Value word, int64_t offset) {
   return gpu::ShuffleOp::create(b, word, offset, Schedule::kLanes, gpu::ShuffleMode::XOR)
       .getShuffleResult();
 }
 
 void mlir::moe::buildKernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
                                 ValueRange arguments, const Schedule &schedule) {
-  KernelBody(b, op, arguments, schedule).build();
+  KernelBuilder(b, op, arguments, schedule).build();
 }

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // The host side of convert-moe-to-gpu: which kernels an op needs, the grid, and the
-// launch. What a kernel does is in KernelBody.cpp.
+// launch. What a kernel does is in KernelBody.cpp and KernelQuantization.cpp.
 //
 //===----------------------------------------------------------------------===//
 
