@@ -205,19 +205,9 @@ static MoeStatus makeModule(const Driver &driver, uint64_t context, const void *
   made->waitsForPredecessor = waitsForPredecessor;
 
   RelaxedCaptureMode relaxed(driver);
-  char log[512] = "";
-  int options[] = {kErrorLogOption, kErrorLogSizeOption};
-  void *values[] = {log, reinterpret_cast<void *>(sizeof(log))};
-  DriverResult result = driver.ModuleLoadDataEx(&made->handle, image, 2, options, values);
-  if (result != kDriverSuccess) {
+  if (MoeStatus status = loadImage(driver, image, /*optLevel=*/-1, made->handle)) {
     std::free(made);
-    MoeStatus status = failDriver(driver, "cuModuleLoadDataEx", result);
-    log[sizeof(log) - 1] = '\0';
-    if (log[0] == '\0')
-      return status;
-    char message[512];
-    std::snprintf(message, sizeof(message), "%s", getLastError());
-    return fail(status, "%s\n%s", message, log);
+    return status;
   }
   if (MoeStatus status = findKernels(driver, *made)) {
     driver.ModuleUnload(made->handle);

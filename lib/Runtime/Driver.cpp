@@ -14,6 +14,7 @@
 #include "Lock.h"
 #include "Status.h"
 #include <atomic>
+#include <cstdio>
 #include <dlfcn.h>
 
 using namespace moe;
@@ -102,4 +103,23 @@ MoeStatus moe::failDriver(const Driver &driver, const char *call, DriverResult r
     text = "no description";
   MoeStatus status = result == kDriverOutOfMemory ? MOE_OUT_OF_MEMORY : MOE_DRIVER_ERROR;
   return fail(status, "%s returned %s (%d): %s", call, name, result, text);
+}
+
+MoeStatus moe::loadImage(const Driver &driver, const void *image, int optLevel,
+                         Handle &module) {
+  char log[512] = "";
+  int options[] = {kErrorLogOption, kErrorLogSizeOption, kOptimizationLevelOption};
+  void *values[] = {log, reinterpret_cast<void *>(sizeof(log)),
+                    reinterpret_cast<void *>(uintptr_t(optLevel))};
+  DriverResult result =
+      driver.ModuleLoadDataEx(&module, image, optLevel < 0 ? 2 : 3, options, values);
+  if (result == kDriverSuccess)
+    return MOE_SUCCESS;
+  MoeStatus status = failDriver(driver, "cuModuleLoadDataEx", result);
+  log[sizeof(log) - 1] = '\0';
+  if (log[0] == '\0')
+    return status;
+  char message[512];
+  std::snprintf(message, sizeof(message), "%s", getLastError());
+  return fail(status, "%s\n%s", message, log);
 }

@@ -123,6 +123,12 @@ struct Driver {
 /// The driver, opened and initialised by the first call that succeeds.
 MoeStatus getDriver(const Driver *&driver);
 
+/// Loads an image that is complete, text with its final NUL. `optLevel` is that at which
+/// PTX is assembled, negative for the driver's default. A failure has the assembler's
+/// log.
+MoeStatus loadImage(const Driver &driver, const void *image, int optLevel,
+                    Handle &module);
+
 /// Fails with the driver's name and text for `result`, which `call` returned.
 MoeStatus failDriver(const Driver &driver, const char *call, DriverResult result);
 

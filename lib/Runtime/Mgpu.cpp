@@ -13,12 +13,10 @@
 
 #include "Driver.h"
 #include "Status.h"
-#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 using namespace moe;
 
@@ -28,9 +26,14 @@ static thread_local int32_t defaultDevice = 0;
 /// Ends the process with what fail() has been told last.
 [[noreturn]] static void stop(const char *function) {
   char message[1200];
-  std::snprintf(message, sizeof(message), "%s: %s", function, getLastError());
-  // The assembler's log has several lines.
-  std::replace(message, message + std::strlen(message), '\n', ' ');
+  size_t length = std::snprintf(message, sizeof(message), "%s: ", function);
+  // In one line: the assembler's log has several.
+  for (const char *c = getLastError(); *c != '\0' && length + 3 < sizeof(message); ++c) {
+    if (*c == '\n')
+      message[length++] = ';';
+    message[length++] = *c == '\n' ? ' ' : *c;
+  }
+  message[length] = '\0';
   if (MoeMgpuErrorHandler handler = errorHandler.load())
     handler(message);
   else
@@ -100,36 +103,18 @@ void mgpuSetDefaultDevice(int32_t device) { defaultDevice = device; }
 // Modules and launches
 //===----------------------------------------------------------------------===//
 
-static void *loadModule(const Call &call, const void *image, int numExtraOptions,
-                        int extraOption, uintptr_t extraValue) {
-  char log[512] = "";
-  int options[] = {kErrorLogOption, kErrorLogSizeOption, extraOption};
-  void *values[] = {log, reinterpret_cast<void *>(sizeof(log)),
-                    reinterpret_cast<void *>(extraValue)};
+static void *loadModule(const Call &call, const void *image, int optLevel) {
   Handle module = nullptr;
-  DriverResult result =
-      call->ModuleLoadDataEx(&module, image, 2 + numExtraOptions, options, values);
-  if (result == kDriverSuccess)
-    return module;
-  MoeStatus status = failDriver(*call.operator->(), "cuModuleLoadDataEx", result);
-  log[sizeof(log) - 1] = '\0';
-  if (log[0] != '\0') {
-    char message[512];
-    std::snprintf(message, sizeof(message), "%s", getLastError());
-    fail(status, "%s; %s", message, log);
-  }
-  call.check(status);
-  return nullptr;
+  call.check(loadImage(*call.operator->(), image, optLevel, module));
+  return module;
 }
 
 void *mgpuModuleLoad(const void *image, size_t /*size*/) {
-  Call call(__func__);
-  return loadModule(call, image, 0, 0, 0);
+  return loadModule(Call(__func__), image, /*optLevel=*/-1);
 }
 
 void *mgpuModuleLoadJIT(const void *ptx, int32_t optLevel) {
-  Call call(__func__);
-  return loadModule(call, ptx, 1, kOptimizationLevelOption, uintptr_t(optLevel));
+  return loadModule(Call(__func__), ptx, optLevel);
 }
 
 void mgpuModuleUnload(void *module) {

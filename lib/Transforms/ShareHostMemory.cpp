@@ -20,6 +20,8 @@
 #include "mlir/Interfaces/CallInterfaces.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
+#include <vector>
+
 namespace mlir::moe {
 #define GEN_PASS_DEF_MOESHAREHOSTMEMORY
 #include "moe/Transforms/Passes.h.inc"

@@ -139,7 +139,8 @@ def supports(level: str) -> bool:
 
 @pytest.mark.skipif(not KERNELS.is_dir(), reason=f"no objects of the kernels in {KERNELS}")
 @pytest.mark.parametrize("level", levels() or ["none"])
-def test_level(level: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("K", [1024, 1856, 96])
+def test_level(level: str, K: int, tmp_path: Path) -> None:
     if not supports(level):
         pytest.skip(f"this machine is not {level}")
     path = tmp_path / "kernels.so"
@@ -152,8 +153,8 @@ def test_level(level: str, tmp_path: Path) -> None:
         strides = [stride // array.itemsize for stride in array.strides]
         return (ctypes.c_int64 * (3 + 2 * array.ndim))(address, address, 0, *array.shape, *strides)
 
-    x = batches.all_bf16_patterns(1024)
-    M, K = x.shape
+    x = batches.all_bf16_patterns(K)
+    M = x.shape[0]
     rows = np.arange(M, dtype=np.int32)
     permutation_map = np.where(rows % 5 == 0, -rows - 1, rows)
     n_used = np.array(M - 3, np.int32)

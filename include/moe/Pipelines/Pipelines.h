@@ -92,8 +92,9 @@ void buildLowerToCUDAPipeline(OpPassManager &pm, const LowerToCUDAOptions &optio
 /// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.
 void buildLowerToCPUPipeline(OpPassManager &pm, const LowerToCPUOptions &options);
 
-/// What host code needs on either way before its conversion to the LLVM dialect: f8 and
-/// bf16 in arithmetic of the host, and control flow in basic blocks.
+/// What host code needs on either way before its conversion to the LLVM dialect: bf16,
+/// and the conversion of f32 to f8E4M3FN, in arithmetic of the host; control flow in
+/// basic blocks.
 void buildHostLoweringPipeline(OpPassManager &pm);
 
 /// Registers `--moe-bufferize`, `--moe-lower-to-ptx`, `--moe-lower-to-cuda` and
