@@ -75,9 +75,9 @@ KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op
   vectors = buildDiv(b, columns, schedule.elementsPerLane);
   chunks = buildCeilDiv(b, columns, schedule.chunkColumns());
   int64_t wholeColumns = schedule.chunkColumns();
-  if (quantize && quantize.getScaleLayout() == ScaleLayout::Linear) {
-    scaleColumns = buildDiv(b, columns, kGroupSize);
-  } else if (quantize) {
+  if (quantize)
+    rowGroups = scaleColumns = buildDiv(b, columns, kGroupSize);
+  if (quantize && quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
     columnTiles = buildColumnTileCount(b, columns);
     scaleColumns = buildMul(b, columnTiles, kScaleTileColumns);
     // A chunk may be smaller than a column tile: the padding has chunks of its own then.
@@ -233,6 +233,24 @@ Value KernelBuilder::recompute(Value word) {
       .getResult(0);
 }
 
+/// The vector `elements`, computed no later than here. LLVM would move the computation
+/// into the branch of a store under a condition, and what is one predicate on a store
+/// would become a branch around all of it, in which nothing overlaps with its neighbours.
+Value KernelBuilder::computeHere(Value elements) {
+  auto type = cast<VectorType>(elements.getType());
+  int64_t bits = type.getElementTypeBitWidth();
+  VectorType integersType = type.clone(b.getIntegerType(bits));
+  auto wordsType = VectorType::get(type.getNumElements() * bits / 32, b.getI32Type());
+  Value words = vector::BitCastOp::create(
+      b, wordsType, arith::BitcastOp::create(b, integersType, elements));
+  SmallVector<Value> computed;
+  for (int64_t i = 0; i < wordsType.getNumElements(); ++i)
+    computed.push_back(recompute(vector::ExtractOp::create(b, words, i)));
+  words = vector::FromElementsOp::create(b, wordsType, computed);
+  return arith::BitcastOp::create(b, type,
+                                  vector::BitCastOp::create(b, integersType, words));
+}
+
 //===----------------------------------------------------------------------===//
 // Chunks of a row
 //===----------------------------------------------------------------------===//
@@ -277,15 +295,22 @@ SmallVector<KernelBuilder::Fragment> KernelBuilder::loadActivation(Value row,
   return fragments;
 }
 
+/// Stores what was computed from `fragment` in its place.
+void KernelBuilder::storeFragment(Value row, const Fragment &fragment, Value elements) {
+  if (fragment.isInRow && schedule.isAligned)
+    elements = computeHere(elements);
+  buildIf(fragment.isInRow, [&] {
+    Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
+    int64_t bytes = quantize ? schedule.dataStoreBytes() : schedule.accessBytes();
+    vector::StoreOp::create(b, elements, out, ValueRange{row, column},
+                            /*nontemporal=*/false, alignment(bytes));
+  });
+}
+
 void KernelBuilder::buildActivationRow(Value row) {
   forEachChunk([&](Value chunk) {
-    for (const Fragment &fragment : loadActivation(row, chunk)) {
-      buildIf(fragment.isInRow, [&] {
-        Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
-        vector::StoreOp::create(b, fragment.elements, out, ValueRange{row, column},
-                                /*nontemporal=*/false, alignment(schedule.accessBytes()));
-      });
-    }
+    for (const Fragment &fragment : loadActivation(row, chunk))
+      storeFragment(row, fragment, fragment.elements);
   });
 }
 

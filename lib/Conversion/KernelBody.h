@@ -44,9 +44,8 @@ struct Schedule {
   int64_t lanesPerGroup() const { return kGroupSize / elementsPerLane; }
   /// Bytes of bf16 that a lane loads or stores at once.
   int64_t accessBytes() const { return 2 * elementsPerLane; }
-  /// Bytes of E4M3 that a lane stores at once: pairs of lanes that hold 8 each first
-  /// exchange halves of two steps.
-  int64_t dataStoreBytes() const { return 16; }
+  /// Bytes of E4M3 that a lane stores at once.
+  int64_t dataStoreBytes() const { return elementsPerLane; }
 };
 
 /// Rows of a row tile whose scales are neighbours in the swizzled layout.

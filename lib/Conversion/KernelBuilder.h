@@ -50,6 +50,7 @@ private:
                                   function_ref<SmallVector<Value>(ValueRange)> body);
   Value clearLowestBit(Value bits);
   Value recompute(Value word);
+  Value computeHere(Value elements);
 
   // Rows in quads.
   void buildQuads();
@@ -57,25 +58,26 @@ private:
   void buildQuad(Value firstRow, Value liveRows);
   Value rowOfLane();
   void storeQuadScales(Value firstRow, Value chunk, Value storedRows, Value words);
-  Value ownExponent(Value exponents);
-  Value packScales(Value exponents);
+  Value packScales(Value exponent);
 
   // Chunks of a row.
   void forEachChunk(function_ref<void(Value)> body);
   Value vectorOfStep(Value chunk, Value step, Value lane);
   Value isInRow(Value vector);
   SmallVector<Fragment> loadActivation(Value row, Value chunk);
+  void storeFragment(Value row, const Fragment &fragment, Value elements);
   void buildActivationRow(Value row);
 
   // Quantisation.
   void buildQuantizedRow(Value row);
   void buildQuantizedChunk(Value row, Value chunk,
-                           function_ref<void(Value)> takeExponents);
-  Value buildGroupMaxima(ArrayRef<Fragment> fragments);
-  void storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
-                 ArrayRef<Value> data);
-  void storeExchangedPair(Value row, Value chunk, int64_t step, Value even, Value odd);
-  void storeScales(Value row, Value chunk, Value exponents);
+                           function_ref<void(Value)> takeExponent);
+  Value ownStep();
+  Value ownGroup(Value chunk);
+  Value buildOwnMaximum(ArrayRef<Fragment> fragments);
+  Value isLaneBitSet(int64_t bit);
+  Value broadcastFactor(Value factor, int64_t step);
+  void storeScales(Value row, Value chunk, Value exponent);
   SmallVector<Value> scaleIndices(Value row, Value group);
 
   // Scales of rows that are not live.
@@ -120,8 +122,9 @@ private:
   Value vectors, chunks; // Of a row.
   // Every chunk is whole, so no lane is ever past the end of a row.
   bool hasWholeChunks;
-  // Column tiles of the swizzled layout, and the scales of a row with its padding.
-  Value columnTiles, scaleColumns;
+  // Groups of a row, its scales with their padding, and column tiles of the swizzled
+  // layout.
+  Value rowGroups, scaleColumns, columnTiles;
 
   Value lane, laneIndex;
   Value firstChunk, chunkStride;

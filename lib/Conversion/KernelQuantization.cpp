@@ -16,11 +16,11 @@
 #include "IndexArithmetic.h"
 #include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/SaveAndRestore.h"
 
 using namespace mlir;
@@ -32,142 +32,109 @@ using namespace mlir::moe;
 
 void KernelBuilder::buildQuantizedRow(Value row) {
   forEachChunk([&](Value chunk) {
-    Value exponents;
-    buildQuantizedChunk(row, chunk, [&](Value taken) { exponents = taken; });
-    storeScales(row, chunk, exponents);
+    Value exponent;
+    buildQuantizedChunk(row, chunk, [&](Value taken) { exponent = taken; });
+    storeScales(row, chunk, exponent);
   });
 }
 
-/// Stores the data of a chunk. `takeExponents` gets the exponents of its scales, a vector
-/// of i32 with that of the lane's group in each step, before the data is converted: what
-/// it makes of them takes fewer registers.
+/// Stores the data of a chunk. `takeExponent` gets the exponent of the scale that the lane
+/// stores (i32) before the data is converted: what it makes of it takes fewer registers.
 void KernelBuilder::buildQuantizedChunk(Value row, Value chunk,
-                                        function_ref<void(Value)> takeExponents) {
+                                        function_ref<void(Value)> takeExponent) {
   SmallVector<Fragment> fragments = loadActivation(row, chunk);
-  Value exponents = buildScaleExponent(b, buildGroupMaxima(fragments));
-  takeExponents(exponents);
-  Value factors = buildScaleFactor(b, exponents);
-  SmallVector<Value> data;
-  for (auto [step, fragment] : llvm::enumerate(fragments))
-    data.push_back(buildQuantizedFragment(b, fragment.elements,
-                                          vector::ExtractOp::create(b, factors, step)));
-  storeData(row, chunk, fragments, data);
+  Value exponent = buildScaleExponent(b, buildOwnMaximum(fragments));
+  Value factor = buildScaleFactor(b, exponent);
+  if (!hasWholeChunks) {
+    // Groups past the end of the row are the padding columns of the last column tile.
+    Value isInRow = lessThan(ownGroup(chunk), rowGroups);
+    exponent = select(isInRow, exponent, buildI32(0));
+  }
+  takeExponent(exponent);
+
+  SmallVector<Value> factors;
+  for (size_t step = 0; step < fragments.size(); ++step)
+    factors.push_back(broadcastFactor(factor, step));
+  for (auto [fragment, stepFactor] : llvm::zip_equal(fragments, factors))
+    storeFragment(row, fragment,
+                  buildQuantizedFragment(b, fragment.elements, stepFactor));
 }
 
-/// The greatest magnitude of the lane's group in each step, a vector of bf16. For groups
-/// past the end of the row it is 0, whose exponent is what the padding columns of the
-/// last column tile hold.
-Value KernelBuilder::buildGroupMaxima(ArrayRef<Fragment> fragments) {
-  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(b.getBF16Type()));
-  SmallVector<Value> maxima;
-  for (const Fragment &fragment : fragments) {
-    Value maximum =
-        buildFragmentMaximum(b, fragment.elements, quantize.hasNonNegativeActivation());
-    if (fragment.isInRow)
-      maximum = arith::SelectOp::create(b, fragment.isInRow, maximum, zero);
-    maxima.push_back(maximum);
-  }
+// The lanes of a group share its elements in every step of a chunk. Each of them computes
+// the scale of its group in one step, its own, and the others get the factor from it.
 
-  // The lanes of a group agree, two steps' maxima in each 32-bit shuffle.
-  int64_t steps = schedule.stepsPerChunk;
-  auto maximaType = VectorType::get(steps, b.getBF16Type());
-  auto wordsType = VectorType::get(steps / 2, b.getI32Type());
-  Value packed = vector::FromElementsOp::create(b, maximaType, maxima);
-  for (int64_t offset = 1; offset < schedule.lanesPerGroup(); offset *= 2) {
-    Value words = vector::BitCastOp::create(b, wordsType, packed);
-    SmallVector<Value> others;
-    for (int64_t i = 0; i < steps / 2; ++i)
-      others.push_back(shuffleXor(vector::ExtractOp::create(b, words, i), offset));
-    Value other = vector::BitCastOp::create(
-        b, maximaType, vector::FromElementsOp::create(b, wordsType, others));
-    packed = arith::MaxNumFOp::create(b, packed, other);
-  }
+Value KernelBuilder::ownStep() { return buildRem(b, lane, schedule.stepsPerChunk); }
 
-  return packed;
+/// The group of the row whose scale the lane computes.
+Value KernelBuilder::ownGroup(Value chunk) {
+  int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;
+  Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
+  Value inChunk = buildAdd(b, buildMul(b, ownStep(), groupsPerStep), inStep);
+  return buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()), inChunk);
 }
 
-void KernelBuilder::storeData(Value row, Value chunk, ArrayRef<Fragment> fragments,
-                              ArrayRef<Value> data) {
-  if (schedule.isAligned && schedule.elementsPerLane < schedule.dataStoreBytes()) {
-    for (int64_t step = 0; step < schedule.stepsPerChunk; step += 2)
-      storeExchangedPair(row, chunk, step, data[step], data[step + 1]);
-    return;
-  }
-  for (auto [fragment, elements] : llvm::zip_equal(fragments, data)) {
-    buildIf(fragment.isInRow, [&, &fragment = fragment, &elements = elements] {
-      Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
-      vector::StoreOp::create(b, elements, out, ValueRange{row, column},
-                              /*nontemporal=*/false,
-                              alignment(schedule.dataStoreBytes()));
-    });
-  }
-}
-
-/// Stores 16 bytes a lane where each lane has 8 of step `step` and 8 of the step after
-/// it: of two neighbouring lanes the even one takes both halves of the first step and the
-/// odd one those of the second.
-void KernelBuilder::storeExchangedPair(Value row, Value chunk, int64_t step, Value first,
-                                       Value second) {
-  auto elementType = cast<VectorType>(first.getType()).getElementType();
-  auto wordsType = VectorType::get(2, b.getI32Type());
-  auto toWords = [&](Value elements) -> Value {
-    Value bytes =
-        arith::BitcastOp::create(b, VectorType::get(8, b.getI8Type()), elements);
-    return vector::BitCastOp::create(b, wordsType, bytes);
+/// The greatest magnitude of the lane's own group, a bf16.
+Value KernelBuilder::buildOwnMaximum(ArrayRef<Fragment> fragments) {
+  // Maxima of two steps travel in one word.
+  auto pairType = VectorType::get(2, b.getBF16Type());
+  auto wordType = VectorType::get(1, b.getI32Type());
+  auto exchange = [&](Value pair, int64_t offset) -> Value {
+    Value word = vector::BitCastOp::create(b, wordType, pair);
+    Value other = shuffleXor(vector::ExtractOp::create(b, word, 0), offset);
+    return vector::BitCastOp::create(b, pairType,
+                                     vector::FromElementsOp::create(b, wordType, other));
   };
-  first = toWords(first);
-  second = toWords(second);
+  SmallVector<Value> pairs;
+  for (size_t step = 0; step < fragments.size(); step += 2)
+    pairs.push_back(buildFragmentMaxima(b, fragments[step].elements,
+                                        fragments[step + 1].elements,
+                                        quantize.hasNonNegativeActivation()));
 
-  Value parity = buildRem(b, lane, 2);
-  Value isOdd = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, parity, buildI32(0));
-  auto select = [&](Value ifOdd, Value ifEven) -> Value {
-    return arith::SelectOp::create(b, isOdd, ifOdd, ifEven);
-  };
-  Value sent = select(first, second);
-  Value kept = select(second, first);
-  SmallVector<Value> words;
-  for (int64_t i = 0; i < 2; ++i)
-    words.push_back(shuffleXor(vector::ExtractOp::create(b, sent, i), 1));
-  Value received = vector::FromElementsOp::create(b, wordsType, words);
-
-  Value low = select(received, kept);
-  Value high = select(kept, received);
-  Value both = vector::ShuffleOp::create(b, low, high, ArrayRef<int64_t>{0, 1, 2, 3});
-  Value bytes = vector::BitCastOp::create(b, VectorType::get(16, b.getI8Type()), both);
-  Value elements = arith::BitcastOp::create(b, VectorType::get(16, elementType), bytes);
-
-  Value ownStep = buildAdd(b, parity, step);
-  Value evenLane = arith::SubIOp::create(b, lane, parity);
-  Value vector = vectorOfStep(chunk, ownStep, evenLane);
-  // A group has four vectors, so both of a pair are in the row or neither is.
-  buildIf(isInRow(vector), [&] {
-    Value column = toIndex(buildMul(b, vector, schedule.elementsPerLane));
-    vector::StoreOp::create(b, elements, out, ValueRange{row, column},
-                            /*nontemporal=*/false, alignment(schedule.dataStoreBytes()));
-  });
+  // Half of the pairs go to the lane on the other side of a bit, for as many of its own.
+  // At the end a lane has the pair of its own step.
+  int64_t pairBits = 0;
+  while (pairs.size() > 1) {
+    size_t half = pairs.size() / 2;
+    int64_t offset = pairs.size();
+    pairBits |= offset;
+    Value isUpper = isLaneBitSet(offset);
+    for (size_t i = 0; i < half; ++i) {
+      Value kept = select(isUpper, pairs[half + i], pairs[i]);
+      Value sent = select(isUpper, pairs[i], pairs[half + i]);
+      pairs[i] = arith::MaxNumFOp::create(b, kept, exchange(sent, offset));
+    }
+    pairs.truncate(half);
+  }
+  Value pair = pairs.front();
+  for (int64_t offset = 1; offset < schedule.lanesPerGroup(); offset *= 2)
+    if ((pairBits & offset) == 0)
+      pair = arith::MaxNumFOp::create(b, pair, exchange(pair, offset));
+  return select(isLaneBitSet(1), vector::ExtractOp::create(b, pair, 1),
+                vector::ExtractOp::create(b, pair, 0));
 }
 
-/// The one of `exponents` that the lane is to store: every lane of a group knows those of
-/// all steps, and each takes that of another step.
-Value KernelBuilder::ownExponent(Value exponents) {
-  Value step = buildRem(b, lane, schedule.lanesPerGroup());
-  Value exponent = vector::ExtractOp::create(b, exponents, 0);
-  for (int64_t i = 1; i < schedule.stepsPerChunk; ++i) {
-    Value isStep = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, step, buildI32(i));
-    exponent = select(isStep, vector::ExtractOp::create(b, exponents, i), exponent);
-  }
-  return exponent;
+Value KernelBuilder::isLaneBitSet(int64_t bit) {
+  Value masked = arith::AndIOp::create(b, lane, buildI32(bit));
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, masked, buildI32(0));
+}
+
+/// Of the factors (bf16) that the lanes have for their own groups, the one for the lane's
+/// group in step `step`.
+Value KernelBuilder::broadcastFactor(Value factor, int64_t step) {
+  Value bits = arith::BitcastOp::create(b, b.getI16Type(), factor);
+  Value word = arith::ExtUIOp::create(b, b.getI32Type(), bits);
+  // Among the lanes of a group, from the one with that step.
+  int64_t segment = Schedule::kLanes - schedule.lanesPerGroup();
+  Value clamp = buildI32(segment << 8 | (Schedule::kLanes - 1));
+  word = NVVM::ShflOp::create(b, b.getI32Type(), buildI32(-1), word, buildI32(step),
+                              clamp, NVVM::ShflKind::idx, /*return_value_and_is_valid=*/{});
+  bits = arith::TruncIOp::create(b, b.getI16Type(), word);
+  return arith::BitcastOp::create(b, b.getBF16Type(), bits);
 }
 
 /// Stores the chunk's scales, one a lane.
-void KernelBuilder::storeScales(Value row, Value chunk, Value exponents) {
-  Value step = buildRem(b, lane, schedule.lanesPerGroup());
-  Value exponent = ownExponent(exponents);
-  Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
-  int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;
-  Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()),
-                         buildAdd(b, buildMul(b, step, groupsPerStep), inStep));
-
+void KernelBuilder::storeScales(Value row, Value chunk, Value exponent) {
+  Value group = ownGroup(chunk);
   auto store = [&] {
     buildIf(hasWholeChunks ? Value() : lessThan(group, scaleColumns), [&] {
       memref::StoreOp::create(b, buildScale(b, exponent), scale,
@@ -175,9 +142,10 @@ void KernelBuilder::storeScales(Value row, Value chunk, Value exponents) {
     });
   };
   // More lanes share a group than there are steps: not every lane has a scale to store.
-  if (schedule.lanesPerGroup() > schedule.stepsPerChunk)
-    return buildIf(lessThan(step, buildI32(schedule.stepsPerChunk)), store);
-  store();
+  if (schedule.lanesPerGroup() == schedule.stepsPerChunk)
+    return store();
+  Value inGroup = buildRem(b, lane, schedule.lanesPerGroup());
+  buildIf(lessThan(inGroup, buildI32(schedule.stepsPerChunk)), store);
 }
 
 SmallVector<Value> KernelBuilder::scaleIndices(Value row, Value group) {
@@ -215,28 +183,16 @@ void KernelBuilder::buildQuads() {
   Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
   ownsQuads = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, quads, warps);
 
-  // n_used counts in 32 bits, so no row that they cannot number is live. The slots of a
-  // warp come in runs of 2^shift, a warp's width apart.
-  Value shift = select(ownsQuads, buildI32(llvm::Log2_64(kRowsPerQuad)), buildI32(0));
-  Value stride = recompute(buildMul(b, toI32(warps), Schedule::kLanes));
-  auto shiftLeft = [&](Value value, Value amount) -> Value {
-    return arith::ShLIOp::create(b, value, amount);
-  };
-  auto shiftRight = [&](Value value, Value amount) -> Value {
-    return arith::ShRUIOp::create(b, value, amount);
-  };
-  auto lowBits = [&](Value count) -> Value {
-    return arith::SubIOp::create(b, shiftLeft(buildI32(1), count), buildI32(1));
-  };
-  // How far the slot of the warp's lane or bit `lane` is from that of its first.
-  auto distance = [&](Value lane, Value shift) {
-    Value inRun = arith::AndIOp::create(b, lane, lowBits(shift));
-    Value distance =
-        buildDiv(b, buildMul(b, shiftRight(lane, shift), stride), Schedule::kLanes);
-    return buildAdd(b, shiftLeft(distance, shift), inRun);
-  };
-  Value firstBase = shiftLeft(toI32(warp), shift);
-  Value laneOffset = distance(lane, shift);
+  // The slots of a warp come in runs, of four or of one, a warp's width apart.
+  Value inRunMask = select(ownsQuads, buildI32(kRowsPerQuad - 1), buildI32(0));
+  Value runLength = buildAdd(b, inRunMask, 1);
+  // n_used counts in 32 bits, so no row that they cannot number is live.
+  Value warps32 = toI32(warps);
+  Value firstBase = buildMul(b, toI32(warp), runLength);
+  Value stride = buildMul(b, warps32, Schedule::kLanes);
+  Value inRun = arith::AndIOp::create(b, lane, inRunMask);
+  Value runOfLane = arith::SubIOp::create(b, lane, inRun);
+  Value laneOffset = buildAdd(b, buildMul(b, runOfLane, warps32), inRun);
   auto loadEntryOfSlot = [&](Value slot) {
     return loadMapEntry(toIndex(rowOfSlot(slot)));
   };
@@ -259,7 +215,7 @@ void KernelBuilder::buildQuads() {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value base = loop.getInductionVar();
-  Value slot = recompute(buildAdd(b, base, laneOffset));
+  Value slot = buildAdd(b, base, laneOffset);
   // The next 32 entries are on their way while these rows are computed.
   Value hasNext =
       arith::CmpIOp::create(b, arith::CmpIPredicate::ult, buildAdd(b, base, stride), end);
@@ -274,15 +230,15 @@ void KernelBuilder::buildQuads() {
     Value rest = values.front();
     Value bit = math::CountTrailingZerosOp::create(b, rest);
     // The run of the first live row, and those of its rows that are live.
-    Value here = recompute(shift);
-    Value first = shiftLeft(shiftRight(bit, here), here);
-    Value rowsOfRun = lowBits(shiftLeft(buildI32(1), here));
-    Value live = arith::AndIOp::create(b, shiftRight(rest, first), rowsOfRun);
-    Value runSlot = buildAdd(b, base, distance(first, here));
+    Value first = arith::SubIOp::create(b, bit, arith::AndIOp::create(b, bit, inRunMask));
+    Value runMask = select(ownsQuads, buildI32((1 << kRowsPerQuad) - 1), buildI32(1));
+    Value live =
+        arith::AndIOp::create(b, arith::ShRUIOp::create(b, rest, first), runMask);
+    Value runSlot = buildAdd(b, base, buildMul(b, first, warps32));
     Value inQuad = buildRem(b, runSlot, kRowsPerQuad);
-    Value firstRow = rowOfSlot(arith::SubIOp::create(b, runSlot, inQuad));
-    buildQuad(firstRow, shiftLeft(live, inQuad));
-    return {arith::XOrIOp::create(b, rest, shiftLeft(live, first))};
+    buildQuad(rowOfSlot(arith::SubIOp::create(b, runSlot, inQuad)),
+              arith::ShLIOp::create(b, live, inQuad));
+    return {arith::XOrIOp::create(b, rest, arith::ShLIOp::create(b, live, first))};
   });
   scf::YieldOp::create(b, nextEntry);
 }
@@ -303,7 +259,7 @@ void KernelBuilder::buildQuad(Value firstRow, Value liveRows) {
       llvm::SaveAndRestore recomputed(lane, recompute(lane));
       Value packed;
       buildQuantizedChunk(toIndex(row), chunk,
-                          [&](Value exponents) { packed = packScales(exponents); });
+                          [&](Value exponent) { packed = packScales(exponent); });
       Value isOwn =
           arith::CmpIOp::create(b, arith::CmpIPredicate::eq, inQuad, rowOfLane());
       return {clearLowestBit(rest), select(isOwn, packed, words)};
@@ -315,8 +271,7 @@ void KernelBuilder::buildQuad(Value firstRow, Value liveRows) {
 
 /// The four scales that the lane stores of a row, in an i32: those of one column tile.
 /// The lanes that have them differ in two bits, and all four get them.
-Value KernelBuilder::packScales(Value exponents) {
-  Value exponent = ownExponent(exponents);
+Value KernelBuilder::packScales(Value exponent) {
   int64_t lanes = schedule.lanesPerGroup();
   Value inTile = buildRem(b, buildDiv(b, lane, lanes), kScaleTileColumns);
   Value packed = arith::ShLIOp::create(b, exponent, buildMul(b, inTile, 8));
@@ -337,10 +292,9 @@ void KernelBuilder::storeQuadScales(Value firstRow, Value chunk, Value storedRow
   int64_t tilesPerStep = schedule.stepColumns() / kGroupSize / kScaleTileColumns;
   int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
   Value ownRow = rowOfLane();
-  Value step = buildRem(b, lane, lanes);
   Value inStep = buildDiv(b, lane, lanes * kScaleTileColumns);
   Value tile = buildAdd(b, buildMul(b, chunk, tilesPerChunk),
-                        buildAdd(b, buildMul(b, step, tilesPerStep), inStep));
+                        buildAdd(b, buildMul(b, ownStep(), tilesPerStep), inStep));
   Value bit = arith::AndIOp::create(b, arith::ShRUIOp::create(b, storedRows, ownRow),
                                     buildI32(1));
   Value isStored = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, bit, buildI32(0));
@@ -405,30 +359,36 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
     vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
                             /*nontemporal=*/false, alignment(bytes));
   };
-  auto clearSingleRows = [&](Value offset) {
-    buildIf(
-        ownsQuads, [] {},
-        [&] {
-          for (int64_t i = 0; i < kRowsPerQuad; ++i)
-            buildIf(
-                lives[i], [] {},
-                [&] {
-                  storeZeros(buildAdd(b, offset, i * kScaleTileColumns),
-                             kScaleTileColumns);
-                });
-        });
-  };
   int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
   forEachChunk([&](Value chunk) {
     Value begin = buildMul(b, chunk, tilesPerChunk);
-    Value end = arith::MinUIOp::create(b, buildAdd(b, begin, tilesPerChunk), columnTiles);
-    buildFor(begin, end, buildI32(1), [&](Value columnTile) {
+    // Not a loop, which would take longer to count than to store.
+    auto clearQuads = [&] {
       Value offset =
-          buildAdd(b, laneOffset, buildMul(b, toIndex(columnTile), kScaleTileBytes));
-      buildIf(
-          anyLive, [&] { clearSingleRows(offset); },
-          [&] { storeZeros(offset, Schedule::kZeroStoreBytes); });
-    });
+          buildAdd(b, laneOffset, buildMul(b, toIndex(begin), kScaleTileBytes));
+      for (int64_t i = 0; i < tilesPerChunk; ++i)
+        buildIf(hasWholeChunks ? Value() : lessThan(buildAdd(b, begin, i), columnTiles),
+                [&] {
+                  storeZeros(buildAdd(b, offset, i * kScaleTileBytes),
+                             Schedule::kZeroStoreBytes);
+                });
+    };
+    auto clearSingleRows = [&] {
+      Value end =
+          arith::MinUIOp::create(b, buildAdd(b, begin, tilesPerChunk), columnTiles);
+      buildFor(begin, end, buildI32(1), [&](Value columnTile) {
+        Value offset =
+            buildAdd(b, laneOffset, buildMul(b, toIndex(columnTile), kScaleTileBytes));
+        for (int64_t i = 0; i < kRowsPerQuad; ++i)
+          buildIf(
+              lives[i], [] {},
+              [&] {
+                storeZeros(buildAdd(b, offset, i * kScaleTileColumns), kScaleTileColumns);
+              });
+      });
+    };
+    buildIf(
+        anyLive, [&] { buildIf(ownsQuads, [] {}, clearSingleRows); }, clearQuads);
   });
   scf::YieldOp::create(b, nextEntries);
 }

@@ -262,7 +262,11 @@ private:
   /// A product is exact in f32 and rounded once. NaN has nothing in its lower half, so no
   /// rounding changes it.
   void legalize(arith::MulFOp op) {
-    if (!getPairableType(op.getType()))
+    auto isConverted = [&](Operation *user) {
+      auto truncf = dyn_cast<arith::TruncFOp>(user);
+      return truncf && succeeded(matchScaled(truncf));
+    };
+    if (!getPairableType(op.getType()) || llvm::all_of(op->getUsers(), isConverted))
       return;
     WordBuilder b(op.getLoc(), op);
     Halves lhs = b.buildSplit(getReplacement(op.getLhs()));
@@ -378,8 +382,8 @@ private:
     return arith::SubIOp::create(b, arith::MaxSIOp::create(b, maximum.bits, zero), zero);
   }
 
-  /// bf16 times a power of two to f8E4M3FN. The product is a bf16 again (or below all
-  /// that matters), so its upper half is all that has to be rounded.
+  /// bf16 times a power of two to f8E4M3FN. In f32 the product has nothing in its lower
+  /// half (or is below all that matters), so its upper half is all that has to be rounded.
   void legalize(arith::TruncFOp op) {
     FailureOr<std::pair<Value, Value>> product = matchScaled(op);
     if (failed(product))
@@ -393,7 +397,7 @@ private:
       sign = b.build<arith::AndIOp>(b.build<arith::ShRUIOp>(bits, 8), 0x80);
     }
     auto type = cast<VectorType>(halves.even.getType());
-    Value factors = vector::BroadcastOp::create(b, type, factor);
+    Value factors = vector::BroadcastOp::create(b, type, buildWideFactor(b, factor));
     // In the binade of 2^14 an f32 has a unit in the last place of 2^-9.
     Value magic = arith::ConstantOp::create(b, DenseElementsAttr::get(type, 0x1.0p14f));
     Halves sums;
@@ -428,20 +432,18 @@ private:
     replacements[op] = arith::BitcastOp::create(b, op.getType(), bytes);
   }
 
-  /// The bf16 vector and the scalar whose product in f32 `op` converts to f8E4M3FN, if
-  /// the scalar is known for 0 or a power of two.
+  /// The bf16 vector and the bf16 scalar whose product `op` converts to f8E4M3FN, if the
+  /// scalar is known for 0 or a power of two.
   FailureOr<std::pair<Value, Value>> matchScaled(arith::TruncFOp op) {
     if (!isa<Float8E4M3FNType>(getElementTypeOrSelf(op.getType())) ||
         op.getRoundingmode().value_or(arith::RoundingMode::to_nearest_even) !=
             arith::RoundingMode::to_nearest_even)
       return failure();
     auto product = op.getIn().getDefiningOp<arith::MulFOp>();
-    auto extension =
-        product ? product.getLhs().getDefiningOp<arith::ExtFOp>() : arith::ExtFOp();
     auto broadcast = product ? product.getRhs().getDefiningOp<vector::BroadcastOp>()
                              : vector::BroadcastOp();
-    if (!extension || !getPairableType(extension.getIn().getType()) || !broadcast ||
-        !broadcast.getSource().getType().isF32())
+    if (!broadcast || !getPairableType(product.getType()) ||
+        !broadcast.getSource().getType().isBF16())
       return failure();
 
     // Nothing but the exponent field may be set.
@@ -449,13 +451,34 @@ private:
     if (auto extract = factors.getDefiningOp<vector::ExtractOp>())
       factors = extract.getSource();
     auto bitcast = factors.getDefiningOp<arith::BitcastOp>();
-    auto shift =
-        bitcast ? bitcast.getIn().getDefiningOp<arith::ShLIOp>() : arith::ShLIOp();
+    auto trunc =
+        bitcast ? bitcast.getIn().getDefiningOp<arith::TruncIOp>() : arith::TruncIOp();
+    auto shift = trunc ? trunc.getIn().getDefiningOp<arith::ShLIOp>() : arith::ShLIOp();
     APInt amount;
-    if (!shift || !matchPattern(shift.getRhs(), m_ConstantInt(&amount)) ||
-        amount.ult(23) || failed(dataflow::staticallyNonNegative(solver, Value(shift))))
+    if (!shift || !matchPattern(shift.getRhs(), m_ConstantInt(&amount)) || amount.ult(7))
       return failure();
-    return std::pair(extension.getIn(), broadcast.getSource());
+    auto *range = solver.lookupState<dataflow::IntegerValueRangeLattice>(shift);
+    if (!range || range->getValue().isUninitialized() ||
+        range->getValue().getValue().umax().ugt(kInfinity))
+      return failure();
+    return std::pair(product.getLhs(), broadcast.getSource());
+  }
+
+  /// A bf16 scalar as f32. An element of a vector is widened with its neighbours, which
+  /// costs no more and leaves it where a broadcast takes it from.
+  static Value buildWideFactor(WordBuilder &b, Value factor) {
+    auto extract = factor.getDefiningOp<vector::ExtractOp>();
+    Value narrow = extract ? extract.getSource() : factor;
+    auto like = [&](Type elementType) -> Type {
+      auto vector = dyn_cast<VectorType>(narrow.getType());
+      return vector ? vector.clone(elementType) : elementType;
+    };
+    Value bits = arith::BitcastOp::create(b, like(b.getI16Type()), narrow);
+    Value wide = arith::ExtUIOp::create(b, like(b.getI32Type()), bits);
+    wide = arith::BitcastOp::create(b, like(b.getF32Type()),
+                                    b.build<arith::ShLIOp>(wide, 16));
+    return extract ? vector::ExtractOp::create(b, wide, extract.getMixedPosition())
+                   : wide;
   }
 
   void replace(WordBuilder &b, Operation *op, Value bits) {

@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// arith.truncf from f32 to f8E4M3FN has no lowering upstream: convert-arith-to-llvm
-// leaves it as it is. Here it becomes the conversion instruction of the chip, or integer
-// arithmetic that gives the same bytes.
+// arith.truncf from f32 or bf16 to f8E4M3FN has no lowering upstream:
+// convert-arith-to-llvm leaves it as it is. Here it becomes the conversion instruction of
+// the chip, or integer arithmetic that gives the same bytes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -29,11 +29,13 @@ namespace mlir::moe {
 using namespace mlir;
 using namespace mlir::moe;
 
-/// The conversions that both patterns take: f32 to f8E4M3FN, scalar or vector of rank 1.
-static LogicalResult matchF32ToE4M3(arith::TruncFOp op, PatternRewriter &rewriter) {
+/// The conversions that both patterns take: f32 or bf16 to f8E4M3FN, scalar or vector of
+/// rank 1.
+static LogicalResult matchToE4M3(arith::TruncFOp op, PatternRewriter &rewriter) {
+  Type from = getElementTypeOrSelf(op.getIn().getType());
   if (!isa<Float8E4M3FNType>(getElementTypeOrSelf(op.getType())) ||
-      !getElementTypeOrSelf(op.getIn().getType()).isF32())
-    return rewriter.notifyMatchFailure(op, "not a conversion from f32 to f8E4M3FN");
+      !(from.isF32() || from.isBF16()))
+    return rewriter.notifyMatchFailure(op, "not f32 or bf16 to f8E4M3FN");
   if (auto vector = dyn_cast<VectorType>(op.getType()))
     if (vector.getRank() != 1 || vector.isScalable())
       return rewriter.notifyMatchFailure(op, "not a fixed-size vector of rank 1");
@@ -41,6 +43,18 @@ static LogicalResult matchF32ToE4M3(arith::TruncFOp op, PatternRewriter &rewrite
       arith::RoundingMode::to_nearest_even)
     return rewriter.notifyMatchFailure(op, "not rounded to nearest even");
   return success();
+}
+
+static Type withElementType(Type type, Type elementType) {
+  if (auto vector = dyn_cast<VectorType>(type))
+    return vector.clone(elementType);
+  return elementType;
+}
+
+/// `value`, f32 or bf16, as f32.
+static Value buildF32(ImplicitLocOpBuilder &b, Value value) {
+  Type type = withElementType(value.getType(), b.getF32Type());
+  return value.getType() == type ? value : arith::ExtFOp::create(b, type, value);
 }
 
 namespace {
@@ -51,38 +65,64 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
 
   LogicalResult matchAndRewrite(arith::TruncFOp op,
                                 PatternRewriter &rewriter) const override {
-    if (failed(matchF32ToE4M3(op, rewriter)))
+    if (failed(matchToE4M3(op, rewriter)))
       return failure();
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     Type i8 = b.getI8Type();
     auto type = dyn_cast<VectorType>(op.getType());
     if (!type) {
-      Value pair = buildPair(b, op.getIn(), op.getIn());
+      Value in = buildF32(b, op.getIn());
+      Value pair = buildPair(b, in, in);
       Value byte = arith::TruncIOp::create(b, i8, pair);
       rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), byte);
       return success();
     }
 
     int64_t size = type.getNumElements();
+    SmallVector<Value> elements = buildElements(b, op.getIn());
     SmallVector<Value> pairs;
     for (int64_t i = 0; i < size; i += 2) {
-      Value low = vector::ExtractOp::create(b, op.getIn(), i);
       // An odd last element is paired with itself.
-      Value high = vector::ExtractOp::create(b, op.getIn(), std::min(i + 1, size - 1));
-      pairs.push_back(buildPair(b, low, high));
+      pairs.push_back(buildPair(b, elements[i], elements[std::min(i + 1, size - 1)]));
     }
     auto pairsType = VectorType::get(pairs.size(), b.getI16Type());
     Value packed = vector::FromElementsOp::create(b, pairsType, pairs);
     Value bytes =
         vector::BitCastOp::create(b, VectorType::get(2 * pairs.size(), i8), packed);
     if (size % 2 != 0) {
-      SmallVector<Value> elements;
+      SmallVector<Value> kept;
       for (int64_t i = 0; i < size; ++i)
-        elements.push_back(vector::ExtractOp::create(b, bytes, i));
-      bytes = vector::FromElementsOp::create(b, type.clone(i8), elements);
+        kept.push_back(vector::ExtractOp::create(b, bytes, i));
+      bytes = vector::FromElementsOp::create(b, type.clone(i8), kept);
     }
     rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, type, bytes);
     return success();
+  }
+
+  /// The elements of a vector as f32. Pairs of bf16 are words, of which a shift and a
+  /// mask make two f32; one by one they would be taken out of their words first.
+  static SmallVector<Value> buildElements(ImplicitLocOpBuilder &b, Value vector) {
+    auto type = cast<VectorType>(vector.getType());
+    int64_t size = type.getNumElements();
+    SmallVector<Value> elements;
+    if (!type.getElementType().isBF16() || size % 2 != 0) {
+      Value wide = buildF32(b, vector);
+      for (int64_t i = 0; i < size; ++i)
+        elements.push_back(vector::ExtractOp::create(b, wide, i));
+      return elements;
+    }
+    Type i32 = b.getI32Type(), f32 = b.getF32Type();
+    Value words = vector::BitCastOp::create(b, VectorType::get(size / 2, i32), vector);
+    Value half = arith::ConstantIntOp::create(b, 16, /*width=*/32);
+    Value upper = arith::ConstantIntOp::create(b, -0x10000, /*width=*/32);
+    for (int64_t i = 0; i < size / 2; ++i) {
+      Value word = vector::ExtractOp::create(b, words, i);
+      Value low = arith::ShLIOp::create(b, word, half);
+      Value high = arith::AndIOp::create(b, word, upper);
+      elements.push_back(arith::BitcastOp::create(b, f32, low));
+      elements.push_back(arith::BitcastOp::create(b, f32, high));
+    }
+    return elements;
   }
 
   /// The first operand of the instruction ends up in the high byte.
@@ -102,10 +142,11 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
 
   LogicalResult matchAndRewrite(arith::TruncFOp op,
                                 PatternRewriter &rewriter) const override {
-    if (failed(matchF32ToE4M3(op, rewriter)))
+    if (failed(matchToE4M3(op, rewriter)))
       return failure();
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
-    Type floatType = op.getIn().getType();
+    Value in = buildF32(b, op.getIn());
+    Type floatType = in.getType();
     Type intType = withElementType(floatType, b.getI32Type());
     auto constant = [&](int64_t value) -> Value {
       TypedAttr attr = b.getI32IntegerAttr(value);
@@ -117,7 +158,7 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
       return arith::CmpIOp::create(b, predicate, lhs, constant(rhs));
     };
 
-    Value bits = arith::BitcastOp::create(b, intType, op.getIn());
+    Value bits = arith::BitcastOp::create(b, intType, in);
     Value magnitude = arith::AndIOp::create(b, bits, constant(0x7fffffff));
 
     // Normal results: keep 3 of 23 mantissa bits, rounding to nearest even, and rebias
@@ -152,12 +193,6 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
         arith::TruncIOp::create(b, withElementType(floatType, b.getI8Type()), result);
     rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), byte);
     return success();
-  }
-
-  static Type withElementType(Type type, Type elementType) {
-    if (auto vector = dyn_cast<VectorType>(type))
-      return vector.clone(elementType);
-    return elementType;
   }
 };
 

@@ -55,6 +55,37 @@ Value mlir::moe::buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment,
                                      buildMagnitude(b, fragment), zero);
 }
 
+Value mlir::moe::buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value second,
+                                     bool isNonNegative) {
+  if (!isNonNegative) {
+    first = buildMagnitude(b, first);
+    second = buildMagnitude(b, second);
+  }
+  auto maximum = [&](Value lhs, Value rhs, ArrayRef<int64_t> firsts,
+                     ArrayRef<int64_t> seconds) -> Value {
+    return arith::MaxNumFOp::create(b,
+                                    vector::ShuffleOp::create(b, lhs, rhs, firsts),
+                                    vector::ShuffleOp::create(b, lhs, rhs, seconds));
+  };
+  // The halves of each, and halves of halves, as vectors, down to a pair.
+  int64_t size = cast<VectorType>(first.getType()).getNumElements();
+  for (; size > 2; size /= 2) {
+    auto places = llvm::to_vector(llvm::seq(size));
+    auto [lower, upper] = std::pair(ArrayRef(places).take_front(size / 2),
+                                    ArrayRef(places).take_back(size / 2));
+    first = maximum(first, first, lower, upper);
+    second = maximum(second, second, lower, upper);
+  }
+  Value maxima = size == 1
+                     ? vector::ShuffleOp::create(b, first, second, ArrayRef<int64_t>{0, 1})
+                     : maximum(first, second, {0, 2}, {1, 3});
+  if (isNonNegative)
+    return maxima;
+  // maxnum(NaN, 0) is 0.
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(maxima.getType()));
+  return arith::MaxNumFOp::create(b, maxima, zero);
+}
+
 Value mlir::moe::buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum) {
   Type type = maximum.getType();
   auto constant = [&](int64_t value) { return buildI32(b, value, type); };
@@ -78,17 +109,16 @@ Value mlir::moe::buildScaleFactor(ImplicitLocOpBuilder &b, Value exponent) {
   Type type = exponent.getType();
   Value field = arith::SubIOp::create(b, buildI32(b, 254, type), exponent);
   field = arith::MaxSIOp::create(b, field, buildI32(b, 0, type));
-  Value bits = arith::ShLIOp::create(b, field, buildI32(b, 23, type));
-  return arith::BitcastOp::create(b, getTypeLike(type, b.getF32Type()), bits);
+  Value bits = arith::ShLIOp::create(b, field, buildI32(b, 7, type));
+  Value bits16 = arith::TruncIOp::create(b, getTypeLike(type, b.getI16Type()), bits);
+  return arith::BitcastOp::create(b, getTypeLike(type, b.getBF16Type()), bits16);
 }
 
 Value mlir::moe::buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment,
                                         Value factor) {
   auto type = cast<VectorType>(fragment.getType());
-  VectorType wideType = type.clone(b.getF32Type());
-  Value factors = vector::BroadcastOp::create(b, wideType, factor);
-  Value wide = arith::ExtFOp::create(b, wideType, fragment);
-  Value scaled = arith::MulFOp::create(b, wide, factors);
+  Value factors = vector::BroadcastOp::create(b, type, factor);
+  Value scaled = arith::MulFOp::create(b, fragment, factors);
   VectorType dataType = type.clone(Float8E4M3FNType::get(b.getContext()));
   return arith::TruncFOp::create(b, dataType, scaled);
 }

@@ -22,16 +22,21 @@ namespace mlir::moe {
 /// no element is either.
 Value buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment, bool isNonNegative);
 
+/// Those of two fragments of the same size, a power of two, as a vector of two.
+Value buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value second,
+                          bool isNonNegative);
+
 /// The biased E8M0 exponent (i32) for a group whose greatest magnitude is `maximum`, a
 /// bf16 as `buildFragmentMaximum` gives it; or a vector of them for a vector.
 Value buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum);
 
-/// The f32 that elements are multiplied by under the scale with biased exponent
+/// The bf16 that elements are multiplied by under the scale with biased exponent
 /// `exponent`, 2^(127 - exponent); or a vector of them for a vector. For 255 it is 0: a
 /// finite element becomes 0 and an infinite one NaN.
 Value buildScaleFactor(ImplicitLocOpBuilder &b, Value exponent);
 
-/// The f8E4M3FN elements of a fragment (a vector of bf16) multiplied by `factor`.
+/// The f8E4M3FN elements of a fragment (a vector of bf16) multiplied by `factor`. The
+/// product with a power of two is exact in bf16, or so small that f8E4M3FN makes 0 of it.
 Value buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment, Value factor);
 
 /// A scale (f8E8M0FNU) from its biased exponent (i32), or a vector of them.

@@ -35,6 +35,8 @@ using namespace mlir;
 using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
+/// What num-ctas is taken to be for each SM, as it is by default.
+static constexpr int64_t kCTAsPerSM = 4;
 
 //===----------------------------------------------------------------------===//
 // Alignment
@@ -232,8 +234,9 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   gpu::GPUFuncOp kernel = getKernel(op, schedule);
   emitScheduleRemark(op, kernel, schedule);
   // x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit
-  // leaves, but no more than there are rows; and no more than it takes to give every warp
-  // as many rows as the others.
+  // leaves, but no more than it takes to give every warp as many rows as the others.
+  // Where that leaves most SMs without a CTA, few rows are spread over more of them: idle
+  // warps cost less than idle SMs.
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   Value one = buildIndex(b, 1);
@@ -258,7 +261,10 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   };
   Value unitCTAs = ceilDiv(units, buildIndex(b, schedule.warpsPerCTA()));
   unitCTAs = b.createOrFold<arith::MaxUIOp>(unitCTAs, one);
-  Value y = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
+  Value balanced = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
+  Value spread = b.createOrFold<arith::MinUIOp>(
+      rows, b.createOrFold<arith::DivUIOp>(buildIndex(b, numCTAs / kCTAsPerSM), x));
+  Value y = b.createOrFold<arith::MaxUIOp>(balanced, spread);
   gpu::LaunchFuncOp::create(
       b, kernel, gpu::KernelDim3{x, y, one},
       gpu::KernelDim3{buildIndex(b, schedule.threadsPerCTA), one, one},

@@ -33,9 +33,9 @@ static constexpr int kMinCapability = 80;
 static constexpr int kWideAccessCapability = 100;
 /// From here on the kernels that moe-lower-to-ptx emits wait for their predecessor.
 static constexpr int kWaitingCapability = 90;
-/// Accesses of E4M3 data, and those that clear scales.
-static constexpr uintptr_t kByteAccessBytes = 16;
-/// Those of scales under the swizzled layout.
+/// Accesses that clear scales under the swizzled layout.
+static constexpr uintptr_t kZeroStoreBytes = 16;
+/// Those that store them.
 static constexpr uintptr_t kScaleAccessBytes = 4;
 
 namespace {
@@ -337,12 +337,13 @@ static bool hasAlignedRows(const Problem &problem, int accessBytes) {
     misalignment |= uintptr_t(problem.out.row_stride * 2) % access;
     return misalignment == 0;
   }
-  misalignment |= address(problem.out.data) % kByteAccessBytes;
-  misalignment |= uintptr_t(problem.out.row_stride) % kByteAccessBytes;
+  // A byte for two bytes of x.
+  misalignment |= address(problem.out.data) % (access / 2);
+  misalignment |= uintptr_t(problem.out.row_stride) % (access / 2);
   if (!problem.hasLinearScale())
     misalignment |=
         address(problem.scale.data) %
-        (problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kByteAccessBytes);
+        (problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kZeroStoreBytes);
   return misalignment == 0;
 }
 

@@ -103,7 +103,8 @@ func.func @whole_chunks(%x: memref<?x1024xbf16>, %map: memref<?xi32>, %n: memref
 // -----
 
 // A last chunk of 40 columns, 5 vectors: lanes past it load its last vector, without a
-// condition in front of the loads, and store nothing.
+// condition in front of the loads, and store nothing. What is stored is computed in front of
+// the condition.
 // CHECK-LABEL: gpu.func @padded_squared_relu(
 // CHECK-DAG: %[[C4:.*]] = arith.constant 4 : i32
 // CHECK-DAG: %[[C5:.*]] = arith.constant 5 : i32
@@ -119,7 +120,10 @@ func.func @whole_chunks(%x: memref<?x1024xbf16>, %map: memref<?xi32>, %n: memref
 // CHECK-NOT: scf.if
 // CHECK-COUNT-3: vector.load
 // CHECK-NOT: vector.store
+// CHECK-COUNT-4: llvm.inline_asm has_side_effects "", "=r,0"
+// CHECK-NOT: {{vector.extract|arith.maxnumf}}
 // CHECK: scf.if %[[IN_ROW]] {
+// CHECK-NOT: {{arith.maxnumf|arith.mulf}}
 // CHECK: vector.store
 // CHECK: gpu.return
 func.func @part_of_a_chunk(%x: memref<?x40xbf16>, %map: memref<?xi32>, %n: memref<1xi32>,
@@ -132,9 +136,10 @@ func.func @part_of_a_chunk(%x: memref<?x40xbf16>, %map: memref<?xi32>, %n: memre
 
 // -----
 
-// Quantisation, quad by quad: the four lanes of a group agree on its maximum by two rounds
-// of shuffles, and four scales come together in a lane by two more. The data leaves 16 bytes
-// at a time; the scales once for all rows of the quad.
+// Quantisation, quad by quad. Of the four lanes of a group each gets the maximum of one step
+// in two rounds of shuffles, two steps to a word, and gives the others the factor; four
+// scales come together in a lane by two more rounds. The scales leave once for all rows of
+// the quad.
 // CHECK-LABEL: gpu.func @squared_relu_quantize_mxfp8(
 // CHECK-DAG: %[[S1:.*]] = arith.constant 1 : i32
 // CHECK-DAG: %[[S2:.*]] = arith.constant 2 : i32
@@ -147,25 +152,30 @@ func.func @part_of_a_chunk(%x: memref<?x40xbf16>, %map: memref<?xi32>, %n: memre
 // CHECK: scf.while
 // CHECK-COUNT-4: vector.load {{.*}} {alignment = 16 : i64}
 // CHECK-NOT: vector.load
-// CHECK-COUNT-4: vector.reduction <maxnumf>
-// CHECK: gpu.shuffle xor %{{.*}}, %[[S1]], %[[S32]] : i32
-// CHECK: arith.maxnumf
 // CHECK: gpu.shuffle xor %{{.*}}, %[[S2]], %[[S32]] : i32
+// CHECK-NEXT: vector.broadcast
+// CHECK-NEXT: vector.bitcast %{{.*}} : vector<1xi32> to vector<2xbf16>
+// CHECK-NEXT: arith.maxnumf
+// CHECK: gpu.shuffle xor %{{.*}}, %[[S1]], %[[S32]] : i32
 // CHECK: arith.maxnumf
 // CHECK: gpu.shuffle xor %{{.*}}, %[[S4]], %[[S32]] : i32
 // CHECK: gpu.shuffle xor %{{.*}}, %[[S8]], %[[S32]] : i32
-// CHECK-COUNT-4: arith.truncf %{{.*}} : vector<8xf32> to vector<8xf8E4M3FN>
-// CHECK-COUNT-2: vector.store {{.*}} {alignment = 16 : i64} : memref<?x1024xf8E4M3FN, 1>, vector<16xf8E4M3FN>
+// CHECK-COUNT-4: nvvm.shfl.sync idx
+// CHECK-NOT: gpu.shuffle
+// CHECK: arith.truncf %{{.*}} : vector<8xbf16> to vector<8xf8E4M3FN>
+// CHECK-COUNT-4: vector.store {{.*}} {alignment = 8 : i64} : memref<?x1024xf8E4M3FN, 1>, vector<8xf8E4M3FN>
 // CHECK: scf.yield
 // CHECK: vector.store {{.*}} {alignment = 4 : i64} : memref<?xf8E8M0FNU, 1>, vector<4xf8E8M0FNU>
 // CHECK-NOT: store
 // CHECK: gpu.return
 
-// A lane has 16 columns, so pairs of lanes share a group and nothing is exchanged.
+// A lane has 16 columns, so pairs of lanes share a group.
 // WIDE-LABEL: gpu.func @squared_relu_quantize_mxfp8(
 // WIDE-COUNT-2: vector.load {{.*}} {alignment = 32 : i64} : memref<?x1024xbf16, 1>, vector<16xbf16>
 // WIDE-COUNT-3: gpu.shuffle
 // WIDE-NOT: gpu.shuffle
+// WIDE-COUNT-2: nvvm.shfl.sync idx
+// WIDE-NOT: nvvm.shfl
 // WIDE-COUNT-2: vector.store {{.*}} {alignment = 16 : i64} : memref<?x1024xf8E4M3FN, 1>, vector<16xf8E4M3FN>
 // WIDE: gpu.return
 func.func @quantize(%x: memref<?x1024xbf16>, %map: memref<?xi32>, %n: memref<i32>,

@@ -16,6 +16,7 @@
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
 // CHECK-DAG: %[[C8:.*]] = arith.constant 8 : index
 // CHECK-DAG: %[[C10:.*]] = arith.constant 10 : index
+// CHECK-DAG: %[[C132:.*]] = arith.constant 132 : index
 // CHECK-DAG: %[[C256:.*]] = arith.constant 256 : index
 // CHECK-DAG: %[[C528:.*]] = arith.constant 528 : index
 // CHECK-DAG: %[[C1023:.*]] = arith.constant 1023 : index
@@ -32,7 +33,10 @@
 // CHECK-NEXT: %[[ROW_CTAS:.*]] = arith.ceildivui %[[ROWS]], %[[C8]]
 // CHECK-NEXT: %[[ONE_ROW:.*]] = arith.maxui %[[ROW_CTAS]], %[[C1]]
 // CHECK-NEXT: %[[ROUNDS:.*]] = arith.ceildivui %[[ONE_ROW]], %[[LEFT]]
-// CHECK-NEXT: %[[GRID_Y:.*]] = arith.ceildivui %[[ONE_ROW]], %[[ROUNDS]]
+// CHECK-NEXT: %[[BALANCED:.*]] = arith.ceildivui %[[ONE_ROW]], %[[ROUNDS]]
+// CHECK-NEXT: %[[SMS:.*]] = arith.divui %[[C132]], %[[GRID_X]]
+// CHECK-NEXT: %[[SPREAD:.*]] = arith.minui %[[ROWS]], %[[SMS]]
+// CHECK-NEXT: %[[GRID_Y:.*]] = arith.maxui %[[BALANCED]], %[[SPREAD]]
 // CHECK-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]]) args(%[[X]] : memref<?x?xbf16>, %[[MAP]] : memref<?xi32>, %[[N]] : memref<i32>, %[[OUT]] : memref<?x?xbf16>)
 // CHECK-NEXT: } else {
 // CHECK-NOT: memref.load
@@ -52,7 +56,8 @@
 // SMALL-NEXT: %[[LEFT:.*]] = arith.divui %[[C7]], %[[GRID_X]]
 // SMALL-NEXT: arith.ceildivui %{{.*}}, %[[C2]]
 // SMALL: %[[ROUNDS:.*]] = arith.ceildivui %{{.*}}, %[[LEFT]]
-// SMALL-NEXT: %[[GRID_Y:.*]] = arith.ceildivui %{{.*}}, %[[ROUNDS]]
+// SMALL-NEXT: %[[BALANCED:.*]] = arith.ceildivui %{{.*}}, %[[ROUNDS]]
+// SMALL: %[[GRID_Y:.*]] = arith.maxui %[[BALANCED]], %{{.*}}
 // SMALL-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C64]], %[[C1]], %[[C1]])
 // SMALL: known_block_size = array<i32: 64, 1, 1>, nvvm.minctasm = 16 : i32
 func.func @dynamic(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
@@ -65,15 +70,15 @@ func.func @dynamic(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
 
 // -----
 
-// With static sizes the grid is constant: 3 chunks of 1024 columns, and a warp for each of
-// 100 rows, 8 warps to a CTA.
+// With static sizes the grid is constant: 3 chunks of 1024 columns. For 100 rows 13 CTAs
+// have warps enough, but then 39 would be all; of a quarter of 528 there are 44 for each.
 // CHECK-LABEL: func.func @static
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
 // CHECK-DAG: %[[C3:.*]] = arith.constant 3 : index
-// CHECK-DAG: %[[C13:.*]] = arith.constant 13 : index
+// CHECK-DAG: %[[C44:.*]] = arith.constant 44 : index
 // CHECK-DAG: %[[C256:.*]] = arith.constant 256 : index
 // CHECK: scf.if
-// CHECK-NEXT: gpu.launch_func @moe_kernels::@squared_relu_quantize_mxfp8 blocks in (%[[C3]], %[[C13]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]])
+// CHECK-NEXT: gpu.launch_func @moe_kernels::@squared_relu_quantize_mxfp8 blocks in (%[[C3]], %[[C44]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]])
 
 // Of 7 CTAs 3 are for the columns, which leaves 2 for the rows.
 // SMALL-LABEL: func.func @static

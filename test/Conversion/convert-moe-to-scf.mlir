@@ -97,7 +97,7 @@ func.func @rank_1(%x: memref<?x32xbf16>, %map: memref<?xi32>, %n: memref<1xi32>,
 // CHECK: vector.load %[[X]][%[[ROW]], %[[C64]]]
 // CHECK: vector.load %[[X]][%[[ROW]], %[[C96]]]
 // CHECK: vector.from_elements %[[M]], %{{.*}}, %{{.*}}, %{{.*}} : vector<4xbf16>
-// CHECK: %[[Q:.*]] = arith.truncf %{{.*}} : vector<32xf32> to vector<32xf8E4M3FN>
+// CHECK: %[[Q:.*]] = arith.truncf %{{.*}} : vector<32xbf16> to vector<32xf8E4M3FN>
 // CHECK: vector.store %[[Q]], %[[DATA]][%[[ROW]], %[[C0]]]
 // CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C32]]]
 // CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C64]]]
@@ -179,7 +179,8 @@ func.func @untouched(%x: memref<100x96xbf16>, %map: memref<100xi32>, %n: memref<
 // CHECK-NEXT: %[[MAGNITUDE_BITS:.*]] = arith.andi %[[BITS]], %[[MASK]]
 // CHECK-NEXT: %[[MAGNITUDE:.*]] = arith.bitcast %[[MAGNITUDE_BITS]]
 // CHECK-NEXT: vector.reduction <maxnumf>, %[[MAGNITUDE]], %[[ZERO]] : vector<32xbf16> into bf16
-// CHECK: arith.extf %[[V]]
+// CHECK: %[[SCALED:.*]] = arith.mulf %{{.*}} : vector<32xbf16>
+// CHECK: arith.truncf %[[SCALED]] : vector<32xbf16> to vector<32xf8E4M3FN>
 // CHECK: vector.store %{{.*}}, %[[SCALE]][%[[ROW]], %[[GROUP]]] : memref<?x2xf8E8M0FNU>, vector<1xf8E8M0FNU>
 // CHECK: } else {
 // CHECK: scf.for %{{.*}} = %[[C0]] to %[[C2]] step %[[C1]] {

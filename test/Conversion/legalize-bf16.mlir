@@ -155,35 +155,43 @@ func.func @four_maxima(%a: vector<16xbf16>, %b: vector<16xbf16>, %c: vector<16xb
 // CHECK: %[[R:.*]] = arith.select %[[IS_NAN]], %[[NORMAL]], %[[SIGNED]]
 // CHECK: arith.trunci %[[R]] : vector<4xi16> to vector<4xi8>
 func.func @scaled(%a: vector<4xbf16>, %n: i8) -> vector<4xf8E4M3FN> {
-  %c23 = arith.constant 23 : i32
+  %c7 = arith.constant 7 : i32
   %c127 = arith.constant 127 : i8
   %0 = arith.andi %n, %c127 : i8
   %1 = arith.extui %0 : i8 to i32
-  %2 = arith.shli %1, %c23 : i32
-  %factor = arith.bitcast %2 : i32 to f32
-  %factors = vector.broadcast %factor : f32 to vector<4xf32>
-  %wide = arith.extf %a : vector<4xbf16> to vector<4xf32>
-  %scaled = arith.mulf %wide, %factors : vector<4xf32>
-  %3 = arith.truncf %scaled : vector<4xf32> to vector<4xf8E4M3FN>
+  %2 = arith.shli %1, %c7 : i32
+  %bits = arith.trunci %2 : i32 to i16
+  %factor = arith.bitcast %bits : i16 to bf16
+  %factors = vector.broadcast %factor : bf16 to vector<4xbf16>
+  %scaled = arith.mulf %a, %factors : vector<4xbf16>
+  %3 = arith.truncf %scaled : vector<4xbf16> to vector<4xf8E4M3FN>
   return %3 : vector<4xf8E4M3FN>
 }
 
-// A factor that may be negative, and one that may be no power of two.
+// A factor that may be negative, one with a bit of the mantissa, and any.
 // CHECK-LABEL: func @any_factor
-// CHECK-COUNT-2: arith.truncf %{{.*}} : vector<4xf32> to vector<4xf8E4M3FN>
-func.func @any_factor(%a: vector<4xbf16>, %n: i32, %factor: f32)
-    -> (vector<4xf8E4M3FN>, vector<4xf8E4M3FN>) {
-  %c23 = arith.constant 23 : i32
-  %wide = arith.extf %a : vector<4xbf16> to vector<4xf32>
-  %0 = arith.shli %n, %c23 : i32
-  %1 = arith.bitcast %0 : i32 to f32
-  %2 = vector.broadcast %1 : f32 to vector<4xf32>
-  %3 = arith.mulf %wide, %2 : vector<4xf32>
-  %4 = arith.truncf %3 : vector<4xf32> to vector<4xf8E4M3FN>
-  %5 = vector.broadcast %factor : f32 to vector<4xf32>
-  %6 = arith.mulf %wide, %5 : vector<4xf32>
-  %7 = arith.truncf %6 : vector<4xf32> to vector<4xf8E4M3FN>
-  return %4, %7 : vector<4xf8E4M3FN>, vector<4xf8E4M3FN>
+// CHECK-COUNT-3: arith.truncf %{{.*}} : vector<4xbf16> to vector<4xf8E4M3FN>
+func.func @any_factor(%a: vector<4xbf16>, %n: i32, %m: i8, %factor: bf16)
+    -> (vector<4xf8E4M3FN>, vector<4xf8E4M3FN>, vector<4xf8E4M3FN>) {
+  %c7 = arith.constant 7 : i32
+  %c6 = arith.constant 6 : i32
+  %0 = arith.shli %n, %c7 : i32
+  %bits = arith.trunci %0 : i32 to i16
+  %1 = arith.bitcast %bits : i16 to bf16
+  %2 = vector.broadcast %1 : bf16 to vector<4xbf16>
+  %3 = arith.mulf %a, %2 : vector<4xbf16>
+  %4 = arith.truncf %3 : vector<4xbf16> to vector<4xf8E4M3FN>
+  %5 = vector.broadcast %factor : bf16 to vector<4xbf16>
+  %6 = arith.mulf %a, %5 : vector<4xbf16>
+  %7 = arith.truncf %6 : vector<4xbf16> to vector<4xf8E4M3FN>
+  %8 = arith.extui %m : i8 to i32
+  %9 = arith.shli %8, %c6 : i32
+  %half_bits = arith.trunci %9 : i32 to i16
+  %10 = arith.bitcast %half_bits : i16 to bf16
+  %11 = vector.broadcast %10 : bf16 to vector<4xbf16>
+  %12 = arith.mulf %a, %11 : vector<4xbf16>
+  %13 = arith.truncf %12 : vector<4xbf16> to vector<4xf8E4M3FN>
+  return %4, %7, %13 : vector<4xf8E4M3FN>, vector<4xf8E4M3FN>, vector<4xf8E4M3FN>
 }
 
 // Maxima of what may be negative, and of what may be NaN and does not start from 0.

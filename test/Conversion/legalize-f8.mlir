@@ -1,4 +1,4 @@
-// f32 to f8E4M3FN: an instruction where the chip has it, integer arithmetic elsewhere.
+// f32 and bf16 to f8E4M3FN: an instruction where the chip has it, integer arithmetic elsewhere.
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -109,18 +109,49 @@ func.func @explicit_rounding(%a: f32) -> f8E4M3FN {
   return %0 : f8E4M3FN
 }
 
+// bf16 is widened first. In a vector it comes in pairs, whose words a shift and a mask make
+// two f32 of.
+// HW-LABEL: func @from_bf16
+// HW-SAME: (%[[A:.*]]: bf16, %[[V:.*]]: vector<4xbf16>, %[[ODD:.*]]: vector<3xbf16>)
+// HW: %[[WIDE:.*]] = arith.extf %[[A]] : bf16 to f32
+// HW: nvvm.convert.f32x2.to.f8x2 %[[WIDE]], %[[WIDE]]
+// HW: %[[WORDS:.*]] = vector.bitcast %[[V]] : vector<4xbf16> to vector<2xi32>
+// HW-DAG: %[[C16:.*]] = arith.constant 16 : i32
+// HW-DAG: %[[UPPER:.*]] = arith.constant -65536 : i32
+// HW: %[[W0:.*]] = vector.extract %[[WORDS]][0]
+// HW-DAG: %[[B0:.*]] = arith.shli %[[W0]], %[[C16]]
+// HW-DAG: %[[B1:.*]] = arith.andi %[[W0]], %[[UPPER]]
+// HW-DAG: %[[E0:.*]] = arith.bitcast %[[B0]] : i32 to f32
+// HW-DAG: %[[E1:.*]] = arith.bitcast %[[B1]] : i32 to f32
+// HW: nvvm.convert.f32x2.to.f8x2 %[[E1]], %[[E0]]
+// HW: nvvm.convert.f32x2.to.f8x2
+// HW: %[[WIDE_ODD:.*]] = arith.extf %[[ODD]] : vector<3xbf16> to vector<3xf32>
+// HW-COUNT-2: nvvm.convert.f32x2.to.f8x2
+// INT-LABEL: func @from_bf16
+// INT: arith.extf %{{.*}} : bf16 to f32
+// INT: arith.extf %{{.*}} : vector<4xbf16> to vector<4xf32>
+// INT: arith.extf %{{.*}} : vector<3xbf16> to vector<3xf32>
+// BOTH-NOT: arith.truncf
+func.func @from_bf16(%a: bf16, %v: vector<4xbf16>, %odd: vector<3xbf16>)
+    -> (f8E4M3FN, vector<4xf8E4M3FN>, vector<3xf8E4M3FN>) {
+  %0 = arith.truncf %a : bf16 to f8E4M3FN
+  %1 = arith.truncf %v : vector<4xbf16> to vector<4xf8E4M3FN>
+  %2 = arith.truncf %odd : vector<3xbf16> to vector<3xf8E4M3FN>
+  return %0, %1, %2 : f8E4M3FN, vector<4xf8E4M3FN>, vector<3xf8E4M3FN>
+}
+
 // BOTH-LABEL: func @other_conversions
 // BOTH: arith.truncf %{{.*}} : f32 to bf16
-// BOTH: arith.truncf %{{.*}} : bf16 to f8E4M3FN
+// BOTH: arith.truncf %{{.*}} : f16 to f8E4M3FN
 // BOTH: arith.truncf %{{.*}} : f32 to f8E5M2
 // BOTH: arith.truncf %{{.*}} : f32 to f8E4M3FNUZ
 // BOTH: arith.truncf %{{.*}} toward_zero : f32 to f8E4M3FN
 // BOTH: arith.truncf %{{.*}} : vector<2x2xf32> to vector<2x2xf8E4M3FN>
 // BOTH: arith.extf %{{.*}} : f8E4M3FN to f32
-func.func @other_conversions(%a: f32, %b: bf16, %v: vector<2x2xf32>, %e: f8E4M3FN)
+func.func @other_conversions(%a: f32, %b: f16, %v: vector<2x2xf32>, %e: f8E4M3FN)
     -> (bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<2x2xf8E4M3FN>, f32) {
   %0 = arith.truncf %a : f32 to bf16
-  %1 = arith.truncf %b : bf16 to f8E4M3FN
+  %1 = arith.truncf %b : f16 to f8E4M3FN
   %2 = arith.truncf %a : f32 to f8E5M2
   %3 = arith.truncf %a : f32 to f8E4M3FNUZ
   %4 = arith.truncf %a toward_zero : f32 to f8E4M3FN

@@ -34,7 +34,7 @@
 // V8: ld.global.v8.b32
 // HW: cvt.rn.satfinite.e4m3x2.f32
 // INT-NOT: e4m3
-// V4: st.global.v4.b32
+// V4: st.global.v2.b32
 // V8: st.global.v4.b32
 // CHECK: ret;
 // CHECK: .visible .entry squared_relu_quantize_mxfp8_unaligned(

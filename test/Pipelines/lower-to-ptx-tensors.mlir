@@ -32,7 +32,7 @@ func.func @activation(%x: tensor<?x?xbf16>, %map: tensor<?xi32>, %n: tensor<1xi3
 // CHECK-DAG: max.bf16x2
 // CHECK-DAG: mul.rn.bf16x2
 // CHECK-DAG: cvt.rn.satfinite.e4m3x2.f32
-// CHECK-DAG: st.global.v4.b32
+// CHECK-DAG: st.global.v2.b32
 // CHECK: ret;
 // CHECK-LABEL: .visible .entry squared_relu_quantize_mxfp8_unaligned(
 func.func @fused(%x: tensor<300x1856xbf16>, %map: tensor<300xi32>, %n: tensor<i32>,

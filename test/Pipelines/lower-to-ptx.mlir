@@ -61,7 +61,7 @@ func.func @dynamic_activation(%x: memref<?x?xbf16, strided<[?, 1], offset: ?>>, 
 // CHECK-DAG: mul.rn.bf16x2
 // CHECK-DAG: shfl.sync.bfly.b32
 // CHECK-DAG: cvt.rn.satfinite.e4m3x2.f32
-// CHECK-DAG: st.global.v4.b32
+// CHECK-DAG: st.global.v2.b32
 // CHECK-DAG: st.global.b32
 // CHECK-NOT: st.global.b8
 // CHECK: ret;
@@ -83,7 +83,7 @@ func.func @quantize(%x: memref<300x1856xbf16>, %map: memref<300xi32>, %n: memref
 // CHECK-DAG: ld.global.v4.b32
 // CHECK-DAG: mul.rn.bf16x2
 // CHECK-DAG: cvt.rn.satfinite.e4m3x2.f32
-// CHECK-DAG: st.global.v4.b32
+// CHECK-DAG: st.global.v2.b32
 // CHECK: ret;
 // CHECK-LABEL: .visible .entry squared_relu_quantize_mxfp8_linear_unaligned(
 func.func @dynamic_quantize(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
@@ -100,9 +100,9 @@ func.func @dynamic_quantize(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memre
 // CHECK-DAG: ld.global.v4.b32
 // CHECK-DAG: {{abs.bf16x2|and.b32 .*, 2147450879;}}
 // CHECK-DAG: max.bf16x2
+// CHECK-DAG: mul.rn.bf16x2
 // CHECK-DAG: cvt.rn.satfinite.e4m3x2.f32
-// CHECK-DAG: st.global.v4.b32
-// CHECK-NOT: mul.rn.bf16
+// CHECK-DAG: st.global.v2.b32
 // CHECK: ret;
 // CHECK-LABEL: .visible .entry quantize_mxfp8_untouched_unaligned(
 func.func @quantize_alone(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i32>,

@@ -17,6 +17,9 @@
 // RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_80 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
+// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=3" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
 
 func.func @static_activation(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i32>,
                              %out: memref<?x1856xbf16>) {

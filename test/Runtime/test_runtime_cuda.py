@@ -185,8 +185,12 @@ def test_linear_scale_parameters(driver_path: Path) -> None:
         (264 * 8 * 48 + 1, 2048, 0, (2, 259)),
         (100_000, 1, 0, (1, 521)),
         (1, 1024, 0, (1, 1)),
-        (8, 1024, 0, (1, 1)),
-        (9, 1025 + 7, 0, (2, 2)),
+        # Few rows: a warp or two of as many CTAs as there are SMs.
+        (8, 1024, 0, (1, 8)),
+        (9, 1025 + 7, 0, (2, 9)),
+        (128, 1856, 0, (2, 66)),
+        (128, 14336, 0, (14, 16)),
+        (128, 1856, 7, (2, 3)),
         (4000, 14336, 0, (14, 36)),
         (100_000, 8 * 2**20, 0, (528, 1)),  # no more than the limit, however many columns
         (100_000, 2048, 1, (1, 1)),
@@ -279,9 +283,11 @@ def test_choice_of_kernel(driver_path: Path) -> None:
         assert is_unaligned(op, x=base + 8)
         assert is_unaligned(op, x_stride=68)
         assert not is_unaligned(op, x_stride=72)
-        assert is_unaligned(op, out=moe.Call.out + 8)
-        assert is_unaligned(op, out_stride=68 if op == SQUARED_RELU else 72)
-        assert not is_unaligned(op, out_stride=72 if op == SQUARED_RELU else 80)
+        # 16 bytes of bf16, 8 of E4M3.
+        assert is_unaligned(op, out=moe.Call.out + 8) == (op == SQUARED_RELU)
+        assert is_unaligned(op, out=moe.Call.out + 4)
+        assert is_unaligned(op, out_stride=68)
+        assert not is_unaligned(op, out_stride=72)
     for op in (FUSED, QUANTIZE):
         scale = moe.Call.scale
         assert is_unaligned(op, scale=scale + 4)
@@ -660,6 +666,7 @@ def test_width_of_accesses(driver_path: Path) -> None:
         assert is_unaligned(module=module, x_stride=72) == (width == 32)
         assert not is_unaligned(module=module, x_stride=80)
         assert is_unaligned(x=moe.Call.x + 16) == (capability >= 100)
+        assert is_unaligned(op=FUSED, module=module, out=moe.Call.out + 8) == (width == 32)
     expect_error(moe.INVALID_ARGUMENT, "^access_bytes: expected 0, 16 or 32, found 8",
                  lambda: moe.load_module(image, 8))
 

@@ -22,7 +22,7 @@ def ConvertMoeToSCF : Pass<"convert-moe-to-scf"> {
     exponents of the next four are computed.
 
     Preconditions: the ops are on memrefs. An op on tensors is an error that says so.
-    The result has conversions from f32 to f8E4M3FN: run `moe-legalize-bf16` and
+    The result has conversions from bf16 to f8E4M3FN: run `moe-legalize-bf16` and
     `moe-legalize-f8` next.
   }];
   let dependentDialects = ["arith::ArithDialect", "memref::MemRefDialect",
@@ -55,7 +55,7 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     for a kernel with wide accesses, missed for one with single elements.
 
     Preconditions: the ops are on memrefs in memory space 0 or 1 (generic or global). An op
-    on tensors is an error that says so. The result has conversions from f32 to f8E4M3FN:
+    on tensors is an error that says so. The result has conversions from bf16 to f8E4M3FN:
     run `moe-legalize-f8` next.
   }];
   let options = [
@@ -76,10 +76,10 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
 }
 
 def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
-  let summary = "Legalise conversions from f32 to f8E4M3FN for the target";
+  let summary = "Legalise conversions to f8E4M3FN for the target";
   let description = [{
-    Rewrites every `arith.truncf` from f32 to f8E4M3FN, of scalars and of vectors of rank 1,
-    that rounds to nearest even (the default). With `chip` sm_89 or later it becomes
+    Rewrites every `arith.truncf` from f32 or bf16 to f8E4M3FN, of scalars and of vectors of
+    rank 1, that rounds to nearest even (the default). With `chip` sm_89 or later it becomes
     `nvvm.convert.f32x2.to.f8x2`, for other chips and for the CPU (`chip` empty) integer
     arithmetic. Both give the same bytes: magnitudes above 448, infinity among them,
     saturate to 448, and NaN gives 0x7f. Other conversions are left alone.
@@ -105,9 +105,8 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
       as their bits do. That none is NaN must be known too, or the reduction start from 0.
       Where `vector.from_elements` makes a vector of several results, they are computed
       together;
-    - `arith.truncf` to f8E4M3FN of the product in f32 of an extended bf16 vector and a scalar
-      whose bits are known to be an exponent field alone: 0 or a power of two. Magnitudes
-      above 464 become NaN (0x7f), as they do in `arith`'s folding; the quantising ops have
+    - `arith.truncf` to f8E4M3FN of the product of a bf16 vector and a bf16 scalar whose bits
+      are known to be an exponent field alone: 0 or a power of two. Magnitudes above 464 become NaN (0x7f), as they do in `arith`'s folding; the quantising ops have
       none above 448.
 
     What is known comes from the ops that define a value, and through loops and branches from

@@ -24,21 +24,21 @@ func.func @entry(%x: memref<65536xbf16>, %out: memref<255x65536xf8E4M3FN>) {
   %c32 = arith.constant 32 : index
   %c255 = arith.constant 255 : index
   %c65536 = arith.constant 65536 : index
-  %c23 = arith.constant 23 : i32
+  %c7 = arith.constant 7 : i32
   %greatest = arith.constant 254 : i32
   %zero = arith.constant 0 : i32
   scf.for %field = %c0 to %c255 step %c1 {
     %wide_field = arith.index_cast %field : index to i32
     %at_most = arith.minsi %wide_field, %greatest : i32
     %in_range = arith.maxsi %at_most, %zero : i32
-    %bits = arith.shli %in_range, %c23 : i32
-    %factor = arith.bitcast %bits : i32 to f32
-    %factors = vector.broadcast %factor : f32 to vector<32xf32>
+    %wide_bits = arith.shli %in_range, %c7 : i32
+    %bits = arith.trunci %wide_bits : i32 to i16
+    %factor = arith.bitcast %bits : i16 to bf16
+    %factors = vector.broadcast %factor : bf16 to vector<32xbf16>
     scf.for %i = %c0 to %c65536 step %c32 {
       %v = vector.load %x[%i] : memref<65536xbf16>, vector<32xbf16>
-      %wide = arith.extf %v : vector<32xbf16> to vector<32xf32>
-      %scaled = arith.mulf %wide, %factors : vector<32xf32>
-      %data = arith.truncf %scaled : vector<32xf32> to vector<32xf8E4M3FN>
+      %scaled = arith.mulf %v, %factors : vector<32xbf16>
+      %data = arith.truncf %scaled : vector<32xbf16> to vector<32xf8E4M3FN>
       vector.store %data, %out[%field, %i] : memref<255x65536xf8E4M3FN>, vector<32xf8E4M3FN>
     }
   }
