@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
 
@@ -31,13 +32,37 @@ if gpu.MISSING is None:
 sys.path.insert(0, str(cases.ROOT / "test" / "Runtime"))
 
 CTAS_PER_SM = (1, 2, 4, 8)
-# A name, the columns that the kernel is compiled for, and the pipeline's options.
-BUILDS: Sequence[tuple[str, Optional[int], Mapping[str, int]]] = (
-    ("O3", None, {}),
-    ("O0", None, {"O": 0}),
-    ("128 threads", None, {"threads_per_cta": 128}),
-    ("512 threads", None, {"threads_per_cta": 512}),
-    ("K 1856", 1856, {}),
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a kernel is compiled: for `columns` (any if None), with options of the pipeline beside
+    those of the kernels that ship, and with `edits` of the PTX text, from one instruction to
+    another, to try what the compiler has no way to say.
+    """
+
+    name: str
+    columns: Optional[int] = None
+    options: Mapping[str, int] = field(default_factory=dict)
+    edits: Mapping[str, str] = field(default_factory=dict)
+
+    def edit(self, ptx: str) -> str:
+        for before, after in self.edits.items():
+            if before not in ptx:
+                raise ValueError(f"{self.name}: expected {before} in the PTX, found none")
+            ptx = ptx.replace(before, after)
+        return ptx
+
+
+BUILDS = (
+    Build("O3"),
+    Build("O0", options={"O": 0}),
+    Build("128 threads", options={"threads_per_cta": 128}),
+    Build("512 threads", options={"threads_per_cta": 512}),
+    Build("K 1856", columns=1856),
+    Build("no L1", edits={"ld.global.v4.b32": "ld.global.L1::no_allocate.v4.b32"}),
+    # Right because no case has an output that overlaps its input.
+    Build("read only", edits={"ld.global.v4.b32": "ld.global.nc.L1::no_allocate.v4.b32"}),
 )
 # The ops' names in the dialect.
 DIALECT_OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_quantize_mxfp8"}
@@ -60,14 +85,15 @@ def prepare(folder: Path, label: str, chip: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
-    for name, columns, options in BUILDS:
+    for build in BUILDS:
         for op, dialect_op in DIALECT_OPS.items():
-            title = f"{label} {name}".strip()
+            title = f"{label} {build.name}".strip()
             file = f"{title} {op}.ptx".replace(" ", "-")
-            kernel = Kernel(dialect_op, columns, strided=columns is None)
-            (folder / file).write_text(kernel.ptx(chip, **options))
+            kernel = Kernel(dialect_op, build.columns, strided=build.columns is None)
+            ptx = kernel.ptx(chip, **{"O": 3, **build.options})
+            (folder / file).write_text(build.edit(ptx))
             entries = [e for e in entries if e["file"] != file]
-            entries.append({"name": title, "op": op, "columns": columns, "file": file})
+            entries.append({"name": title, "op": op, "columns": build.columns, "file": file})
     manifest.write_text(json.dumps(entries, indent=1) + "\n")
     print(f"{len(entries)} PTX files in {folder}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -161,4 +162,15 @@ def test_prepare_variants(tmp_path: Path) -> None:
     for entry in entries:
         ptx = (tmp_path / entry["file"]).read_text()
         assert f".entry {variants.DIALECT_OPS[entry['op']]}" in ptx
-    assert ".maxntid 128" in (tmp_path / "after-128-threads-quantize.ptx").read_text()
+    text = {name: (tmp_path / f"after-{name}-quantize.ptx").read_text()
+            for name in ("O3", "O0", "128-threads", "no-L1", "read-only")}
+    assert ".maxntid 128" in text["128-threads"]
+    # As in the library, whose sizes are dynamic too.
+    shipped = (ROOT / "build" / "lib" / "Kernels" / "kernels-sm_90.ptx").read_text()
+    body = text["O3"][text["O3"].index("{"):text["O3"].index("ret;")]
+    own, shipped = (re.sub(r"\$L__BB\d+_", "$L__BB_", ptx) for ptx in (body, shipped))
+    assert own in shipped and body not in text["O0"]
+    assert text["no-L1"] != text["O3"] == text["no-L1"].replace(".L1::no_allocate", "")
+    assert text["read-only"] == text["no-L1"].replace("ld.global.L1", "ld.global.nc.L1")
+    with pytest.raises(ValueError, match="^absent: expected bra.none in the PTX, found none$"):
+        variants.Build("absent", edits={"bra.none": ""}).edit(text["O3"])
