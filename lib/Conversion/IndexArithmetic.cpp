@@ -58,10 +58,14 @@ Value mlir::moe::buildCeilDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerO
   return buildDiv(b, buildAdd(b, lhs, powerOfTwo - 1), powerOfTwo);
 }
 
-Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value nUsed, Value rows) {
+Value mlir::moe::buildUsedRowLoad(ImplicitLocOpBuilder &b, Value nUsed) {
   SmallVector<Value, 1> indices(cast<MemRefType>(nUsed.getType()).getRank(),
                                 buildIndex(b, 0));
-  Value loaded = memref::LoadOp::create(b, nUsed, indices);
+  return memref::LoadOp::create(b, nUsed, indices);
+}
+
+Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value nUsed, Value rows) {
+  Value loaded = buildUsedRowLoad(b, nUsed);
   Value signedCount = arith::IndexCastOp::create(b, b.getIndexType(), loaded);
   Value nonNegative = arith::MaxSIOp::create(b, signedCount, buildIndex(b, 0));
   return arith::MinSIOp::create(b, nonNegative, rows);

@@ -33,6 +33,9 @@ Value buildDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);
 Value buildRem(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);
 Value buildCeilDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);
 
+/// The i32 in memref `nUsed`, of rank 0 or 1.
+Value buildUsedRowLoad(ImplicitLocOpBuilder &b, Value nUsed);
+
 /// The number of rows that may be live: the i32 in memref `nUsed` clamped to [0, rows].
 Value buildUsedRowCount(ImplicitLocOpBuilder &b, Value nUsed, Value rows);
 

@@ -40,6 +40,10 @@ Schedule mlir::moe::getSchedule(bool isAligned, const ScheduleOptions &options) 
   return {options.threadsPerCTA, elements, steps, isAligned, options.waitForPredecessor};
 }
 
+bool mlir::moe::loadsEarly(PaddingAwareOpInterface op, const Schedule &schedule) {
+  return !isa<MXFP8QuantizeOpInterface>(op.getOperation()) && schedule.isAligned;
+}
+
 bool mlir::moe::hasQuads(PaddingAwareOpInterface op, const Schedule &schedule) {
   auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation());
   return quantize && quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4 &&
@@ -107,6 +111,12 @@ void KernelBuilder::build() {
   }
   if (hasQuads(op, schedule))
     return buildQuads();
+  if (loadsEarly(op, schedule))
+    return buildIf(isSmall(), [&] { buildEarlyRow(); }, [&] { buildRows(); });
+  buildRows();
+}
+
+void KernelBuilder::buildRows() {
   // Both loads go out before either is needed.
   Value firstEntry = loadMapEntry(buildAdd(b, warp, buildMul(b, laneIndex, warps)));
   usedRows = buildUsedRowCount(b, nUsed, rows);
@@ -311,6 +321,44 @@ void KernelBuilder::buildActivationRow(Value row) {
   forEachChunk([&](Value chunk) {
     for (const Fragment &fragment : loadActivation(row, chunk))
       storeFragment(row, fragment, fragment.elements);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Small inputs
+//===----------------------------------------------------------------------===//
+
+/// Whether no warp has more than one row, and all of x arrives while n_used and the map
+/// do.
+Value KernelBuilder::isSmall() {
+  Value isOneRow = arith::CmpIOp::create(b, arith::CmpIPredicate::ule, rows, warps);
+  Value vectorsOfX = buildMul(b, rows, toIndex(vectors));
+  Value isFew =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ule, vectorsOfX,
+                            buildIndex(b, Schedule::kEarlyBytes / schedule.accessBytes()));
+  return arith::AndIOp::create(b, isOneRow, isFew);
+}
+
+/// Computes the warp's one row. It is loaded before it is known whether it is live, which
+/// saves one of two waits for memory; in larger inputs, what it would load in vain costs
+/// more.
+void KernelBuilder::buildEarlyRow() {
+  buildIf(lessThan(warp, rows), [&] {
+    Value entry = memref::LoadOp::create(b, permutationMap, warp);
+    Value used = buildUsedRowLoad(b, nUsed);
+    forEachChunk([&](Value chunk) {
+      SmallVector<Fragment> fragments = loadActivation(warp, chunk);
+      // Not in front of the loop, where it would wait for both before the row is loaded.
+      Value isUsed = lessThan(
+          warp, arith::IndexCastOp::create(b, b.getIndexType(), recompute(used)));
+      Value isLive =
+          arith::AndIOp::create(b, isUsed, buildHoldsToken(b, recompute(entry)));
+      for (Fragment &fragment : fragments) {
+        fragment.isInRow = fragment.isInRow ? arith::AndIOp::create(b, fragment.isInRow, isLive)
+                                            : isLive;
+        storeFragment(warp, fragment, fragment.elements);
+      }
+    });
   });
 }
 

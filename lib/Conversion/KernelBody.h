@@ -23,6 +23,8 @@ struct Schedule {
   static constexpr int64_t kLanes = 32;
   /// One lane clears the four rows of a scale tile that share 16 bytes.
   static constexpr int64_t kZeroStoreBytes = 16;
+  /// What an H100 loads in the time that one load takes, in bytes.
+  static constexpr int64_t kEarlyBytes = 1 << 20;
 
   int64_t threadsPerCTA;
   int64_t elementsPerLane;
@@ -60,6 +62,9 @@ struct ScheduleOptions {
 };
 
 Schedule getSchedule(bool isAligned, const ScheduleOptions &options);
+
+/// Whether the kernel loads the rows of small inputs before it knows which are live.
+bool loadsEarly(PaddingAwareOpInterface op, const Schedule &schedule);
 
 /// Whether the kernel gives rows to warps by quads where there are enough of them.
 bool hasQuads(PaddingAwareOpInterface op, const Schedule &schedule);

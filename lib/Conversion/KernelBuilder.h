@@ -38,6 +38,7 @@ private:
   };
 
   // Rows.
+  void buildRows();
   SmallVector<Value> loadIf(Value condition, int64_t count,
                             function_ref<SmallVector<Value>()> load);
   Value loadMapEntry(Value row);
@@ -67,6 +68,10 @@ private:
   SmallVector<Fragment> loadActivation(Value row, Value chunk);
   void storeFragment(Value row, const Fragment &fragment, Value elements);
   void buildActivationRow(Value row);
+
+  // Small inputs.
+  Value isSmall();
+  void buildEarlyRow();
 
   // Quantisation.
   void buildQuantizedRow(Value row);

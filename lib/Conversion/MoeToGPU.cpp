@@ -224,6 +224,9 @@ static void emitScheduleRemark(PaddingAwareOpInterface op, gpu::GPUFuncOp kernel
      << (hasQuads(op, schedule) ? "by quads that share 16 bytes of scales if there are "
                                   "enough for all warps, else one by one"
                                 : "one by one");
+  if (loadsEarly(op, schedule))
+    os << "; a row for a warp and " << Schedule::kEarlyBytes / 1024
+       << " KiB of them at most are loaded before it is known which are live";
   if (!schedule.isAligned)
     os << "; for rows that may start anywhere";
   remark << text;

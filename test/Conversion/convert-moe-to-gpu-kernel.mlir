@@ -25,6 +25,29 @@
 // CHECK-DAG: %[[N:.*]] = memref.memory_space_cast %[[N_ARG]]
 // CHECK-DAG: %[[OUT:.*]] = memref.memory_space_cast %[[OUT_ARG]]
 // CHECK-DAG: %[[ROWS:.*]] = memref.dim %[[X]], %[[C0]]
+//
+// A small input, a row a warp at most and up to 1 MiB: the row is loaded before the warp
+// looks at what it has loaded of n_used and the map.
+// CHECK: %[[ONE_ROW:.*]] = arith.cmpi ule, %[[ROWS]], %{{.*}} : index
+// CHECK: %[[VECTORS:.*]] = arith.muli %[[ROWS]], %{{.*}} : index
+// CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[VECTORS]], %{{.*}} : index
+// CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[FEW]] : i1
+// CHECK: scf.if %[[SMALL]] {
+// CHECK: arith.cmpi slt, %[[OWN_ROW:.*]], %[[ROWS]] : index
+// CHECK: %[[OWN_ENTRY:.*]] = memref.load %[[MAP]][%[[OWN_ROW]]]
+// CHECK-NEXT: %[[OWN_N:.*]] = memref.load %[[N]][]
+// CHECK-COUNT-4: vector.load
+// CHECK-NOT: vector.load
+// CHECK: %[[N_THEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[OWN_N]]
+// CHECK: %[[N_WIDE:.*]] = arith.index_cast %[[N_THEN]] : i32 to index
+// CHECK: %[[OWN_USED:.*]] = arith.cmpi slt, %[[OWN_ROW]], %[[N_WIDE]] : index
+// CHECK: %[[ENTRY_THEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[OWN_ENTRY]]
+// CHECK: %[[OWN_TOKEN:.*]] = arith.cmpi sge, %[[ENTRY_THEN]], %[[ZERO]] : i32
+// CHECK: %[[OWN_LIVE:.*]] = arith.andi %[[OWN_USED]], %[[OWN_TOKEN]] : i1
+// CHECK: scf.if %[[OWN_LIVE]] {
+// CHECK-NEXT: vector.store
+// CHECK-COUNT-3: vector.store
+// CHECK: } else {
 // CHECK: %[[IN_MAP:.*]] = arith.cmpi slt, %[[FIRST_ROW:.*]], %[[ROWS]] : index
 // CHECK: %[[FIRST:.*]] = scf.if %[[IN_MAP]] -> (i32) {
 // CHECK-NEXT: memref.load %[[MAP]][%[[FIRST_ROW]]]
@@ -76,6 +99,9 @@
 // CHECK-NOT: griddepcontrol
 
 // WIDE-LABEL: gpu.func @padded_squared_relu(
+// WIDE-COUNT-2: vector.store
+// WIDE-NOT: vector.store
+// WIDE: } else {
 // WIDE: vector.load %{{.*}} {alignment = 32 : i64} : memref<?x1024xbf16, 1>, vector<16xbf16>
 // WIDE-NOT: {{arith.maxnumf|vector.store}}
 // WIDE: vector.load %{{.*}} {alignment = 32 : i64} : memref<?x1024xbf16, 1>, vector<16xbf16>
@@ -109,6 +135,7 @@ func.func @whole_chunks(%x: memref<?x1024xbf16>, %map: memref<?xi32>, %n: memref
 // CHECK-DAG: %[[C4:.*]] = arith.constant 4 : i32
 // CHECK-DAG: %[[C5:.*]] = arith.constant 5 : i32
 // CHECK-DAG: %[[C8:.*]] = arith.constant 8 : i32
+// CHECK: nvvm.vote.sync
 // CHECK: math.cttz
 // CHECK: scf.for
 // CHECK-NOT: scf.if

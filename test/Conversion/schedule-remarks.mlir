@@ -14,7 +14,7 @@
 // WIDE-NOT: remark: {{.*}}Function={{.*}}_unaligned
 
 // CHECK: schedule-remarks.mlir:[[#@LINE+6]]:3: remark: [Passed] {{.*}}Category:moe-schedule | Function=padded_squared_relu |
-// CHECK-SAME: 256 threads a CTA; a warp takes 1024 columns of a row, 4 accesses of 16 bytes a lane; rows one by one"
+// CHECK-SAME: 256 threads a CTA; a warp takes 1024 columns of a row, 4 accesses of 16 bytes a lane; rows one by one; a row for a warp and 1024 KiB of them at most are loaded before it is known which are live"
 // CHECK: schedule-remarks.mlir:[[#@LINE+4]]:3: remark: [Missed] {{.*}}Function=padded_squared_relu_unaligned |
 // CHECK-SAME: a warp takes 64 columns of a row, 2 accesses of 2 bytes a lane; rows one by one; for rows that may start anywhere"
 func.func @activation(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i32>,

@@ -109,6 +109,32 @@ def test_accesses_are_coalesced(op: str) -> None:
     assert stats["global_stores"][4]["sectors"] * 4 == 256 * 64
 
 
+@pytest.mark.parametrize(("M", "grid", "is_early"), [
+    (256, (2, 32), True),  # 1 MiB, and a row for each warp
+    (256, (2, 31), False),
+    (257, (2, 33), False),
+])
+def test_small_inputs_are_loaded_early(M: int, grid: tuple[int, int], is_early: bool) -> None:
+    """Of a small input all rows are loaded, and the live ones stored. The map is then read once a
+    thread.
+    """
+    batch = batches.random_batch(M, 2048, M, live_fraction=0.25)
+    stats = counted(SQUARED_RELU, batch, grid)
+    threads, loaded = 256 * grid[0] * grid[1], M if is_early else batch.live
+    assert stats["global_loads"][16]["bytes"] == loaded * 4096
+    assert stats["bytes_store"] == batch.live * 4096
+    if is_early:
+        assert stats["global_loads"][4]["bytes"] == 8 * threads
+
+
+@pytest.mark.parametrize("columns", [None, 40, 1856, 2048])
+@pytest.mark.parametrize("n_used", [-1, 0, 7, 48, 2**31 - 1])
+def test_small_inputs(columns: int | None, n_used: int) -> None:
+    batch = batches.random_batch(48, columns or 1064, n_used)
+    for grid in (1, 6), (2, 7), (3, 48):
+        run(Kernel(SQUARED_RELU, columns), batch, grid)
+
+
 def test_untouched_scales_cost_what_live_rows_do() -> None:
     """dead_scales<untouched> stores for live rows alone, whatever the capacity."""
     batch = batches.routed_batch(2, experts=4, top_k=2, capacity_tokens=200, ffn=1024)
