@@ -64,9 +64,8 @@ Value mlir::moe::buildUsedRowLoad(ImplicitLocOpBuilder &b, Value nUsed) {
   return memref::LoadOp::create(b, nUsed, indices);
 }
 
-Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value nUsed, Value rows) {
-  Value loaded = buildUsedRowLoad(b, nUsed);
-  Value signedCount = arith::IndexCastOp::create(b, b.getIndexType(), loaded);
+Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value used, Value rows) {
+  Value signedCount = arith::IndexCastOp::create(b, b.getIndexType(), used);
   Value nonNegative = arith::MaxSIOp::create(b, signedCount, buildIndex(b, 0));
   return arith::MinSIOp::create(b, nonNegative, rows);
 }

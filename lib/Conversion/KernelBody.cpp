@@ -111,15 +111,18 @@ void KernelBuilder::build() {
   }
   if (hasQuads(op, schedule))
     return buildQuads();
-  if (loadsEarly(op, schedule))
-    return buildIf(isSmall(), [&] { buildEarlyRow(); }, [&] { buildRows(); });
-  buildRows();
-}
-
-void KernelBuilder::buildRows() {
   // Both loads go out before either is needed.
   Value firstEntry = loadMapEntry(buildAdd(b, warp, buildMul(b, laneIndex, warps)));
-  usedRows = buildUsedRowCount(b, nUsed, rows);
+  Value used = buildUsedRowLoad(b, nUsed);
+  if (!loadsEarly(op, schedule))
+    return buildRows(firstEntry, used);
+  buildIf(
+      isSmall(), [&] { buildEarlyRow(firstEntry, used); },
+      [&] { buildRows(firstEntry, used); });
+}
+
+void KernelBuilder::buildRows(Value firstEntry, Value used) {
+  usedRows = buildUsedRowCount(b, used, rows);
   if (!quantize)
     return forEachRow(
         firstEntry, usedRows, [&](Value row) { buildActivationRow(row); }, nullptr);
@@ -333,29 +336,31 @@ void KernelBuilder::buildActivationRow(Value row) {
 Value KernelBuilder::isSmall() {
   Value isOneRow = arith::CmpIOp::create(b, arith::CmpIPredicate::ule, rows, warps);
   Value vectorsOfX = buildMul(b, rows, toIndex(vectors));
-  Value isFew =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ule, vectorsOfX,
-                            buildIndex(b, Schedule::kEarlyBytes / schedule.accessBytes()));
+  Value isFew = arith::CmpIOp::create(
+      b, arith::CmpIPredicate::ule, vectorsOfX,
+      buildIndex(b, Schedule::kEarlyBytes / schedule.accessBytes()));
   return arith::AndIOp::create(b, isOneRow, isFew);
 }
 
 /// Computes the warp's one row. It is loaded before it is known whether it is live, which
 /// saves one of two waits for memory; in larger inputs, what it would load in vain costs
 /// more.
-void KernelBuilder::buildEarlyRow() {
+void KernelBuilder::buildEarlyRow(Value firstEntry, Value used) {
   buildIf(lessThan(warp, rows), [&] {
-    Value entry = memref::LoadOp::create(b, permutationMap, warp);
-    Value used = buildUsedRowLoad(b, nUsed);
     forEachChunk([&](Value chunk) {
       SmallVector<Fragment> fragments = loadActivation(warp, chunk);
       // Not in front of the loop, where it would wait for both before the row is loaded.
+      // Of the warp's map entries the first alone is of a row.
       Value isUsed = lessThan(
           warp, arith::IndexCastOp::create(b, b.getIndexType(), recompute(used)));
-      Value isLive =
-          arith::AndIOp::create(b, isUsed, buildHoldsToken(b, recompute(entry)));
+      Value holdsToken = vote(buildHoldsToken(b, recompute(firstEntry)));
+      Value isLive = arith::AndIOp::create(
+          b, isUsed,
+          arith::CmpIOp::create(b, arith::CmpIPredicate::ne, holdsToken, buildI32(0)));
       for (Fragment &fragment : fragments) {
-        fragment.isInRow = fragment.isInRow ? arith::AndIOp::create(b, fragment.isInRow, isLive)
-                                            : isLive;
+        fragment.isInRow = fragment.isInRow
+                               ? arith::AndIOp::create(b, fragment.isInRow, isLive)
+                               : isLive;
         storeFragment(warp, fragment, fragment.elements);
       }
     });

@@ -38,7 +38,7 @@ private:
   };
 
   // Rows.
-  void buildRows();
+  void buildRows(Value firstEntry, Value used);
   SmallVector<Value> loadIf(Value condition, int64_t count,
                             function_ref<SmallVector<Value>()> load);
   Value loadMapEntry(Value row);
@@ -71,7 +71,7 @@ private:
 
   // Small inputs.
   Value isSmall();
-  void buildEarlyRow();
+  void buildEarlyRow(Value firstEntry, Value used);
 
   // Quantisation.
   void buildQuantizedRow(Value row);

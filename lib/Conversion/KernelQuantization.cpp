@@ -38,8 +38,9 @@ void KernelBuilder::buildQuantizedRow(Value row) {
   });
 }
 
-/// Stores the data of a chunk. `takeExponent` gets the exponent of the scale that the lane
-/// stores (i32) before the data is converted: what it makes of it takes fewer registers.
+/// Stores the data of a chunk. `takeExponent` gets the exponent of the scale that the
+/// lane stores (i32) before the data is converted: what it makes of it takes fewer
+/// registers.
 void KernelBuilder::buildQuantizedChunk(Value row, Value chunk,
                                         function_ref<void(Value)> takeExponent) {
   SmallVector<Fragment> fragments = loadActivation(row, chunk);
@@ -126,8 +127,9 @@ Value KernelBuilder::broadcastFactor(Value factor, int64_t step) {
   // Among the lanes of a group, from the one with that step.
   int64_t segment = Schedule::kLanes - schedule.lanesPerGroup();
   Value clamp = buildI32(segment << 8 | (Schedule::kLanes - 1));
-  word = NVVM::ShflOp::create(b, b.getI32Type(), buildI32(-1), word, buildI32(step),
-                              clamp, NVVM::ShflKind::idx, /*return_value_and_is_valid=*/{});
+  word =
+      NVVM::ShflOp::create(b, b.getI32Type(), buildI32(-1), word, buildI32(step), clamp,
+                           NVVM::ShflKind::idx, /*return_value_and_is_valid=*/{});
   bits = arith::TruncIOp::create(b, b.getI16Type(), word);
   return arith::BitcastOp::create(b, b.getBF16Type(), bits);
 }
@@ -203,7 +205,7 @@ void KernelBuilder::buildQuads() {
   SmallVector<Value> tileEntries;
   if (clears)
     tileEntries = loadTileEntries(warp);
-  usedRows = buildUsedRowCount(b, nUsed, rows);
+  usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, nUsed), rows);
   if (clears)
     clearDeadQuads(tileEntries);
 
@@ -388,7 +390,12 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
       });
     };
     buildIf(
-        anyLive, [&] { buildIf(ownsQuads, [] {}, clearSingleRows); }, clearQuads);
+        anyLive,
+        [&] {
+          buildIf(
+              ownsQuads, [] {}, clearSingleRows);
+        },
+        clearQuads);
   });
   scf::YieldOp::create(b, nextEntries);
 }

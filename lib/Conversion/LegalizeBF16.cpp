@@ -383,7 +383,8 @@ private:
   }
 
   /// bf16 times a power of two to f8E4M3FN. In f32 the product has nothing in its lower
-  /// half (or is below all that matters), so its upper half is all that has to be rounded.
+  /// half (or is below all that matters), so its upper half is all that has to be
+  /// rounded.
   void legalize(arith::TruncFOp op) {
     FailureOr<std::pair<Value, Value>> product = matchScaled(op);
     if (failed(product))

@@ -63,8 +63,7 @@ Value mlir::moe::buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value
   }
   auto maximum = [&](Value lhs, Value rhs, ArrayRef<int64_t> firsts,
                      ArrayRef<int64_t> seconds) -> Value {
-    return arith::MaxNumFOp::create(b,
-                                    vector::ShuffleOp::create(b, lhs, rhs, firsts),
+    return arith::MaxNumFOp::create(b, vector::ShuffleOp::create(b, lhs, rhs, firsts),
                                     vector::ShuffleOp::create(b, lhs, rhs, seconds));
   };
   // The halves of each, and halves of halves, as vectors, down to a pair.
@@ -76,9 +75,9 @@ Value mlir::moe::buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value
     first = maximum(first, first, lower, upper);
     second = maximum(second, second, lower, upper);
   }
-  Value maxima = size == 1
-                     ? vector::ShuffleOp::create(b, first, second, ArrayRef<int64_t>{0, 1})
-                     : maximum(first, second, {0, 2}, {1, 3});
+  Value maxima =
+      size == 1 ? vector::ShuffleOp::create(b, first, second, ArrayRef<int64_t>{0, 1})
+                : maximum(first, second, {0, 2}, {1, 3});
   if (isNonNegative)
     return maxima;
   // maxnum(NaN, 0) is 0.

@@ -213,7 +213,7 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
     Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
-    Value usedRows = buildUsedRowCount(b, op.getNUsed(), rows);
+    Value usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, op.getNUsed()), rows);
     Value zero = buildIndex(b, 0);
 
     auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation());

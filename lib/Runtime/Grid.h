@@ -38,10 +38,10 @@ struct Grid {
 };
 
 /// x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit leaves
-/// but no more than it takes to give every warp as many rows as the others; or, where that
-/// leaves most SMs without a CTA, so many that few rows are spread over more of them.
-/// `numCTAs` is the limit, 0 for what fills the device. `hasQuads` is whether the kernel
-/// can give rows to warps by quads.
+/// but no more than it takes to give every warp as many rows as the others; or, where
+/// that leaves most SMs without a CTA, so many that few rows are spread over more of
+/// them. `numCTAs` is the limit, 0 for what fills the device. `hasQuads` is whether the
+/// kernel can give rows to warps by quads.
 inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, bool hasQuads,
                     int64_t threadsPerCTA, int64_t numCTAs, int64_t numSMs) {
   auto clamp = [](int64_t value, int64_t low, int64_t high) {

@@ -25,6 +25,12 @@
 // CHECK-DAG: %[[N:.*]] = memref.memory_space_cast %[[N_ARG]]
 // CHECK-DAG: %[[OUT:.*]] = memref.memory_space_cast %[[OUT_ARG]]
 // CHECK-DAG: %[[ROWS:.*]] = memref.dim %[[X]], %[[C0]]
+// CHECK: %[[IN_MAP:.*]] = arith.cmpi slt, %[[FIRST_ROW:.*]], %[[ROWS]] : index
+// CHECK: %[[FIRST:.*]] = scf.if %[[IN_MAP]] -> (i32) {
+// CHECK-NEXT: memref.load %[[MAP]][%[[FIRST_ROW]]]
+// CHECK: } else {
+// CHECK-NEXT: scf.yield %[[ALL_LANES]] : i32
+// CHECK: %[[N_LOADED:.*]] = memref.load %[[N]][]
 //
 // A small input, a row a warp at most and up to 1 MiB: the row is loaded before the warp
 // looks at what it has loaded of n_used and the map.
@@ -34,26 +40,20 @@
 // CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[FEW]] : i1
 // CHECK: scf.if %[[SMALL]] {
 // CHECK: arith.cmpi slt, %[[OWN_ROW:.*]], %[[ROWS]] : index
-// CHECK: %[[OWN_ENTRY:.*]] = memref.load %[[MAP]][%[[OWN_ROW]]]
-// CHECK-NEXT: %[[OWN_N:.*]] = memref.load %[[N]][]
-// CHECK-COUNT-4: vector.load
+// CHECK-COUNT-4: vector.load %[[X]][%[[OWN_ROW]],
 // CHECK-NOT: vector.load
-// CHECK: %[[N_THEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[OWN_N]]
+// CHECK: %[[N_THEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[N_LOADED]]
 // CHECK: %[[N_WIDE:.*]] = arith.index_cast %[[N_THEN]] : i32 to index
 // CHECK: %[[OWN_USED:.*]] = arith.cmpi slt, %[[OWN_ROW]], %[[N_WIDE]] : index
-// CHECK: %[[ENTRY_THEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[OWN_ENTRY]]
-// CHECK: %[[OWN_TOKEN:.*]] = arith.cmpi sge, %[[ENTRY_THEN]], %[[ZERO]] : i32
+// CHECK: %[[FIRST_THEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[FIRST]]
+// CHECK: %[[ANY_TOKEN:.*]] = arith.cmpi sge, %[[FIRST_THEN]], %[[ZERO]] : i32
+// CHECK: %[[ANY_VOTE:.*]] = nvvm.vote.sync ballot %[[ALL_LANES]], %[[ANY_TOKEN]] -> i32
+// CHECK: %[[OWN_TOKEN:.*]] = arith.cmpi ne, %[[ANY_VOTE]], %[[ZERO]] : i32
 // CHECK: %[[OWN_LIVE:.*]] = arith.andi %[[OWN_USED]], %[[OWN_TOKEN]] : i1
 // CHECK: scf.if %[[OWN_LIVE]] {
 // CHECK-NEXT: vector.store
 // CHECK-COUNT-3: vector.store
 // CHECK: } else {
-// CHECK: %[[IN_MAP:.*]] = arith.cmpi slt, %[[FIRST_ROW:.*]], %[[ROWS]] : index
-// CHECK: %[[FIRST:.*]] = scf.if %[[IN_MAP]] -> (i32) {
-// CHECK-NEXT: memref.load %[[MAP]][%[[FIRST_ROW]]]
-// CHECK: } else {
-// CHECK-NEXT: scf.yield %[[ALL_LANES]] : i32
-// CHECK: %[[N_LOADED:.*]] = memref.load %[[N]][]
 // CHECK: %[[N_INDEX:.*]] = arith.index_cast %[[N_LOADED]] : i32 to index
 // CHECK: %[[N_LOW:.*]] = arith.maxsi %[[N_INDEX]], %[[C0]] : index
 // CHECK: %[[USED:.*]] = arith.minsi %[[N_LOW]], %[[ROWS]] : index
@@ -135,7 +135,6 @@ func.func @whole_chunks(%x: memref<?x1024xbf16>, %map: memref<?xi32>, %n: memref
 // CHECK-DAG: %[[C4:.*]] = arith.constant 4 : i32
 // CHECK-DAG: %[[C5:.*]] = arith.constant 5 : i32
 // CHECK-DAG: %[[C8:.*]] = arith.constant 8 : i32
-// CHECK: nvvm.vote.sync
 // CHECK: math.cttz
 // CHECK: scf.for
 // CHECK-NOT: scf.if
