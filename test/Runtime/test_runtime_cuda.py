@@ -229,7 +229,7 @@ def test_grid_by_quads(driver_path: Path, rows: int, layout: int, expected) -> N
 
 
 @pytest.mark.parametrize("op", [SQUARED_RELU, FUSED])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (1024, 1856), (7296, 1856), (7424, 1856),
+@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (128, 1856), (1024, 1856), (7296, 1856), (7424, 1856),
                                                (9001, 2048), (65536, 14336), (100, 2**20)])
 @in_child
 def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, columns: int) -> None:
