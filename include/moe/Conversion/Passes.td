@@ -107,8 +107,9 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
       Where `vector.from_elements` makes a vector of several results, they are computed
       together;
     - `arith.truncf` to f8E4M3FN of the product of a bf16 vector and a bf16 scalar whose bits
-      are known to be an exponent field alone: 0 or a power of two. Magnitudes above 464 become NaN (0x7f), as they do in `arith`'s folding; the quantising ops have
-      none above 448.
+      are known to be an exponent field alone: 0 or a power of two. Magnitudes above 464
+      become NaN (0x7f), as they do in `arith`'s folding; the quantising ops have none above
+      448.
 
     What is known comes from the ops that define a value, and through loops and branches from
     data flow. Other ops on bf16 are left to `arith-emulate-unsupported-floats` and
