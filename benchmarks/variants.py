@@ -60,9 +60,9 @@ BUILDS = (
     Build("128 threads", options={"threads_per_cta": 128}),
     Build("512 threads", options={"threads_per_cta": 512}),
     Build("K 1856", columns=1856),
-    Build("no L1", edits={"ld.global.v4.b32": "ld.global.L1::no_allocate.v4.b32"}),
+    Build("no L1", edits={"ld.global.v": "ld.global.L1::no_allocate.v"}),
     # Right because no case has an output that overlaps its input.
-    Build("read only", edits={"ld.global.v4.b32": "ld.global.nc.L1::no_allocate.v4.b32"}),
+    Build("read only", edits={"ld.global.v": "ld.global.nc.L1::no_allocate.v"}),
 )
 # The ops' names in the dialect.
 DIALECT_OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_quantize_mxfp8"}

@@ -182,8 +182,10 @@ typedef struct MoeLaunch {
  * and the captured launch follows whatever n_used and permutation_map hold at each
  * replay. On the CPU the call returns when the work is done.
  *
- * Rows that start at multiples of 16 bytes (32 for a module compiled so) are fast; others
- * take a slower kernel with the same result. An output must not overlap an input.
+ * Rows of bf16 that start at multiples of 16 bytes (32 for a module compiled so) and have
+ * a whole number of them are fast, with data at multiples of half as many; others take a
+ * slower kernel with the same result. So do swizzled scales that do not start at a
+ * multiple of 16 bytes. An output must not overlap an input.
  * Without rows or columns there is nothing to do and pointers may be null.
  */
 

@@ -272,11 +272,10 @@ void KernelBuilder::forEachChunk(function_ref<void(Value)> body) {
   buildFor(firstChunk, chunks, chunkStride, body);
 }
 
-/// Which of the row's vectors `lane` has in step `step` of `chunk`.
-Value KernelBuilder::vectorOfStep(Value chunk, Value step, Value lane) {
+/// Which of the row's vectors the lane has in step `step` of `chunk`.
+Value KernelBuilder::vectorOfStep(Value chunk, int64_t step) {
   Value first = buildMul(b, chunk, Schedule::kLanes * schedule.stepsPerChunk);
-  Value inChunk = buildAdd(b, buildMul(b, step, Schedule::kLanes), lane);
-  return buildAdd(b, first, inChunk);
+  return buildAdd(b, first, buildAdd(b, lane, step * Schedule::kLanes));
 }
 
 Value KernelBuilder::isInRow(Value vector) {
@@ -288,7 +287,7 @@ SmallVector<KernelBuilder::Fragment> KernelBuilder::loadActivation(Value row,
   auto type = VectorType::get(schedule.elementsPerLane, b.getBF16Type());
   SmallVector<Fragment> fragments;
   for (int64_t step = 0; step < schedule.stepsPerChunk; ++step) {
-    Value vector = vectorOfStep(chunk, buildI32(step), lane);
+    Value vector = vectorOfStep(chunk, step);
     Value valid = isInRow(vector);
     Value loaded = vector;
     if (valid) {
@@ -354,13 +353,13 @@ void KernelBuilder::buildEarlyRow(Value firstEntry, Value used) {
       Value isUsed = lessThan(
           warp, arith::IndexCastOp::create(b, b.getIndexType(), recompute(used)));
       Value holdsToken = vote(buildHoldsToken(b, recompute(firstEntry)));
-      Value isLive = arith::AndIOp::create(
+      Value rowIsLive = arith::AndIOp::create(
           b, isUsed,
           arith::CmpIOp::create(b, arith::CmpIPredicate::ne, holdsToken, buildI32(0)));
       for (Fragment &fragment : fragments) {
         fragment.isInRow = fragment.isInRow
-                               ? arith::AndIOp::create(b, fragment.isInRow, isLive)
-                               : isLive;
+                               ? arith::AndIOp::create(b, fragment.isInRow, rowIsLive)
+                               : rowIsLive;
         storeFragment(warp, fragment, fragment.elements);
       }
     });

@@ -63,7 +63,7 @@ private:
 
   // Chunks of a row.
   void forEachChunk(function_ref<void(Value)> body);
-  Value vectorOfStep(Value chunk, Value step, Value lane);
+  Value vectorOfStep(Value chunk, int64_t step);
   Value isInRow(Value vector);
   SmallVector<Fragment> loadActivation(Value row, Value chunk);
   void storeFragment(Value row, const Fragment &fragment, Value elements);

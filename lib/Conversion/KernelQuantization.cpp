@@ -233,9 +233,9 @@ void KernelBuilder::buildQuads() {
     Value bit = math::CountTrailingZerosOp::create(b, rest);
     // The run of the first live row, and those of its rows that are live.
     Value first = arith::SubIOp::create(b, bit, arith::AndIOp::create(b, bit, inRunMask));
-    Value runMask = select(ownsQuads, buildI32((1 << kRowsPerQuad) - 1), buildI32(1));
+    Value rowsOfRun = select(ownsQuads, buildI32((1 << kRowsPerQuad) - 1), buildI32(1));
     Value live =
-        arith::AndIOp::create(b, arith::ShRUIOp::create(b, rest, first), runMask);
+        arith::AndIOp::create(b, arith::ShRUIOp::create(b, rest, first), rowsOfRun);
     Value runSlot = buildAdd(b, base, buildMul(b, first, warps32));
     Value inQuad = buildRem(b, runSlot, kRowsPerQuad);
     buildQuad(rowOfSlot(arith::SubIOp::create(b, runSlot, inQuad)),

@@ -260,7 +260,8 @@ private:
   }
 
   /// A product is exact in f32 and rounded once. NaN has nothing in its lower half, so no
-  /// rounding changes it.
+  /// rounding changes it. Where nothing but a conversion takes the product, it makes its
+  /// own.
   void legalize(arith::MulFOp op) {
     auto isConverted = [&](Operation *user) {
       auto truncf = dyn_cast<arith::TruncFOp>(user);
@@ -460,7 +461,7 @@ private:
       return failure();
     auto *range = solver.lookupState<dataflow::IntegerValueRangeLattice>(shift);
     if (!range || range->getValue().isUninitialized() ||
-        range->getValue().getValue().umax().ugt(kInfinity))
+        range->getValue().getValue().umax().uge(kInfinity))
       return failure();
     return std::pair(product.getLhs(), broadcast.getSource());
   }

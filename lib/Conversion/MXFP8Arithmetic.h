@@ -27,7 +27,7 @@ Value buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value second,
                           bool isNonNegative);
 
 /// The biased E8M0 exponent (i32) for a group whose greatest magnitude is `maximum`, a
-/// bf16 as `buildFragmentMaximum` gives it; or a vector of them for a vector.
+/// bf16 as the functions above give it; or a vector of them for a vector.
 Value buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum);
 
 /// The bf16 that elements are multiplied by under the scale with biased exponent

@@ -35,8 +35,9 @@ using namespace mlir;
 using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
-/// What num-ctas is taken to be for each SM, as it is by default.
-static constexpr int64_t kCTAsPerSM = 4;
+/// Few rows are spread over this share of num-ctas: one CTA for each SM where it allows
+/// four.
+static constexpr int64_t kSpreadShare = 4;
 
 //===----------------------------------------------------------------------===//
 // Alignment
@@ -238,7 +239,7 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   emitScheduleRemark(op, kernel, schedule);
   // x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit
   // leaves, but no more than it takes to give every warp as many rows as the others.
-  // Where that leaves most SMs without a CTA, few rows are spread over more of them: idle
+  // Where that leaves SMs without a CTA, few rows are spread over more of them: idle
   // warps cost less than idle SMs.
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
@@ -266,7 +267,7 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
   unitCTAs = b.createOrFold<arith::MaxUIOp>(unitCTAs, one);
   Value balanced = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
   Value spread = b.createOrFold<arith::MinUIOp>(
-      rows, b.createOrFold<arith::DivUIOp>(buildIndex(b, numCTAs / kCTAsPerSM), x));
+      rows, b.createOrFold<arith::DivUIOp>(buildIndex(b, numCTAs / kSpreadShare), x));
   Value y = b.createOrFold<arith::MaxUIOp>(balanced, spread);
   gpu::LaunchFuncOp::create(
       b, kernel, gpu::KernelDim3{x, y, one},

@@ -26,8 +26,9 @@ constexpr int64_t kMaxCTAs = 65535;
 constexpr int64_t kThreadsPerSM = 1024;
 /// No supported device has room for fewer.
 constexpr int64_t kMaxCTAsPerSM = 16;
-/// What numCTAs is taken to be for each SM, as it is with 256 threads a CTA.
-constexpr int64_t kCTAsPerSM = 4;
+/// Few rows are spread over this share of numCTAs: one CTA for each SM where it allows
+/// four, as it does by default with 256 threads.
+constexpr int64_t kSpreadShare = 4;
 constexpr int64_t kRowsPerQuad = 4;
 
 /// Columns that a warp handles at a time, and a CTA with it.
@@ -39,9 +40,9 @@ struct Grid {
 
 /// x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit leaves
 /// but no more than it takes to give every warp as many rows as the others; or, where
-/// that leaves most SMs without a CTA, so many that few rows are spread over more of
-/// them. `numCTAs` is the limit, 0 for what fills the device. `hasQuads` is whether the
-/// kernel can give rows to warps by quads.
+/// that leaves SMs without a CTA, so many that few rows are spread over more of them.
+/// `numCTAs` is the limit, 0 for what fills the device. `hasQuads` is whether the kernel
+/// can give rows to warps by quads.
 inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, bool hasQuads,
                     int64_t threadsPerCTA, int64_t numCTAs, int64_t numSMs) {
   auto clamp = [](int64_t value, int64_t low, int64_t high) {
@@ -57,7 +58,7 @@ inline Grid getGrid(int64_t rows, int64_t columns, bool isAligned, bool hasQuads
   bool isByQuads = hasQuads && quads * 8 >= maxY * warps * 7;
   int64_t unitCTAs = std::max<int64_t>(ceilDiv(isByQuads ? quads : rows, warps), 1);
   int64_t balanced = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
-  int64_t spread = std::min(rows, numCTAs / kCTAsPerSM / x);
+  int64_t spread = std::min(rows, numCTAs / kSpreadShare / x);
   return {uint32_t(x), uint32_t(std::max(balanced, spread))};
 }
 

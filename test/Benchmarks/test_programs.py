@@ -151,12 +151,15 @@ def test_judging_of_host_cost() -> None:
 
 @pytest.mark.skipif(not (ROOT / "build" / "bin" / "moe-opt").is_file(),
                     reason="moe-opt is not built")
+@needs_library
 def test_prepare_variants(tmp_path: Path) -> None:
     import variants
 
-    for label in ("before", "after", "after"):
-        done = benchmark("variants.py", "prepare", str(tmp_path), "--label", label)
+    for label, *options in (("before", "--chip", "sm_100"), ("after",), ("after",)):
+        done = benchmark("variants.py", "prepare", str(tmp_path), "--label", label, *options)
         assert done.returncode == 0, done.stderr
+    wide = (tmp_path / "before-read-only-activation.ptx").read_text()
+    assert "ld.global.nc.L1::no_allocate.v8.b32" in wide
     entries = json.loads((tmp_path / variants.MANIFEST).read_text())
     assert len(entries) == len({entry["file"] for entry in entries}) == 4 * len(variants.BUILDS)
     for entry in entries:

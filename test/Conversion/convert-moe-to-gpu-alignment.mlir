@@ -158,3 +158,30 @@ func.func @scale_address(%map: memref<64xi32>, %n: memref<i32>, %scale: memref<5
     outs(%data, %linear : memref<64x64xf8E4M3FN>, memref<64x2xf8E8M0FNU>) scale_layout<linear>
   return
 }
+
+// -----
+
+// E4M3 needs half of the alignment that bf16 does; scales that are cleared need 16 bytes.
+// CHECK-LABEL: func.func @quantize
+// CHECK-SAME: %[[DATA:[^ ]*]]: memref<64x256xf8E4M3FN>, %[[SCALE:[^ ]*]]: memref<
+// CHECK-DAG: %[[C7:.*]] = arith.constant 7 : index
+// CHECK-DAG: %[[C15:.*]] = arith.constant 15 : index
+// CHECK: %[[DATA_ADDRESS:.*]] = memref.extract_aligned_pointer_as_index %[[DATA]]
+// CHECK-NEXT: arith.andi %[[DATA_ADDRESS]], %[[C7]]
+// CHECK: %[[SCALE_ADDRESS:.*]] = memref.extract_aligned_pointer_as_index %[[SCALE]]
+// CHECK-NEXT: arith.andi %[[SCALE_ADDRESS]], %[[C15]]
+// WIDE-LABEL: func.func @quantize
+// WIDE-SAME: %[[DATA:[^ ]*]]: memref<64x256xf8E4M3FN>, %[[SCALE:[^ ]*]]: memref<
+// WIDE-DAG: %[[C15:.*]] = arith.constant 15 : index
+// WIDE: %[[DATA_ADDRESS:.*]] = memref.extract_aligned_pointer_as_index %[[DATA]]
+// WIDE-NEXT: arith.andi %[[DATA_ADDRESS]], %[[C15]]
+// WIDE: %[[SCALE_ADDRESS:.*]] = memref.extract_aligned_pointer_as_index %[[SCALE]]
+// WIDE-NEXT: arith.andi %[[SCALE_ADDRESS]], %[[C15]]
+func.func @quantize(%map: memref<64xi32>, %n: memref<i32>, %data: memref<64x256xf8E4M3FN>,
+                    %scale: memref<1024xf8E8M0FNU>) {
+  %x = memref.alloc() {alignment = 64 : i64} : memref<64x256xbf16>
+  moe.squared_relu_quantize_mxfp8
+    ins(%x, %map, %n : memref<64x256xbf16>, memref<64xi32>, memref<i32>)
+    outs(%data, %scale : memref<64x256xf8E4M3FN>, memref<1024xf8E8M0FNU>)
+  return
+}

@@ -179,7 +179,7 @@ func.func @untouched(%x: memref<100x96xbf16>, %map: memref<100xi32>, %n: memref<
 // CHECK-NEXT: %[[MAGNITUDE_BITS:.*]] = arith.andi %[[BITS]], %[[MASK]]
 // CHECK-NEXT: %[[MAGNITUDE:.*]] = arith.bitcast %[[MAGNITUDE_BITS]]
 // CHECK-NEXT: vector.reduction <maxnumf>, %[[MAGNITUDE]], %[[ZERO]] : vector<32xbf16> into bf16
-// CHECK: %[[SCALED:.*]] = arith.mulf %{{.*}} : vector<32xbf16>
+// CHECK: %[[SCALED:.*]] = arith.mulf %[[V]], %{{.*}} : vector<32xbf16>
 // CHECK: arith.truncf %[[SCALED]] : vector<32xbf16> to vector<32xf8E4M3FN>
 // CHECK: vector.store %{{.*}}, %[[SCALE]][%[[ROW]], %[[GROUP]]] : memref<?x2xf8E8M0FNU>, vector<1xf8E8M0FNU>
 // CHECK: } else {

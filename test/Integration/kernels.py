@@ -142,11 +142,11 @@ def output_shapes(kernel: Kernel, M: int, N: int) -> list[tuple[tuple[int, ...],
 
 
 def check(backend: Backend, ptx: str, kernel: Kernel, batch: Batch, grid: tuple[int, int], *,
-          aligned: bool = True, x_offset: int = 0, data_offset: int = 0, padding: int = 0,
+          threads: int = THREADS_PER_CTA, aligned: bool = True, x_offset: int = 0, data_offset: int = 0, padding: int = 0,
           seed: int = 0) -> None:
     """Launches `kernel` on `batch` and compares every byte with the oracle.
 
-    `aligned` says which of the two kernels to launch. `x_offset` and `data_offset` are bytes past
+    `threads` are those of a CTA, `aligned` says which of the two kernels to launch. `x_offset` and `data_offset` are bytes past
     alignment, `padding` elements between the rows of x and of the first output.
     """
     rng = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def check(backend: Backend, ptx: str, kernel: Kernel, batch: Batch, grid: tuple[
         arguments += descriptor(backend.address(buffers[-1]), view)
 
     entry = kernel.entry(aligned)
-    backend.launch(ptx, entry, (*grid, 1), THREADS_PER_CTA, arguments)
+    backend.launch(ptx, entry, (*grid, 1), threads, arguments)
 
     names = ["x", "permutation_map", "n_used", *(["out"] if len(outputs) == 1 else ["data", "scale"])]
     wanted = [x, batch.permutation_map, n_used]

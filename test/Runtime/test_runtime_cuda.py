@@ -229,18 +229,21 @@ def test_grid_by_quads(driver_path: Path, rows: int, layout: int, expected) -> N
 
 
 @pytest.mark.parametrize("op", [SQUARED_RELU, FUSED])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 32), (128, 1856), (1024, 1856), (7296, 1856), (7424, 1856),
-                                               (9001, 2048), (65536, 14336), (100, 2**20)])
+@pytest.mark.parametrize(("rows", "columns", "num_ctas"), [
+    (1, 32, 528), (128, 1856, 528), (1024, 1856, 528), (7296, 1856, 528), (7424, 1856, 528),
+    (9001, 2048, 528), (65536, 14336, 528), (100, 2**20, 528), (128, 1856, 7), (128, 1856, 1056),
+    (7424, 1856, 1056)])
 @in_child
-def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, columns: int) -> None:
+def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, columns: int,
+                                      num_ctas: int) -> None:
     """convert-moe-to-gpu has the same rule, in the host code that it makes."""
     driver = FakeDriver(driver_path)
     driver.create_context()
-    record = launch_one(driver, call(op, rows, columns))
+    record = launch_one(driver, call(op, rows, columns, num_ctas=num_ctas))
     text = Kernel(op, columns).mlir().replace("memref<?xi32>", f"memref<{rows}xi32>")
     text = re.sub(r"memref<\?x(?=\d+x(bf16|f8E4M3FN))", f"memref<{rows}x", text)
     done = subprocess.run(
-        [moe.LIB_DIR.parent / "bin" / "moe-opt", "--convert-moe-to-gpu=num-ctas=528",
+        [moe.LIB_DIR.parent / "bin" / "moe-opt", f"--convert-moe-to-gpu=num-ctas={num_ctas}",
          "--canonicalize", "-"], input=text, text=True, capture_output=True, check=True)
     constants = dict(re.findall(r"(%\w+) = arith.constant (\d+) : index", done.stdout))
     x, y, z = re.search(rf"@{op} blocks in \((%\w+), (%\w+), (%\w+)\)", done.stdout).groups()
@@ -667,6 +670,8 @@ def test_width_of_accesses(driver_path: Path) -> None:
         assert not is_unaligned(module=module, x_stride=80)
         assert is_unaligned(x=moe.Call.x + 16) == (capability >= 100)
         assert is_unaligned(op=FUSED, module=module, out=moe.Call.out + 8) == (width == 32)
+        assert is_unaligned(op=FUSED, module=module, out_stride=72) == (width == 32)
+        assert not is_unaligned(op=FUSED, module=module, out_stride=80)
     expect_error(moe.INVALID_ARGUMENT, "^access_bytes: expected 0, 16 or 32, found 8",
                  lambda: moe.load_module(image, 8))
 

@@ -42,10 +42,11 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     In the grid, x runs over chunks of columns and y, with the warps of a CTA, over rows. A
     warp reads 32 entries of `permutation_map` at once, a lane each and a grid's width
     apart, votes, and visits those of its rows that are live. A chunk's loads are all
-    issued before the first of them is used. The activation of a small input, a row a warp at
-    most and up to 1 MiB, loads rows before it is known which are live. With swizzled scales and enough rows, a warp
-    takes rows by quads, r, r + 32, r + 64 and r + 96 of a row tile, whose scales share 16
-    bytes: docs/kernel-abi.md has the rule.
+    issued before the first of them is used. With wide accesses, the activation of a small
+    input, a row a warp at most and up to 1 MiB, loads rows before it is known which are
+    live. With swizzled scales and enough rows, a warp takes rows by quads, r, r + 32,
+    r + 64 and r + 96 of a row tile, whose scales share 16 bytes: docs/kernel-abi.md has the
+    rule.
 
     A kernel is called after its op, with `_linear` and `_untouched` after it for the
     attributes of those names. Two kernels are emitted where alignment is known only when the program runs: one with

@@ -93,8 +93,7 @@ void buildLowerToCUDAPipeline(OpPassManager &pm, const LowerToCUDAOptions &optio
 void buildLowerToCPUPipeline(OpPassManager &pm, const LowerToCPUOptions &options);
 
 /// What host code needs on either way before its conversion to the LLVM dialect: bf16,
-/// and the conversion of f32 to f8E4M3FN, in arithmetic of the host; control flow in
-/// basic blocks.
+/// and conversions to f8E4M3FN, in arithmetic of the host; control flow in basic blocks.
 void buildHostLoweringPipeline(OpPassManager &pm);
 
 /// Registers `--moe-bufferize`, `--moe-lower-to-ptx`, `--moe-lower-to-cuda` and

@@ -114,21 +114,25 @@ def test_accesses_are_coalesced(op: str) -> None:
     (256, (2, 31), False),
     (257, (2, 33), False),
 ])
-def test_small_inputs_are_loaded_early(M: int, grid: tuple[int, int], is_early: bool) -> None:
+@pytest.mark.parametrize(("chip", "width"), [("sm_90", 16), ("sm_100", 32)])
+def test_small_inputs_are_loaded_early(M: int, grid: tuple[int, int], is_early: bool, chip: str,
+                                       width: int) -> None:
     """Of a small input all rows are loaded, and the live ones stored."""
     batch = batches.random_batch(M, 2048, M, live_fraction=0.25)
-    stats = counted(SQUARED_RELU, batch, grid)
+    stats = run(Kernel(SQUARED_RELU), batch, grid, chip)
     loaded = M if is_early else batch.live
-    assert stats["global_loads"][16]["bytes"] == loaded * 4096
+    assert stats["global_loads"][width]["bytes"] == loaded * 4096
     assert stats["bytes_store"] == batch.live * 4096
 
 
 @pytest.mark.parametrize("columns", [None, 40, 1856, 2048])
 @pytest.mark.parametrize("n_used", [-1, 0, 7, 48, 2**31 - 1])
 def test_small_inputs(columns: int | None, n_used: int) -> None:
-    batch = batches.random_batch(48, columns or 1064, n_used)
+    kernel, batch = Kernel(SQUARED_RELU, columns), batches.random_batch(48, columns or 1072, n_used)
     for grid in (1, 6), (2, 7), (3, 48):
-        run(Kernel(SQUARED_RELU, columns), batch, grid)
+        run(kernel, batch, grid)
+    for chip in ("sm_80", "sm_100") if columns != 40 else ("sm_80",):
+        run(kernel, batch, (1, 6), chip)
 
 
 def test_untouched_scales_cost_what_live_rows_do() -> None:
@@ -189,6 +193,22 @@ def test_scale_modes(op: str, scale_layout: str, dead_scales: str, aligned: bool
 @pytest.mark.parametrize("op", OPS)
 def test_strided_rows(op: str) -> None:
     run(Kernel(op, None, strided=True), batches.random_batch(140, 1056, 130), (2, 2), padding=64)
+
+
+@pytest.mark.parametrize("op", [FUSED, QUANTIZE])
+@pytest.mark.parametrize(("chip", "offset"), [("sm_90", 8), ("sm_100", 16)])
+def test_data_needs_half_of_the_alignment(op: str, chip: str, offset: int) -> None:
+    kernel = Kernel(op, None, strided=True)
+    run(kernel, batches.random_batch(140, 1056, 130), (2, 2), chip, x_offset=2 * offset,
+        data_offset=offset, padding=offset)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("threads", [32, 64, 1024])
+def test_threads_of_a_cta(op: str, threads: int) -> None:
+    kernel = Kernel(op)
+    check(Interpreter(), _ptx(kernel, threads_per_cta=threads), kernel,
+          batches.random_batch(300, 1056, 280), (2, 3), threads=threads)
 
 
 @pytest.mark.parametrize("op", OPS)
