@@ -185,7 +185,8 @@ typedef struct MoeLaunch {
  * Rows of bf16 that start at multiples of 16 bytes (32 for a module compiled so) and have
  * a whole number of them are fast, with data at multiples of half as many; others take a
  * slower kernel with the same result. So do swizzled scales that do not start at a
- * multiple of 16 bytes. An output must not overlap an input.
+ * multiple of 16 bytes, or of 4 where those of dead rows are untouched. An output must not
+ * overlap an input.
  * Without rows or columns there is nothing to do and pointers may be null.
  */
 
