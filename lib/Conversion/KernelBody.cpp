@@ -26,6 +26,9 @@
 using namespace mlir;
 using namespace mlir::moe;
 
+/// A number of rows, or of row tiles, that no buffer has.
+static constexpr int64_t kPastAllRows = int64_t(1) << 48;
+
 Schedule mlir::moe::getSchedule(bool isAligned, const ScheduleOptions &options) {
   // 1024 columns a chunk: 64 bytes in flight for each lane, and one scale for each.
   constexpr int64_t elementsPerLaneAndChunk = 32;
@@ -95,11 +98,19 @@ KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op
   laneIndex = toIndex(lane);
   firstChunk = toI32(gpu::BlockIdOp::create(b, gpu::Dimension::x));
   chunkStride = toI32(gpu::GridDimOp::create(b, gpu::Dimension::x));
-  Value rowCTA = gpu::BlockIdOp::create(b, gpu::Dimension::y);
-  Value rowCTAs = gpu::GridDimOp::create(b, gpu::Dimension::y);
-  Value warpInCTA = buildDiv(b, thread, Schedule::kLanes);
-  warp = buildAdd(b, buildMul(b, warpInCTA, rowCTAs), rowCTA);
-  warps = buildMul(b, rowCTAs, schedule.warpsPerCTA());
+  Value rowCTA = toI32(gpu::BlockIdOp::create(b, gpu::Dimension::y));
+  Value rowCTAs = toI32(gpu::GridDimOp::create(b, gpu::Dimension::y));
+  Value warpInCTA = buildDiv(b, toI32(thread), Schedule::kLanes);
+  warp32 = buildAdd(b, buildMul(b, warpInCTA, rowCTAs), rowCTA);
+  // Live rows begin at multiples of their blocks' alignment, a power of two. If the
+  // number of warps had a factor in common with it, they would meet in a few warps. So it
+  // is odd, and where the grid has one warp more, that one has no rows.
+  Value allWarps = buildMul(b, rowCTAs, schedule.warpsPerCTA());
+  warps32 = b.createOrFold<arith::OrIOp>(buildAdd(b, allWarps, -1), buildI32(1));
+  warps = toIndex(warps32);
+  isIdle = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, warp32, warps32);
+  Value pastAllRows = select(isIdle, buildIndex(b, kPastAllRows), buildIndex(b, 0));
+  warp = arith::OrIOp::create(b, toIndex(warp32), pastAllRows);
 }
 
 void KernelBuilder::build() {
@@ -112,7 +123,7 @@ void KernelBuilder::build() {
   if (hasQuads(op, schedule))
     return buildQuads();
   // Both loads go out before either is needed.
-  Value firstEntry = loadMapEntry(buildAdd(b, warp, buildMul(b, laneIndex, warps)));
+  Value firstEntry = loadMapEntry(buildAdd(b, warp, warpsTimes(lane)));
   Value used = buildUsedRowLoad(b, nUsed);
   if (!loadsEarly(op, schedule))
     return buildRows(firstEntry, used);
@@ -180,7 +191,7 @@ void KernelBuilder::forEachRow(Value firstEntry, Value end,
                                function_ref<void(Value)> live,
                                function_ref<void(Value)> dead) {
   Value stride = buildMul(b, warps, Schedule::kLanes);
-  Value laneOffset = buildMul(b, laneIndex, warps);
+  Value laneOffset = warpsTimes(lane);
   auto loop = scf::ForOp::create(b, warp, end, stride, ValueRange{firstEntry});
   keepRolled(loop);
   OpBuilder::InsertionGuard guard(b);
@@ -192,7 +203,7 @@ void KernelBuilder::forEachRow(Value firstEntry, Value end,
     return SmallVector<Value>{loadMapEntry(buildAdd(b, row, stride))};
   });
 
-  auto rowOfBit = [&](Value bit) { return buildAdd(b, base, buildMul(b, bit, warps)); };
+  auto rowOfBit = [&](Value bit) { return buildAdd(b, base, warpsTimes(bit)); };
   Value rowIsLive = isLive(row, loop.getRegionIterArg(0));
   forEachBit(vote(rowIsLive), [&](Value bit) { live(rowOfBit(bit)); });
   if (dead) {
@@ -204,10 +215,15 @@ void KernelBuilder::forEachRow(Value firstEntry, Value end,
   scf::YieldOp::create(b, nextEntry);
 }
 
-/// Calls `body` with the index of each set bit of the i32 `bits`.
+/// How far apart the rows of two lanes are, `lanes` (i32, below 32) of which lie between.
+Value KernelBuilder::warpsTimes(Value lanes) {
+  return toIndex(buildMul(b, lanes, warps32));
+}
+
+/// Calls `body` with the number (i32) of each set bit of the i32 `bits`.
 void KernelBuilder::forEachBit(Value bits, function_ref<void(Value)> body) {
   whileNotZero({bits}, [&](ValueRange rest) -> SmallVector<Value> {
-    body(toIndex(math::CountTrailingZerosOp::create(b, rest.front())));
+    body(math::CountTrailingZerosOp::create(b, rest.front()));
     return {clearLowestBit(rest.front())};
   });
 }

@@ -46,6 +46,7 @@ private:
   Value vote(Value condition);
   void forEachRow(Value firstEntry, Value end, function_ref<void(Value)> live,
                   function_ref<void(Value)> dead);
+  Value warpsTimes(Value lanes);
   void forEachBit(Value bits, function_ref<void(Value)> body);
   SmallVector<Value> whileNotZero(ArrayRef<Value> init,
                                   function_ref<SmallVector<Value>(ValueRange)> body);
@@ -134,8 +135,10 @@ private:
   Value lane, laneIndex;
   Value firstChunk, chunkStride;
   // Warps are numbered across the grid's y so that neighbouring rows, and the row tiles
-  // to clear, are spread over the SMs.
+  // to clear, are spread over the SMs. `warp` is past all rows for a warp that has none.
   Value warp, warps;
+  Value warp32, warps32;
+  Value isIdle;
 
   // Where rows come in quads: whether a warp has whole ones.
   Value ownsQuads;

@@ -26,6 +26,9 @@
 using namespace mlir;
 using namespace mlir::moe;
 
+/// As an unsigned number, past those of all rows that n_used can count.
+static constexpr int64_t kPastAllSlots = std::numeric_limits<int32_t>::min();
+
 //===----------------------------------------------------------------------===//
 // Quantisation
 //===----------------------------------------------------------------------===//
@@ -180,17 +183,19 @@ Value KernelBuilder::rowOfSlot(Value slot) {
 }
 
 void KernelBuilder::buildQuads() {
-  // Quads go to warps as wholes if that leaves no warp without one. Else there are few
-  // rows, and they go to warps one by one, for the sake of more loads in flight.
+  // Quads go to warps as wholes if that leaves at most one warp in eight without one.
+  // Else there are few rows, and they go to warps one by one, for the sake of more loads
+  // in flight.
   Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
-  ownsQuads = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, quads, warps);
+  ownsQuads = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, buildMul(b, quads, 8),
+                                    buildMul(b, warps, 7));
 
   // The slots of a warp come in runs, of four or of one, a warp's width apart.
   Value inRunMask = select(ownsQuads, buildI32(kRowsPerQuad - 1), buildI32(0));
   Value runLength = buildAdd(b, inRunMask, 1);
   // n_used counts in 32 bits, so no row that they cannot number is live.
-  Value warps32 = toI32(warps);
-  Value firstBase = buildMul(b, toI32(warp), runLength);
+  Value firstBase =
+      select(isIdle, buildI32(kPastAllSlots), buildMul(b, warp32, runLength));
   Value stride = buildMul(b, warps32, Schedule::kLanes);
   Value inRun = arith::AndIOp::create(b, lane, inRunMask);
   Value runOfLane = arith::SubIOp::create(b, lane, inRun);

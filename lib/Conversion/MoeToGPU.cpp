@@ -38,6 +38,26 @@ static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
 /// Few rows are spread over this share of num-ctas: one CTA for each SM where it allows
 /// four.
 static constexpr int64_t kSpreadShare = 4;
+/// From so many CTAs for the rows on, their number has one of a few remainders by 32.
+static constexpr int64_t kManyCTAs = 16;
+/// Those remainders, as bits: 5, 9, 15, 17, 19, 21, 27 and 29.
+static constexpr uint64_t kSpreadingRemainders = 0x282a8220;
+static constexpr int64_t kSpreadingPeriod = 32;
+static constexpr int64_t kDistancesPerWord = 16;
+
+/// From each of the remainders `begin` and up, how far it is down or up to the nearest of
+/// kSpreadingRemainders: four bits each, the first lowest.
+static constexpr int64_t packSpreadingDistances(int64_t begin, bool isFloor) {
+  uint64_t word = 0;
+  for (int64_t i = 0; i < kDistancesPerWord; ++i) {
+    uint64_t distance = 0;
+    int64_t remainder = begin + i;
+    for (; (kSpreadingRemainders >> remainder & 1) == 0; ++distance)
+      remainder = (remainder + (isFloor ? kSpreadingPeriod - 1 : 1)) % kSpreadingPeriod;
+    word |= distance << 4 * i;
+  }
+  return int64_t(word);
+}
 
 //===----------------------------------------------------------------------===//
 // Alignment
@@ -249,26 +269,51 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
     return b.createOrFold<arith::MinUIOp>(b.createOrFold<arith::MaxUIOp>(value, low),
                                           high);
   };
+  auto ceilDiv = [&](Value value, Value divisor) {
+    return b.createOrFold<arith::CeilDivUIOp>(value, divisor);
+  };
+  auto makeOdd = [&](Value value) { return b.createOrFold<arith::OrIOp>(value, one); };
+  // The nearest number of CTAs under which live rows do not meet in few warps: as
+  // floorSpreading and ceilSpreading of the runtime's Grid.h.
+  auto toSpreading = [&](Value ctas, bool isFloor) {
+    Value few = makeOdd(isFloor ? buildAdd(b, ctas, -1) : ctas);
+    Value remainder = buildRem(b, ctas, kSpreadingPeriod);
+    // The distances for all remainders, four bits each, in two words.
+    auto getWord = [&](int64_t begin) -> Value {
+      return buildIndex(b, packSpreadingDistances(begin, isFloor));
+    };
+    Value isLow = b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, remainder,
+                                                buildIndex(b, kDistancesPerWord));
+    Value word =
+        b.createOrFold<arith::SelectOp>(isLow, getWord(0), getWord(kDistancesPerWord));
+    Value place = buildMul(b, buildRem(b, remainder, kDistancesPerWord), 4);
+    Value distance = buildRem(b, b.createOrFold<arith::ShRUIOp>(word, place), 16);
+    Value many = isFloor ? b.createOrFold<arith::SubIOp>(ctas, distance)
+                         : buildAdd(b, ctas, distance);
+    Value areFew = b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, ctas,
+                                                 buildIndex(b, kManyCTAs));
+    return b.createOrFold<arith::SelectOp>(areFew, few, many);
+  };
   Value x = clamp(buildCeilDiv(b, columns, schedule.chunkColumns()), one, limit);
-  Value maxY = b.createOrFold<arith::DivUIOp>(limit, x);
+  Value maxY = toSpreading(b.createOrFold<arith::DivUIOp>(limit, x), /*isFloor=*/true);
+  Value maxWarps = makeOdd(buildAdd(b, buildMul(b, maxY, schedule.warpsPerCTA()), -1));
   Value units = rows;
   if (hasQuads(op, schedule)) {
     // Where seven eighths of the warps, or all, have a quad of rows, quads are the unit.
     Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
-    Value isEnough =
-        b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::uge, buildMul(b, quads, 8),
-                                      buildMul(b, maxY, 7 * schedule.warpsPerCTA()));
+    Value isEnough = b.createOrFold<arith::CmpIOp>(
+        arith::CmpIPredicate::uge, buildMul(b, quads, 8), buildMul(b, maxWarps, 7));
     units = b.createOrFold<arith::SelectOp>(isEnough, quads, rows);
   }
-  auto ceilDiv = [&](Value value, Value divisor) {
-    return b.createOrFold<arith::CeilDivUIOp>(value, divisor);
-  };
-  Value unitCTAs = ceilDiv(units, buildIndex(b, schedule.warpsPerCTA()));
-  unitCTAs = b.createOrFold<arith::MaxUIOp>(unitCTAs, one);
-  Value balanced = ceilDiv(unitCTAs, ceilDiv(unitCTAs, maxY));
+  units = b.createOrFold<arith::MaxUIOp>(units, one);
+  // One warp more than rows need, as one may have none.
+  Value neededWarps = buildAdd(b, ceilDiv(units, ceilDiv(units, maxWarps)), 1);
+  Value balanced = ceilDiv(neededWarps, buildIndex(b, schedule.warpsPerCTA()));
   Value spread = b.createOrFold<arith::MinUIOp>(
       rows, b.createOrFold<arith::DivUIOp>(buildIndex(b, numCTAs / kSpreadShare), x));
-  Value y = b.createOrFold<arith::MaxUIOp>(balanced, spread);
+  Value y = toSpreading(b.createOrFold<arith::MaxUIOp>(balanced, spread),
+                        /*isFloor=*/false);
+  y = b.createOrFold<arith::MinUIOp>(y, maxY);
   gpu::LaunchFuncOp::create(
       b, kernel, gpu::KernelDim3{x, y, one},
       gpu::KernelDim3{buildIndex(b, schedule.threadsPerCTA), one, one},

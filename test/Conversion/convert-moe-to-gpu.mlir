@@ -14,8 +14,10 @@
 // CHECK-SAME: (%[[X:[^ ]*]]: memref<?x?xbf16>, %[[MAP:[^ ]*]]: memref<?xi32>, %[[N:[^ ]*]]: memref<i32>, %[[OUT:[^ ]*]]: memref<?x?xbf16>)
 // CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
+// CHECK-DAG: %[[CM1:.*]] = arith.constant -1 : index
 // CHECK-DAG: %[[C8:.*]] = arith.constant 8 : index
 // CHECK-DAG: %[[C10:.*]] = arith.constant 10 : index
+// CHECK-DAG: %[[C16:.*]] = arith.constant 16 : index
 // CHECK-DAG: %[[C132:.*]] = arith.constant 132 : index
 // CHECK-DAG: %[[C256:.*]] = arith.constant 256 : index
 // CHECK-DAG: %[[C528:.*]] = arith.constant 528 : index
@@ -30,13 +32,25 @@
 // CHECK-NEXT: %[[ONE_CHUNK:.*]] = arith.maxui %[[CHUNKS]], %[[C1]]
 // CHECK-NEXT: %[[GRID_X:.*]] = arith.minui %[[ONE_CHUNK]], %[[C528]]
 // CHECK-NEXT: %[[LEFT:.*]] = arith.divui %[[C528]], %[[GRID_X]]
-// CHECK-NEXT: %[[ROW_CTAS:.*]] = arith.ceildivui %[[ROWS]], %[[C8]]
-// CHECK-NEXT: %[[ONE_ROW:.*]] = arith.maxui %[[ROW_CTAS]], %[[C1]]
-// CHECK-NEXT: %[[ROUNDS:.*]] = arith.ceildivui %[[ONE_ROW]], %[[LEFT]]
-// CHECK-NEXT: %[[BALANCED:.*]] = arith.ceildivui %[[ONE_ROW]], %[[ROUNDS]]
+// An odd number, and a special one where there are many.
+// CHECK: %[[FEW:.*]] = arith.ori %{{.*}}, %[[C1]]
+// CHECK: %[[MANY:.*]] = arith.subi %[[LEFT]], %{{.*}}
+// CHECK-NEXT: %[[ARE_FEW:.*]] = arith.cmpi ult, %[[LEFT]], %[[C16]]
+// CHECK-NEXT: %[[MAX_Y:.*]] = arith.select %[[ARE_FEW]], %[[FEW]], %[[MANY]]
+// CHECK-NEXT: %[[ALL_WARPS:.*]] = arith.muli %[[MAX_Y]], %[[C8]]
+// CHECK-NEXT: %[[ALL_BUT_ONE:.*]] = arith.addi %[[ALL_WARPS]], %[[CM1]]
+// CHECK-NEXT: %[[WARPS:.*]] = arith.ori %[[ALL_BUT_ONE]], %[[C1]]
+// CHECK-NEXT: %[[ONE_ROW:.*]] = arith.maxui %[[ROWS]], %[[C1]]
+// CHECK-NEXT: %[[ROUNDS:.*]] = arith.ceildivui %[[ONE_ROW]], %[[WARPS]]
+// CHECK-NEXT: %[[NEEDED:.*]] = arith.ceildivui %[[ONE_ROW]], %[[ROUNDS]]
+// CHECK-NEXT: %[[ONE_MORE:.*]] = arith.addi %[[NEEDED]], %[[C1]]
+// CHECK-NEXT: %[[BALANCED:.*]] = arith.ceildivui %[[ONE_MORE]], %[[C8]]
 // CHECK-NEXT: %[[SMS:.*]] = arith.divui %[[C132]], %[[GRID_X]]
 // CHECK-NEXT: %[[SPREAD:.*]] = arith.minui %[[ROWS]], %[[SMS]]
-// CHECK-NEXT: %[[GRID_Y:.*]] = arith.maxui %[[BALANCED]], %[[SPREAD]]
+// CHECK-NEXT: %[[EITHER:.*]] = arith.maxui %[[BALANCED]], %[[SPREAD]]
+// CHECK: %[[FEW_CTAS:.*]] = arith.cmpi ult, %[[EITHER]], %[[C16]]
+// CHECK-NEXT: %[[SPREADING:.*]] = arith.select %[[FEW_CTAS]], %{{.*}}, %{{.*}}
+// CHECK-NEXT: %[[GRID_Y:.*]] = arith.minui %[[SPREADING]], %[[MAX_Y]]
 // CHECK-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]]) args(%[[X]] : memref<?x?xbf16>, %[[MAP]] : memref<?xi32>, %[[N]] : memref<i32>, %[[OUT]] : memref<?x?xbf16>)
 // CHECK-NEXT: } else {
 // CHECK-NOT: memref.load
@@ -54,10 +68,10 @@
 // SMALL-DAG: %[[C64:.*]] = arith.constant 64 : index
 // SMALL: %[[GRID_X:.*]] = arith.minui %{{.*}}, %[[C7]]
 // SMALL-NEXT: %[[LEFT:.*]] = arith.divui %[[C7]], %[[GRID_X]]
-// SMALL-NEXT: arith.ceildivui %{{.*}}, %[[C2]]
-// SMALL: %[[ROUNDS:.*]] = arith.ceildivui %{{.*}}, %[[LEFT]]
-// SMALL-NEXT: %[[BALANCED:.*]] = arith.ceildivui %{{.*}}, %[[ROUNDS]]
-// SMALL: %[[GRID_Y:.*]] = arith.maxui %[[BALANCED]], %{{.*}}
+// Two warps a CTA.
+// SMALL: %[[BALANCED:.*]] = arith.ceildivui %{{.*}}, %[[C2]]
+// SMALL: arith.maxui %[[BALANCED]], %{{.*}}
+// SMALL: %[[GRID_Y:.*]] = arith.minui
 // SMALL-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C64]], %[[C1]], %[[C1]])
 // SMALL: known_block_size = array<i32: 64, 1, 1>, nvvm.minctasm = 16 : i32
 func.func @dynamic(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
@@ -71,21 +85,22 @@ func.func @dynamic(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
 // -----
 
 // With static sizes the grid is constant: 3 chunks of 1024 columns. For 100 rows 13 CTAs
-// have warps enough, but then 39 would be all; of a quarter of 528 there are 44 for each.
+// have warps enough, but then 39 would be all; of a quarter of 528 there are 44 for each,
+// and 47 is the next number under which live rows do not meet.
 // CHECK-LABEL: func.func @static
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
 // CHECK-DAG: %[[C3:.*]] = arith.constant 3 : index
-// CHECK-DAG: %[[C44:.*]] = arith.constant 44 : index
+// CHECK-DAG: %[[C47:.*]] = arith.constant 47 : index
 // CHECK-DAG: %[[C256:.*]] = arith.constant 256 : index
 // CHECK: scf.if
-// CHECK-NEXT: gpu.launch_func @moe_kernels::@squared_relu_quantize_mxfp8 blocks in (%[[C3]], %[[C44]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]])
+// CHECK-NEXT: gpu.launch_func @moe_kernels::@squared_relu_quantize_mxfp8 blocks in (%[[C3]], %[[C47]], %[[C1]]) threads in (%[[C256]], %[[C1]], %[[C1]])
 
-// Of 7 CTAs 3 are for the columns, which leaves 2 for the rows.
+// Of 7 CTAs 3 are for the columns, which leaves 2 for the rows, of which an even number is
+// not taken.
 // SMALL-LABEL: func.func @static
 // SMALL-DAG: %[[C1:.*]] = arith.constant 1 : index
-// SMALL-DAG: %[[C2:.*]] = arith.constant 2 : index
 // SMALL-DAG: %[[C3:.*]] = arith.constant 3 : index
-// SMALL: gpu.launch_func @moe_kernels::@squared_relu_quantize_mxfp8 blocks in (%[[C3]], %[[C2]], %[[C1]])
+// SMALL: gpu.launch_func @moe_kernels::@squared_relu_quantize_mxfp8 blocks in (%[[C3]], %[[C1]], %[[C1]])
 func.func @static(%x: memref<100x2080xbf16>, %map: memref<100xi32>, %n: memref<i32>,
                   %data: memref<100x2080xf8E4M3FN>, %scale: memref<8704xf8E8M0FNU>) {
   moe.squared_relu_quantize_mxfp8

@@ -18,7 +18,7 @@
 // The temporary between the host's code and the kernel is managed memory, and is freed.
 // CHECK-LABEL: define float @first(
 // CHECK:         %[[A:.*]] = call ptr @mgpuMemAlloc(i64 1024, ptr null, i8 1)
-// CHECK:         call void @mgpuLaunchKernel(ptr %{{.*}}, i64 1, i64 8, i64 1, i64 256, i64 1, i64 1, i32 0,
+// CHECK:         call void @mgpuLaunchKernel(ptr %{{.*}}, i64 1, i64 9, i64 1, i64 256, i64 1, i64 1, i32 0,
 // CHECK:         call void @mgpuStreamSynchronize(
 // CHECK:         call void @mgpuMemFree(ptr %[[A]],
 // CHECK:         ret float

@@ -177,25 +177,28 @@ def test_linear_scale_parameters(driver_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "num_ctas", "expected"),
     [
-        # 132 SMs, 4 CTAs each: at most 528 CTAs, 264 for the rows, whose warps take 48 rows
-        # at most. 261 CTAs do it with no more.
+        # 132 SMs, 4 CTAs each: at most 528 CTAs, 264 for the rows, or 261, the next number of
+        # those that spread live rows. Of their 2088 warps 2087 get rows, 48 at most here, for
+        # which 2084 would do: 261 CTAs.
         (100_000, 2048, 0, (2, 261)),
         (100_000, 1856, 0, (2, 261)),
-        (264 * 8 * 48, 2048, 0, (2, 264)),
-        (264 * 8 * 48 + 1, 2048, 0, (2, 259)),
+        (2087 * 48, 2048, 0, (2, 261)),
+        (2087 * 24, 2048, 0, (2, 261)),
+        (2087 * 4 + 1, 2048, 0, (2, 209)),  # five a warp: 1670 warps
         (100_000, 1, 0, (1, 521)),
         (1, 1024, 0, (1, 1)),
         # Few rows: a warp or two of as many CTAs as there are SMs.
-        (8, 1024, 0, (1, 8)),
+        (8, 1024, 0, (1, 9)),
         (9, 1025 + 7, 0, (2, 9)),
-        (128, 1856, 0, (2, 66)),
-        (128, 14336, 0, (14, 16)),
+        (128, 1856, 0, (2, 69)),
+        (128, 14336, 0, (14, 17)),
         (128, 1856, 7, (2, 3)),
-        (4000, 14336, 0, (14, 36)),
+        (4000, 14336, 0, (14, 37)),
         (100_000, 8 * 2**20, 0, (528, 1)),  # no more than the limit, however many columns
         (100_000, 2048, 1, (1, 1)),
         (100_000, 2048, 7, (2, 3)),
-        (2**40, 1024, 65535, (1, 65535)),
+        (100_000, 2048, 256, (2, 125)),  # 128 CTAs would let live rows meet
+        (2**40, 1024, 65535, (1, 65533)),
     ],
 )
 @in_child
@@ -211,13 +214,13 @@ def test_grid(driver_path: Path, rows: int, columns: int, num_ctas: int, expecte
 @pytest.mark.parametrize(
     ("rows", "layout", "expected"),
     [
-        (1024, moe.SWIZZLED, (2, 128)),  # a warp for each row
-        (7424 - 128, moe.SWIZZLED, (2, 228)),  # too few quads: by rows, four a warp
-        (7424, moe.SWIZZLED, (2, 232)),  # 1856 quads for at most 2112 warps
-        (8192, moe.SWIZZLED, (2, 256)),
-        (65536, moe.SWIZZLED, (2, 256)),  # 8 quads for each
-        (8192, moe.LINEAR, (2, 256)),
-        (2112 * 4 + 1, moe.LINEAR, (2, 212)),
+        (1024, moe.SWIZZLED, (2, 133)),  # a warp for each row: 129 CTAs, or the next such number
+        (7296 - 128, moe.SWIZZLED, (2, 229)),  # too few quads: by rows, four a warp
+        (7424, moe.SWIZZLED, (2, 233)),  # 1856 quads for at most 2087 warps
+        (8192, moe.SWIZZLED, (2, 261)),
+        (65536, moe.SWIZZLED, (2, 261)),  # 8 quads for each
+        (8192, moe.LINEAR, (2, 261)),
+        (2087 * 4 + 1, moe.LINEAR, (2, 209)),
     ],
 )
 @in_child
@@ -232,7 +235,8 @@ def test_grid_by_quads(driver_path: Path, rows: int, layout: int, expected) -> N
 @pytest.mark.parametrize(("rows", "columns", "num_ctas"), [
     (1, 32, 528), (128, 1856, 528), (1024, 1856, 528), (7296, 1856, 528), (7424, 1856, 528),
     (9001, 2048, 528), (65536, 14336, 528), (100, 2**20, 528), (128, 1856, 7), (128, 1856, 1056),
-    (7424, 1856, 1056)])
+    (7424, 1856, 1056), (65536, 1856, 256), (65536, 1024, 17), (65536, 1024, 16), (120, 1024, 528),
+    (65536, 1024, 65535), (65536, 1024, 1), (65536, 1024, 2), (1000, 8192, 255)])
 @in_child
 def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, columns: int,
                                       num_ctas: int) -> None:
@@ -264,11 +268,11 @@ def test_grid_follows_the_device_and_the_kernel(driver_path: Path) -> None:
     driver.set_device(num_sms=20, max_threads=512)
     driver.create_context()
     record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
-    assert (*record.grid, *record.block) == (1, 40, 1, 512, 1, 1)
+    assert (*record.grid, *record.block) == (1, 37, 1, 512, 1, 1)
     driver.set_device(num_sms=20, max_threads=64)
     driver.create_context()
     record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
-    assert (*record.grid, *record.block) == (1, 319, 1, 64, 1, 1)
+    assert (*record.grid, *record.block) == (1, 317, 1, 64, 1, 1)
 
 
 @in_child

@@ -16,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import batches
+import launch_balance
 import oracle
+import ptx_interpreter.module
 from interpreter import Memory, Module
 from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check, compare
 
@@ -82,8 +84,9 @@ def test_bytes_follow_live_rows_and_not_the_capacity(op: str, capacity: int) -> 
     threads, data = 2048, 1024 * (2 if op == SQUARED_RELU else 1)
     assert batch.n_used <= threads
     stats = counted(op, batch, (1, threads // 256))
-    # n_used for each thread, and its entry of the map if it has one.
-    loaded = batch.live * 2048 + 4 * threads + 4 * min(threads, batch.M)
+    # n_used for each thread, and its entry of the map if it has one. One warp has no rows.
+    lanes = threads - 32
+    loaded = batch.live * 2048 + 4 * threads + 4 * min(lanes, batch.M)
     stored = batch.live * data
     if op != SQUARED_RELU:
         loaded += 4 * batch.M
@@ -105,13 +108,13 @@ def test_accesses_are_coalesced(op: str) -> None:
     if op == SQUARED_RELU:
         return
     assert stats["global_stores"][4]["sectors"] * 16 == 256 * 64
-    stats = counted(op, batch, (2, 32))  # 256 warps, a row for each
+    stats = counted(op, batch, (2, 33))  # a warp for each row
     assert stats["global_stores"][4]["sectors"] * 4 == 256 * 64
 
 
 @pytest.mark.parametrize(("M", "grid", "is_early"), [
-    (256, (2, 32), True),  # 1 MiB, and a row for each warp
-    (256, (2, 31), False),
+    (256, (2, 33), True),  # 1 MiB, and a row for each warp
+    (256, (2, 32), False),
     (257, (2, 33), False),
 ])
 @pytest.mark.parametrize(("chip", "width"), [("sm_90", 16), ("sm_100", 32)])
@@ -284,3 +287,44 @@ def test_rows_past_2_to_the_31_elements(op: str) -> None:
     wanted_scale = np.zeros(size, np.uint8)
     wanted_scale[-512:] = oracle.bits(exponents)
     compare("scale", scale.array(np.uint8, (size,)), wanted_scale)
+
+
+@pytest.mark.parametrize("op", [SQUARED_RELU, FUSED])
+@pytest.mark.parametrize(("rows", "grid"), [
+    (300, (1, 1)), (300, (1, 3)), (300, (1, 5)), (1000, (1, 4)), (1000, (1, 17)), (96, (1, 17))])
+def test_rows_of_warps(op: str, rows: int, grid: tuple[int, int],
+                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """launch_balance.py, which says how evenly live rows are spread, knows who gets which row."""
+    batch = batches.random_batch(rows, 1024, rows, live_fraction=0.5)
+    trackers = []
+
+    class Recording(ptx_interpreter.module.Tracker):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            trackers.append(self)
+
+    class Placed(Interpreter):
+        """Knows its buffers, in the order of the op's operands."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.buffers: list = []
+
+        def allocate(self, array: np.ndarray, offset: int) -> object:
+            self.buffers.append(super().allocate(array, offset))
+            return self.buffers[-1]
+
+    monkeypatch.setattr(ptx_interpreter.module, "Tracker", Recording)
+    backend = Placed()
+    kernel = Kernel(op)
+    check(backend, _ptx(kernel, "sm_90"), kernel, batch, grid)
+    [tracker] = trackers
+    row_bytes = batch.x.shape[1] * (2 if op == SQUARED_RELU else 1)
+    first = backend.buffers[3].start + np.arange(rows) * row_bytes
+    thread = tracker.writer[first // tracker.granule] - 1
+    live = np.flatnonzero(batch.permutation_map >= 0)
+    assert (thread[live] >= 0).all() and (np.delete(thread, live) < 0).all()
+    cta, warp_in_cta = thread[live] // 256, thread[live] % 256 // 32
+    warps = launch_balance.row_warps(grid[1])
+    expected = launch_balance.warp_of(live, rows, warps, has_quads=op != SQUARED_RELU)
+    assert (warp_in_cta * grid[1] + cta == expected).all()
