@@ -21,14 +21,21 @@ for folder in (ROOT / "python", ROOT / "test" / "Integration"):
 # By the names of the command line, the functions of the Python package.
 OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_and_quantize_mxfp8"}
 
-DENSE_M = (128, 1024, 8192, 65536)
+DENSE_M = (16, 128, 1024, 8192, 65536)
 DENSE_K = (1856, 2688, 7168, 14336)
 MAX_INPUT_BYTES = 1 << 30
-TOKENS = (1, 8, 64, 512, 4096)
+TOKENS = (1, 8, 32, 64, 256, 512, 4096)
 ROUTED_K = (1856, 2688)
 CAPACITY_TOKENS = 8192
-SWEEP_TOKENS, SWEEP_K = 64, 1856
+# Many small experts.
+WIDE = {"experts": 512, "top_k": 22}
+WIDE_TOKENS = (1, 8, 64, 512, 4096)
+WIDE_K = (2688, 5120)
+SWEEP_TOKENS = 64
+SWEEP_K = (1856, 2688, 5120)
+# Powers of two, and steps between them that share no large power of two with anything.
 SWEEP_CAPACITIES = tuple(1 << n for n in range(6, 17))
+ODD_SWEEP_CAPACITIES = (90, 173, 357, 701, 1443, 2845, 5721, 11447, 22933, 45811)
 
 
 class Routing(NamedTuple):
@@ -62,7 +69,9 @@ class Case:
             return f"{self.op} dense {self.M}x{self.K}"
         capacity = f" capacity {self.capacity_tokens}" if self.capacity_tokens else ""
         alignment = f" align {self.alignment}" if self.alignment != 128 else ""
-        return f"{self.op} {self.kind} {self.tokens} K {self.K}{capacity}{alignment}"
+        experts = ("" if (self.experts, self.top_k) == (128, 6)
+                   else f" experts {self.experts} top {self.top_k}")
+        return f"{self.op} {self.kind} {self.tokens} K {self.K}{experts}{capacity}{alignment}"
 
     def routing(self) -> Routing:
         import batches
@@ -101,20 +110,29 @@ def routed_case(op: str, kind: str, tokens: int, K: int, capacity_tokens: int = 
 
 def all_cases() -> list[Case]:
     """Every case, in the order of running: what the gates need most comes first."""
-    return [*_main_cases(), *_aligned_16_cases(), *_capacity_cases()]
+    return [*_main_cases(), *_wide_cases(), *_capacity_cases(SWEEP_K[0]), *_aligned_16_cases(),
+            *(case for K in SWEEP_K[1:] for case in _capacity_cases(K))]
 
 
 def _main_cases() -> Iterator[Case]:
-    for op in OPS:
-        for K in DENSE_K:
-            for M in DENSE_M:
-                if 2 * M * K <= MAX_INPUT_BYTES:
-                    yield Case(op, "dense", K, M)
     for op in OPS:
         for K in ROUTED_K:
             for tokens in TOKENS:
                 for capacity in (0, CAPACITY_TOKENS):
                     yield routed_case(op, "routed", tokens, K, capacity)
+    for op in OPS:
+        for K in DENSE_K:
+            for M in DENSE_M:
+                if 2 * M * K <= MAX_INPUT_BYTES:
+                    yield Case(op, "dense", K, M)
+
+
+def _wide_cases() -> Iterator[Case]:
+    for op in OPS:
+        for K in WIDE_K:
+            for tokens in WIDE_TOKENS:
+                yield routed_case(op, "routed", tokens, K, **WIDE)
+            yield routed_case(op, "routed", SWEEP_TOKENS, K, CAPACITY_TOKENS, **WIDE)
 
 
 def _aligned_16_cases() -> Iterator[Case]:
@@ -125,14 +143,14 @@ def _aligned_16_cases() -> Iterator[Case]:
                 yield routed_case("activation", "routed", tokens, K, capacity, alignment=16)
 
 
-def _capacity_cases() -> Iterator[Case]:
+def _capacity_cases(K: int) -> Iterator[Case]:
     for op in OPS:
-        for capacity in SWEEP_CAPACITIES:
-            yield routed_case(op, "capacity", SWEEP_TOKENS, SWEEP_K, capacity)
+        for capacity in sorted(SWEEP_CAPACITIES + ODD_SWEEP_CAPACITIES):
+            yield routed_case(op, "capacity", SWEEP_TOKENS, K, capacity)
 
 
 def quick_cases() -> list[Case]:
     """A few small ones, to see that everything runs."""
     return [case for op in OPS for case in (
         Case(op, "dense", 1856, 128), routed_case(op, "routed", 8, 1856),
-        routed_case(op, "capacity", SWEEP_TOKENS, SWEEP_K, SWEEP_TOKENS))]
+        routed_case(op, "capacity", SWEEP_TOKENS, SWEEP_K[0], SWEEP_TOKENS))]

@@ -2,21 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Measures the ops on a GPU, next to Triton, PyTorch and the device's own copy.
 
-    benchmarks/gpu.py [--quick] [--op OP] [--case TEXT] [--time-limit SECONDS] [--json FILE]
+    benchmarks/gpu.py [--quick] [--op OP] [--case TEXT] [--old LIBRARY] [--json FILE]
+    benchmarks/gpu.py --num-ctas-per-sm 1,2,3,4,6,8 [--case TEXT] [--old LIBRARY]
 
 Needs a CUDA GPU, PyTorch 2.7 or later with Triton, numpy and ml_dtypes; of this project the
 runtime library and the sources, no compiler.
 
-Peers, all in one process and taking turns: "moe" is this project; "triton" writes the same bytes
-the way Megatron-Core's kernels do (triton_peer.py), with the best of a few launch parameters;
-"eager" and "compile" are PyTorch without a fused kernel, on every row of the capacity; "copy" is a
-cudaMemcpyAsync that moves as many bytes as the op must; "empty" is a kernel that does nothing.
-"moe-untouched" quantizes with dead_scales="untouched", "moe-activation" is the activation on the
-operands of the quantizing case.
+Peers, all in one process and taking turns, all writing into the same results: "moe" is this
+project; "moe-old" another build of its library (--old); "reference" writes the same bytes with the
+structure, the grid and the blocks of Megatron-Core's kernels (triton_peer.py), "triton" with the
+best of several grids, blocks and warps; "compile" is what torch.compile makes of the plain formula
+on every row of the capacity, where most of them are live; "copy" is a cudaMemcpyAsync that moves as
+many bytes as the op must; "empty" is a kernel that does nothing. "moe-untouched" quantizes with
+dead_scales="untouched", "moe-activation" is the activation on the operands of the quantizing case.
+
+With --num-ctas-per-sm, "moe" and "moe-old" alone, and "moe" with so many CTAs for each SM.
 
 Times are those of a launch in a CUDA graph of many, on operands that rotate over twice the L2
 cache: the median of the replays, and the 10th and the 90th percentile. Before a case is timed its
-bytes are checked: all of the buffers of "moe" against "triton", sampled rows (all rows of small
+bytes are checked: all of the buffers of "moe" against "reference", sampled rows (all rows of small
 cases) against the oracle, and that rows that are not live keep what they held. All bf16 patterns
 go through both, too, against the oracle.
 
@@ -32,9 +36,11 @@ import hashlib
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Sequence
 
+START = time.monotonic()
 # Before PyTorch is imported: starting a pool of compilers takes longer than the few compilations.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
@@ -45,8 +51,10 @@ try:
     import torch
     import triton
 
+    import library
     import moe_mlir
     import rotation
+    import torch_peer
     import triton_peer
     from moe_mlir import torch_ops
 except ImportError as missing:
@@ -84,56 +92,6 @@ def run_triton(op: str, operands: Any, outputs: Any, config: Any = None) -> None
         data, scale = outputs
         triton_peer.squared_relu_and_quantize_mxfp8(
             *operands, out=(data, scale.view(torch.uint8)), config=config)
-
-
-def unfused_activation(x: torch.Tensor) -> torch.Tensor:
-    return torch.relu(x).square()
-
-
-def unfused_quantize(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Data and swizzled scales of all rows, M a multiple of 128."""
-    M, K = x.shape
-    groups, col_tiles = K // 32, -(-K // 128)
-    a = torch.relu(x).square().view(M, groups, 32)
-    m = a.amax(-1).float()
-    e = ((m.view(torch.int32) + 0x1FFFFF) >> 23) - 8
-    e = torch.where(m == 0, 0, e.clamp(min=1))
-    e = torch.where(m == float("inf"), 255, e)
-    factor = torch.where(e == 255, 0.0, ((254 - e) << 23).view(torch.float32))
-    data = (a.float() * factor[:, :, None]).to(torch.float8_e4m3fn).view(M, K)
-    scale = torch.nn.functional.pad(e.to(torch.uint8), (0, 4 * col_tiles - groups))
-    scale = scale.view(M // 128, 4, 32, col_tiles, 4).permute(0, 3, 2, 1, 4).reshape(-1)
-    return data, scale
-
-
-class TorchPeers:
-    """"eager" and "compile": the unfused formula, and what torch.compile makes of it."""
-
-    def __init__(self, compiled: bool = True) -> None:
-        self._functions: dict[str, dict[str, Callable[[torch.Tensor], Any]]] = {"eager": {
-            "activation": unfused_activation, "quantize": unfused_quantize}}
-        if not compiled:
-            return
-        # One compilation for each K serves all M, and a silent return to eager would be no peer.
-        for name, value in (("recompile_limit", 64), ("fail_on_recompile_limit_hit", True)):
-            if hasattr(torch._dynamo.config, name):
-                setattr(torch._dynamo.config, name, value)
-        # The square is rounded to bf16 before it is quantized.
-        options = {"emulate_precision_casts": True}
-        self._functions["compile"] = {op: torch.compile(function, options=options)
-                                      for op, function in self._functions["eager"].items()}
-
-    def launches(self, workload: rotation.Workload) -> dict[str, rotation.Launch]:
-        inputs = [x for x, _, _ in workload.operands]
-        for x in inputs if "compile" in self._functions else ():
-            torch._dynamo.maybe_mark_dynamic(x, 0)
-            torch._dynamo.mark_static(x, 1)
-
-        def bind(function: Any) -> rotation.Launch:
-            return lambda index: function(inputs[index % len(inputs)])
-
-        return {peer: bind(functions[workload.case.op])
-                for peer, functions in self._functions.items()}
 
 
 # ===-------------------------------------------------------------------------------------------===
@@ -174,7 +132,7 @@ def scale_offsets(rows: torch.Tensor, K: int, groups: int) -> torch.Tensor:
 
 
 def check_set(workload: rotation.Workload, index: int) -> list[torch.Tensor]:
-    """Raises BytesDiffer unless "moe" and "triton" write what they should; returns that."""
+    """Raises BytesDiffer unless "moe" and "reference" write what they should; returns that."""
     case = workload.case
     operands, outputs = workload.operands[index], workload.outputs[index]
 
@@ -188,7 +146,7 @@ def check_set(workload: rotation.Workload, index: int) -> list[torch.Tensor]:
     names = ["out"] if case.op == "activation" else ["data", "scale"]
     wanted, found = run(run_triton), run(run_moe)
     for name, a, b in zip(names, found, wanted):
-        compare(f"{name}, moe next to triton", a, b)
+        compare(f"{name}, moe next to reference", a, b)
 
     x, permutation_map, n_used = operands
     live = (torch.arange(case.M, device=x.device) < n_used) & (permutation_map >= 0)
@@ -221,20 +179,28 @@ def check_set(workload: rotation.Workload, index: int) -> list[torch.Tensor]:
     return found
 
 
-def check_unfused(workload: rotation.Workload, launch: rotation.Launch,
-                  wanted: Sequence[torch.Tensor]) -> Optional[str]:
-    """What is wrong with the live rows of a PyTorch peer, None if nothing is."""
-    x, permutation_map, n_used = workload.operands[0]
-    live = ((torch.arange(x.shape[0], device=x.device) < n_used) & (permutation_map >= 0))
-    outputs = launch(0)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    offsets = scale_offsets(live.nonzero().flatten(), x.shape[1], x.shape[1] // 32)
-    try:
-        for index, (name, part) in enumerate((("first result", live), ("scale", offsets))):
-            if index < len(outputs):
-                compare(name, outputs[index].view(torch.uint8)[part], wanted[index][part])
-    except BytesDiffer as error:
-        return str(error)
+def check_compiled(workload: rotation.Workload, launch: rotation.Launch) -> Optional[str]:
+    """What is wrong with the live rows of "compile", None if nothing is. Raises where it compiles
+    anew for other operands of the same shapes.
+    """
+    launch(0)
+    for index in sorted({0, workload.sets - 1}):
+        x, permutation_map, n_used = workload.operands[index]
+        live = (torch.arange(x.shape[0], device=x.device) < n_used) & (permutation_map >= 0)
+        rows = live.nonzero().flatten()
+        parts = (live, scale_offsets(rows, x.shape[1], x.shape[1] // 32))
+        buffers = workload.raw_outputs(index)
+        run_moe(workload.case.op, workload.operands[index], workload.outputs[index])
+        wanted = [buffer[part].clone() for buffer, part in zip(buffers, parts)]
+        for buffer in buffers:
+            buffer.fill_(POISON)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            launch(index)
+        try:
+            for name, buffer, part, want in zip(("first result", "scale"), buffers, parts, wanted):
+                compare(name, buffer[part], want)
+        except BytesDiffer as error:
+            return str(error)
     return None
 
 
@@ -295,23 +261,45 @@ def check_contract(device: str) -> list[dict[str, str]]:
 # ===-------------------------------------------------------------------------------------------===
 
 
-def case_launches(workload: rotation.Workload, pools: rotation.Pools,
-                  torch_peers: Optional[TorchPeers]) -> dict[str, rotation.Launch]:
-    """What is timed; the peers "triton" with different parameters as "triton <parameters>"."""
+@dataclass(frozen=True)
+class Peers:
+    """The peers that take more than this project and Triton. grids: numbers of CTAs for each SM
+    with which "moe" is timed too, instead of all others.
+    """
+
+    compiled: Optional[Any] = None
+    old: Optional[Any] = None
+    own: Optional[Any] = None
+    grids: tuple[float, ...] = ()
+
+    def compiles(self, case: cases.Case) -> bool:
+        """Where every row is live, and where most are: it computes them all."""
+        return (self.compiled is not None and case.alignment == 128 and case.kind != "capacity"
+                and 2 * cases.live_rows(case) >= case.M)
+
+
+def case_launches(workload: rotation.Workload, pools: rotation.Pools, peers: Peers,
+                  sms: int) -> dict[str, rotation.Launch]:
+    """What is timed. The first launch that is "triton ..." is that of the reference."""
     case, sets = workload.case, workload.sets
 
-    def bind(run: Callable[..., None], op: str, outputs: Sequence[Any],
-             **settings: Any) -> rotation.Launch:
+    def bind(run: Callable[..., None], op: str = case.op,
+             outputs: Sequence[Any] = workload.outputs, **settings: Any) -> rotation.Launch:
         return lambda index: run(op, workload.operands[index % sets], outputs[index % sets],
                                  **settings)
 
-    launches = {"moe": bind(run_moe, case.op, workload.outputs)}
-    for config in triton_peer.candidates(cases.OPS[case.op], case.K):
-        launches[f"triton block {config.block} warps {config.num_warps}"] = bind(
-            run_triton, case.op, workload.outputs, config=config)
+    launches = {"moe": bind(run_moe)}
+    if peers.old is not None:
+        launches["moe-old"] = bind(peers.old.run)
+    if peers.grids:
+        launches.update({results.grid_name(ctas): bind(peers.own.run, num_ctas=max(1, round(ctas * sms)))
+                         for ctas in peers.grids})
+        return launches
+    for config in triton_peer.candidates(cases.OPS[case.op], case.M, case.K):
+        launches[f"triton {config}"] = bind(run_triton, config=config)
     if case.op == "quantize" and case.kind != "dense":
-        launches["moe-untouched"] = bind(run_moe, case.op, workload.outputs,
-                                         dead_scales="untouched")
+        launches["moe-untouched"] = bind(run_moe, dead_scales="untouched")
+    if case.op == "quantize" and case.kind == "routed":
         # The same operands; the results lie as those of a case of the activation do.
         room = pools.out.numel() // 2
         size = case.M * case.K
@@ -320,49 +308,79 @@ def case_launches(workload: rotation.Workload, pools: rotation.Pools,
         places = 1 + (room - size) // step
         activated = [out[i % places * step :][:size].view(case.M, case.K) for i in range(sets)]
         launches["moe-activation"] = bind(run_moe, "activation", activated)
-    launches["copy"] = rotation.copy_launch(pools, cases.bytes_moved(case))
-    launches["empty"] = lambda index: triton_peer.empty(pools.x)
-    if torch_peers is not None and case.kind != "capacity" and case.alignment == 128:
-        launches.update(torch_peers.launches(workload))
+    if case.kind != "capacity":
+        launches["copy"] = rotation.copy_launch(pools, cases.bytes_moved(case))
+        launches["empty"] = lambda index: triton_peer.empty(pools.x)
+    if peers.compiles(case):
+        launches["compile"] = bind(peers.compiled.run)
     return launches
 
 
-def run_case(case: cases.Case, pools: rotation.Pools, timer: Any, rotate_bytes: int, replays: int,
-             torch_peers: Optional[TorchPeers]) -> results.Result:
-    """Checks and times a case."""
-    workload = rotation.Workload(case, pools, rotate_bytes)
-    wanted = check_set(workload, 0)
-    if workload.sets > 1:
-        check_set(workload, workload.sets - 1)
-    launches = case_launches(workload, pools, torch_peers)
+def warm_up(workload: rotation.Workload, launches: dict[str, rotation.Launch], timer: Any,
+            wanted: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """Runs each launch, which compiles or loads its kernels; what is to be said of the peers
+    before they are timed. "compile", the old library and a given grid are taken out of `launches`
+    where they do not work or write other bytes.
+    """
     peers: dict[str, Any] = {}
+    optional = [name for name in launches if name in ("compile", "moe-old")
+                or name.startswith("moe ")]
     for name in list(launches):
-        # Whatever compiles or loads kernels does it here.
         try:
-            if name in ("eager", "compile"):
-                difference = check_unfused(workload, launches[name], wanted)
+            if name == "compile":
+                difference = check_compiled(workload, launches[name])
                 peers[name] = {"note": difference} if difference else {}
+            elif name in optional:
+                for buffer in workload.raw_outputs(0):
+                    buffer.fill_(POISON)
+                launches[name](0)
+                for found, want in zip(workload.raw_outputs(0), wanted):
+                    compare(name, found, want)
             else:
                 launches[name](0)
             timer.synchronize()
         except Exception as error:
-            if name not in ("eager", "compile"):
+            if name not in optional:
                 raise
             peers[name] = {"error": _one_line(error)}
             del launches[name]
+    return peers
+
+
+def run_case(case: cases.Case, pools: rotation.Pools, timer: Any, card: rotation.Card,
+             rotate_bytes: int, replays: int, peers: Peers) -> results.Result:
+    """Checks and times a case."""
+    workload = rotation.Workload(case, pools, rotate_bytes)
+    wanted = check_set(workload, 0)
+    if workload.sets > 1 and case.kind != "capacity":
+        check_set(workload, workload.sets - 1)
+    launches = case_launches(workload, pools, peers, card.sms)
+    order = list(launches)
+    entries = warm_up(workload, launches, timer, wanted)
     del wanted
 
     tritons = [name for name in launches if name.startswith("triton ")]
-    times = rotation.time_launches(timer, launches, workload.sets, replays, [tritons])
+    times = rotation.time_launches(timer, launches, workload.sets, replays, [tritons],
+                                   keep=tritons[:1])
     summaries = {name: results.summarize(values) for name, values in times.items()}
-    best = min((name for name in summaries if name in tritons),
-               key=lambda name: summaries[name]["us"])
-    for name in ("moe", "triton", *launches):
-        if name == "triton":
-            peers[name] = {**summaries[best], "parameters": best.removeprefix("triton ")}
-        elif name in summaries and name not in tritons:
-            peers[name] = {**summaries[name], **peers.get(name, {})}
-    return {**case.describe(), "n_used": workload.n_used, "sets": workload.sets, "peers": peers}
+
+    def entry(name: str) -> dict[str, Any]:
+        """Of a launch that was timed. What a launch consists of is written where it may differ."""
+        more = {"nodes": timer.nodes(launches[name])} if name == "compile" else {}
+        return {**summaries[name], **more, **entries.get(name, {})}
+
+    found: dict[str, Any] = {}
+    for name in order:
+        if name in tritons:
+            if "triton" in found:
+                continue
+            best = min((other for other in summaries if other in tritons),
+                       key=lambda other: summaries[other]["us"])
+            for peer, chosen in (("triton", best), ("reference", name)):
+                found[peer] = {**entry(chosen), "parameters": chosen.removeprefix("triton ")}
+        else:
+            found[name] = entry(name) if name in summaries else entries[name]
+    return {**case.describe(), "n_used": workload.n_used, "sets": workload.sets, "peers": found}
 
 
 def _one_line(error: BaseException) -> str:
@@ -373,39 +391,45 @@ def _one_line(error: BaseException) -> str:
 def run_cases(chosen: Sequence[cases.Case], card: rotation.Card, timer: Any, *, replays: int = 21,
               rotate_bytes: Optional[int] = None, pool_bytes: int = POOL_BYTES,
               time_limit: float = 540, json_file: Optional[Path] = None,
-              torch_peers: Optional[TorchPeers] = None) -> dict[str, Any]:
-    """Runs all of them, or those that the seconds of `time_limit` allow; the document that is in
-    the JSON file then.
+              peers: Optional[Peers] = None) -> dict[str, Any]:
+    """Runs all of them, or those that the seconds of `time_limit` allow, counted from the start of
+    the program; the document that is in the JSON file then.
     """
-    start = time.monotonic()
+    peers = Peers() if peers is None else peers
     rotate_bytes = 2 * card.l2_bytes if rotate_bytes is None else rotate_bytes
     planned = [case.describe() for case in cases.all_cases()]
     document: dict[str, Any] = {
-        "device": card.name, "sms": card.sms, "l2_bytes": card.l2_bytes, **_versions(),
+        "device": card.name, "sms": card.sms, "l2_bytes": card.l2_bytes, **_versions(peers),
         "replays": replays, "rotate_bytes": rotate_bytes, "results": [], "failed": [],
         "not_run": [case.name for case in chosen], "gates": [], "seconds": 0.0,
     }
 
     def save() -> None:
-        document["gates"] = results.verdicts_as_json(
-            results.judge(document["results"], planned, document["failed"]))
-        document["seconds"] = round(time.monotonic() - start, 1)
+        if not peers.grids:
+            document["gates"] = results.verdicts_as_json(
+                results.judge(document["results"], planned, document["failed"]))
+        document["seconds"] = round(time.monotonic() - START, 1)
         if json_file:
             results.save(json_file, document)
 
     print(f"{card.name}, PyTorch {document['torch']}, Triton {document['triton']}, "
           f"{document['runtime']}", flush=True)
+    if peers.old is not None:
+        print(f"old: {document['old_runtime']}")
     pools = rotation.Pools(card.device, min(pool_bytes, card.free_bytes // 5), SEED)
     document["failed"] += check_contract(card.device)
-    print(f"operands and contract: {time.monotonic() - start:.1f} s")
-    print(results.table_header(), flush=True)
+    print(f"start, operands and contract: {time.monotonic() - START:.1f} s")
+    print(results.grids_header(list(peers.grids)) if peers.grids else results.table_header(),
+          flush=True)
+    longest = 0.0
     for case in chosen:
-        if time.monotonic() - start > time_limit:
+        begin = time.monotonic()
+        if begin - START + longest > time_limit:
             break
         try:
-            result = run_case(case, pools, timer, rotate_bytes, replays, torch_peers)
+            result = run_case(case, pools, timer, card, rotate_bytes, replays, peers)
             document["results"].append(result)
-            print(results.table_line(result), flush=True)
+            print((results.grids_line if peers.grids else results.table_line)(result), flush=True)
         except Exception as error:
             document["failed"].append({"name": case.name, "error": _one_line(error)})
             print(f"FAILED {case.name}: {_one_line(error)}", flush=True)
@@ -418,21 +442,32 @@ def run_cases(chosen: Sequence[cases.Case], card: rotation.Card, timer: Any, *, 
         except Exception as error:
             print(f"the device is lost: {_one_line(error)}", flush=True)
             break
+        longest = max(longest, time.monotonic() - begin)
     save()
     return document
 
 
-def _versions() -> dict[str, str]:
-    library = Path(moe_mlir._runtime.path)
-    return {"torch": torch.__version__, "cuda": str(torch.version.cuda),
-            "triton": triton.__version__, "runtime": moe_mlir.runtime_description(),
-            "runtime_sha256": hashlib.sha256(library.read_bytes()).hexdigest()}
+def _versions(peers: Peers) -> dict[str, str]:
+    own = Path(moe_mlir._runtime.path)
+    versions = {"torch": torch.__version__, "cuda": str(torch.version.cuda),
+                "triton": triton.__version__, "runtime": moe_mlir.runtime_description(),
+                "runtime_sha256": hashlib.sha256(own.read_bytes()).hexdigest()}
+    if peers.old is not None:
+        versions.update(old_runtime=peers.old.description(), old_runtime_sha256=peers.old.sha256)
+    return versions
 
 
 def choose_cases(op: Optional[str], texts: Sequence[str], quick: bool) -> list[cases.Case]:
     """The cases of an op whose name has all of `texts` in it."""
     return [case for case in (cases.quick_cases() if quick else cases.all_cases())
             if op in (None, case.op) and all(text in case.name for text in texts)]
+
+
+def parse_grids(text: str) -> tuple[float, ...]:
+    grids = tuple(map(float, text.split(",")))
+    if not all(0 < ctas < float("inf") for ctas in grids):
+        raise argparse.ArgumentTypeError(f"expected numbers above 0, found {text}")
+    return grids
 
 
 def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -444,13 +479,16 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
                         help="cases with TEXT in their names; of several, with all of them")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     parser.add_argument("--time-limit", type=float, default=540, metavar="SECONDS",
-                        help="start no case after this time; the rest is listed (540)")
+                        help="of the whole program; what did not fit is listed (540)")
     parser.add_argument("--replays", type=int, default=21, help="of each graph (21)")
     parser.add_argument("--rotate-mb", type=int, metavar="MB",
                         help="what the operands rotate over; 0 for one set, in the cache as far "
                              "as it fits; twice the L2 cache unless given")
-    parser.add_argument("--no-torch", action="store_true", help="without eager and compile")
-    parser.add_argument("--no-compile", action="store_true", help="without compile")
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
+    parser.add_argument("--old", type=Path, metavar="LIBRARY",
+                        help="another build of libmoe_runtime.so, to measure beside this one")
+    parser.add_argument("--num-ctas-per-sm", type=parse_grids, default=(), metavar="N,N,...",
+                        help="time these grids, instead of the peers")
     parser.add_argument("--json", type=Path, default=cases.ROOT / "build" / "gpu.json",
                         metavar="FILE", help="(build/gpu.json)")
     return parser.parse_args(arguments)
@@ -482,14 +520,22 @@ def main() -> None:
         return
     if not chosen:
         sys.exit("gpu.py: no case has that name; --list names them")
+    if options.old is not None and not options.old.is_file():
+        sys.exit(f"gpu.py: --old {options.old}: no such file")
     require_gpu("gpu.py")
+    card = rotation.find_card()
     with torch.no_grad():
         torch_ops.load_kernels()
+        own, old = (None if path is None else library.Library(path) for path in (
+            Path(moe_mlir._runtime.path) if options.num_ctas_per_sm else None, options.old))
+        for build in filter(None, (own, old)):
+            build.load_kernels(card.device)
         document = run_cases(
-            chosen, rotation.find_card(), rotation.GraphTimer(), replays=options.replays,
+            chosen, card, rotation.GraphTimer(), replays=options.replays,
             rotate_bytes=None if options.rotate_mb is None else options.rotate_mb * 1_000_000,
             time_limit=options.time_limit, json_file=options.json,
-            torch_peers=None if options.no_torch else TorchPeers(not options.no_compile))
+            peers=Peers(None if options.no_compile else torch_peer.TorchPeer(), old, own,
+                        options.num_ctas_per_sm))
     report(document)
     print(f"{document['seconds']} s; {options.json}")
     sys.exit(bool(document["failed"]))

@@ -159,28 +159,57 @@ def judge(results: Sequence[Result], planned: Sequence[Result],
 
 
 def table_header() -> str:
-    return (f"{'case':45} {'live':>6} {'moe us':>8} {'p10-p90':>15} {'GB/s':>6} {'triton':>8} "
-            f"{'x':>5} {'copy':>8} {'of it':>6} {'eager':>8} {'compile':>8} {'others'}")
+    return (f"{'case':60} {'live':>6} {'moe us':>8} {'p10-p90':>15} {'GB/s':>6} {'old':>8} {'x':>5} "
+            f"{'triton':>8} {'x':>5} {'reference':>9} {'x':>5} {'compile':>8} {'x':>5} "
+            f"{'copy':>8} {'of it':>6} others")
 
 
 def table_line(result: Result) -> str:
     def number(value: Optional[float], width: int, digits: int) -> str:
         return f"{'-' if value is None else format(value, f'.{digits}f'):>{width}}"
 
-    def time(peer: str) -> str:
-        return number(time_of(result, peer), 8, 2)
+    def peer(name: str, width: int = 8, digits: int = 2) -> str:
+        """Its time, and that in times of moe's."""
+        return (f"{number(time_of(result, name), width, 2)} "
+                f"{number(ratio(result, name, 'moe'), 5 if digits == 2 else 6, digits)}")
 
     moe = result["peers"].get("moe", {})
     spread = f"{moe['p10']:.2f}-{moe['p90']:.2f}" if "p10" in moe else "-"
-    others = [f"{peer} {time_of(result, peer):.2f}" for peer in result["peers"]
-              if peer not in ("moe", "triton", "copy", "eager", "compile")
-              and time_of(result, peer) is not None]
-    others += [f"{peer} FAILED" for peer, entry in result["peers"].items() if "error" in entry]
-    return (f"{result['name']:45} {result['live']:6} {time('moe')} {spread:>15} "
-            f"{number(bandwidth(result, 'moe'), 6, 0)} {time('triton')} "
-            f"{number(ratio(result, 'triton', 'moe'), 5, 2)} {time('copy')} "
-            f"{number(ratio(result, 'copy', 'moe'), 6, 3)} {time('eager')} {time('compile')} "
-            f"{', '.join(others)}")
+    others = [f"{name} {time_of(result, name):.2f}" for name in result["peers"]
+              if name not in ("moe", "moe-old", "triton", "reference", "copy", "compile")
+              and time_of(result, name) is not None]
+    others += [f"{name} FAILED" for name, entry in result["peers"].items() if "error" in entry]
+    others += [f"{name}: {entry['note']}" for name, entry in result["peers"].items()
+               if "note" in entry]
+    return (f"{result['name']:60} {result['live']:6} {number(moe.get('us'), 8, 2)} {spread:>15} "
+            f"{number(bandwidth(result, 'moe'), 6, 0)} {peer('moe-old')} {peer('triton')} "
+            f"{peer('reference', 9)} {peer('compile')} {peer('copy', 8, 3)} {', '.join(others)}")
+
+
+def grid_name(ctas_per_sm: float) -> str:
+    """The peer that is moe with so many CTAs for each SM."""
+    return f"moe {ctas_per_sm:g} a SM"
+
+
+def grids_header(grids: Sequence[float]) -> str:
+    columns = " ".join(f"{ctas:>8g}" for ctas in grids)
+    return f"{'case':60} {'moe':>8} {'old':>8} CTAs a SM: {columns}  fastest"
+
+
+def grids_line(result: Result) -> str:
+    """Times of every grid, the fastest, and how much of the default's time it takes."""
+    def time(name: str) -> str:
+        entry = result["peers"].get(name, {})
+        return f"{'FAILED' if 'error' in entry else format(entry['us'], '.2f') if entry else '-':>8}"
+
+    given = [name for name in result["peers"] if name.startswith("moe ")]
+    line = (f"{result['name']:60} {time('moe')} {time('moe-old')}            "
+            f"{' '.join(map(time, given))}")
+    times = {name: us for name in given if (us := time_of(result, name)) is not None}
+    if not times:
+        return line
+    fastest = min(times, key=times.__getitem__)
+    return f"{line}  {fastest.removeprefix('moe ')}, {ratio(result, fastest, 'moe'):.3f}"
 
 
 def verdicts_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ a row that is read, and there are as many of them as it takes to touch more than
 
 from __future__ import annotations
 
+import ctypes
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
@@ -24,6 +26,12 @@ MIN_GRAPH_US = 2000.0
 # Launches that are slower than this allows do not go through every window.
 MAX_GRAPH_US = 20_000.0
 PROBE_LAUNCHES, PROBE_REPLAYS = 4, 5
+# Of alternatives, those are timed to the end that a first look finds this close to the fastest.
+CLOSE, MOST_ALTERNATIVES = 1.15, 3
+# What replays may take, unless there would be too few of them.
+REPLAYS_US, FEWEST_REPLAYS = 800_000.0, 9
+# CUgraphNodeType.
+NODE_TYPES = ("kernel", "memcpy", "memset")
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,30 @@ class GraphTimer:
                 graph.capture_end()
         return graph
 
+    def nodes(self, launch: Launch) -> dict[str, int]:
+        """What a launch, which must have run before, puts into a graph: "kernel" 1, ..."""
+        driver = ctypes.CDLL("libcuda.so.1")
+        status, identity, count = ctypes.c_int(), ctypes.c_uint64(), ctypes.c_size_t()
+        captured, kind = ctypes.c_void_p(), ctypes.c_int()
+        found: Counter[str] = Counter()
+
+        def look(index: int) -> None:
+            launch(index)
+            stream = ctypes.c_void_p(self._stream.cuda_stream)
+            if (driver.cuStreamGetCaptureInfo_v2(stream, ctypes.byref(status),
+                                                 ctypes.byref(identity), ctypes.byref(captured),
+                                                 None, None)
+                    or driver.cuGraphGetNodes(captured, None, ctypes.byref(count))):
+                return
+            nodes = (ctypes.c_void_p * count.value)()
+            driver.cuGraphGetNodes(captured, nodes, ctypes.byref(count))
+            for node in nodes:
+                driver.cuGraphNodeGetType(ctypes.c_void_p(node), ctypes.byref(kind))
+                found[NODE_TYPES[kind.value] if kind.value < len(NODE_TYPES) else "other"] += 1
+
+        self.capture(look, 1)
+        return dict(found)
+
     def replay(self, graphs: Mapping[str, Any], replays: int) -> dict[str, list[float]]:
         """Microseconds of each replay of each graph. They take turns, so that a drift of the clock
         meets them all, and nothing waits in between, so that the device never does for the host.
@@ -186,10 +218,12 @@ def plan_launches(estimate_us: float, sets: int) -> int:
 
 
 def time_launches(timer: Any, launches: Mapping[str, Launch], sets: int, replays: int,
-                  choices: Sequence[Sequence[str]] = ()) -> dict[str, list[float]]:
+                  choices: Sequence[Sequence[str]] = (),
+                  keep: Sequence[str] = ()) -> dict[str, list[float]]:
     """Microseconds of a launch, for each replay of a graph of them, by the launches' names.
 
-    Of the names in a list of `choices`, those that a first look finds far behind are left out.
+    Of the names in a list of `choices`, those that a first look finds behind are left out, unless
+    they are in `keep`. There are fewer replays than asked for where they would take too long.
     """
     probes = {name: timer.capture(launch, PROBE_LAUNCHES) for name, launch in launches.items()}
     # The first look has the cost of a replay in it, which only shortens the graphs.
@@ -198,11 +232,15 @@ def time_launches(timer: Any, launches: Mapping[str, Launch], sets: int, replays
     del probes
     chosen = dict(launches)
     for names in choices:
-        fastest = min(estimates[name] for name in names)
-        for name in names:
-            if estimates[name] > 1.2 * fastest:
+        ordered = sorted(names, key=estimates.__getitem__)
+        for rank, name in enumerate(ordered):
+            behind = (rank >= MOST_ALTERNATIVES
+                      or estimates[name] > CLOSE * estimates[ordered[0]])
+            if behind and name not in keep:
                 del chosen[name]
     counts = {name: plan_launches(estimates[name], sets) for name in chosen}
     graphs = {name: timer.capture(launch, counts[name]) for name, launch in chosen.items()}
+    turn_us = math.fsum(estimates[name] * counts[name] for name in chosen)
+    replays = min(replays, max(FEWEST_REPLAYS, int(REPLAYS_US / turn_us)))
     times = timer.replay(graphs, replays)
     return {name: [us / counts[name] for us in times[name]] for name in chosen}

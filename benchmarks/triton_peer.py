@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The two jobs in Triton, as a peer to measure against.
 
-Written from the definition of the ops, with the launch geometry of Megatron-Core's
-core.inference.moe.activations: min(M, 512) CTAs that walk the rows of the capacity one after
-another; scales that PyTorch zeroes before, with a launch of its own. The bytes are those of the
-ops' definition. The block and the warps of a CTA are parameters: candidates()[0] is what the
-reference takes, the others are there so that the peer can be given its best.
+Written from the definition of the ops, with the structure of Megatron-Core's
+core.inference.moe.activations: CTAs that walk the rows of the capacity one after another, so many
+rows apart as there are CTAs; scales that PyTorch zeroes before, with a launch of its own. The bytes
+are those of the ops' definition. How many CTAs there are at most, and the block and the warps of
+each, are parameters: candidates()[0] is what the reference takes, the others are there so that the
+peer can be given its best.
 
 Scales are uint8 here: Triton has no name for E8M0.
 """
@@ -19,23 +20,33 @@ import torch
 import triton
 import triton.language as tl
 
-MAX_CTAS = 512
+# The reference's, two larger ones, and a CTA for each row.
+CTA_CAPS = (512, 2048, 8192, 1 << 30)
 
 
 class Config(NamedTuple):
-    """Columns that a CTA handles at a time, and its warps."""
+    """Columns that a CTA handles at a time, its warps, and how many CTAs there are at most."""
 
     block: int
     num_warps: int
+    max_ctas: int = CTA_CAPS[0]
+
+    def __str__(self) -> str:
+        ctas = "a CTA a row" if self.max_ctas == CTA_CAPS[-1] else f"{self.max_ctas} CTAs"
+        return f"block {self.block} warps {self.num_warps} {ctas}"
 
 
-def candidates(op: str, K: int) -> list[Config]:
-    """Launch parameters worth trying, the reference's first."""
+def candidates(op: str, M: int, K: int) -> list[Config]:
+    """Launch parameters worth trying, the reference's first; no two that are the same for M."""
     row = triton.next_power_of_2(K)
     if op == "padded_squared_relu":
-        block = min(row, 1024)
-        return list(dict.fromkeys([Config(block, 4), Config(row, 4), Config(row, 8)]))
-    return [Config(row, 4), Config(row, 8), Config(row, 16)]
+        blocks = [(min(row, 1024), 4), (row, 4), (row, 8)]
+    else:
+        blocks = [(row, 4), (row, 8), (row, 16)]
+    smaller = [cap for cap in CTA_CAPS if cap < M]
+    # The first that M does not reach is a CTA for each row, and so are those after it.
+    caps = [*smaller, *CTA_CAPS[len(smaller):][:1]]
+    return [Config(*block, cap) for cap in caps for block in dict.fromkeys(blocks)]
 
 
 @triton.jit
@@ -45,12 +56,12 @@ def _empty_kernel(x_ptr):
 
 @triton.jit
 def _squared_relu_kernel(x_ptr, permutation_map_ptr, n_used_ptr, out_ptr, max_rows, N,
-                         BLOCK: tl.constexpr):
+                         BLOCK: tl.constexpr, STEP: tl.constexpr):
     first = tl.program_id(0)
     n_used = tl.load(n_used_ptr)
     if first >= n_used:
         return
-    for row in tl.range(first, max_rows, tl.num_programs(0)):
+    for row in tl.range(first, max_rows, STEP):
         if row < n_used:
             if tl.load(permutation_map_ptr + row) >= 0:
                 for begin in tl.range(0, N, BLOCK):
@@ -65,7 +76,8 @@ def _squared_relu_kernel(x_ptr, permutation_map_ptr, n_used_ptr, out_ptr, max_ro
 
 @triton.jit
 def _squared_relu_quantize_kernel(x_ptr, permutation_map_ptr, n_used_ptr, data_ptr, scale_ptr,
-                                  max_rows, K, n_col_tiles, BLOCK: tl.constexpr):
+                                  max_rows, K, n_col_tiles, BLOCK: tl.constexpr,
+                                  STEP: tl.constexpr):
     GROUPS: tl.constexpr = BLOCK // 32
     first = tl.program_id(0)
     n_used = tl.load(n_used_ptr)
@@ -74,7 +86,7 @@ def _squared_relu_quantize_kernel(x_ptr, permutation_map_ptr, n_used_ptr, data_p
     column = tl.arange(0, BLOCK)
     inside = column < K
     g = tl.arange(0, GROUPS)
-    for row in tl.range(first, max_rows, tl.num_programs(0)):
+    for row in tl.range(first, max_rows, STEP):
         if row < n_used:
             if tl.load(permutation_map_ptr + row) >= 0:
                 x = tl.load(x_ptr + row * K + column, mask=inside, other=0.0).to(tl.float32)
@@ -116,9 +128,9 @@ def padded_squared_relu(x: torch.Tensor, permutation_map: torch.Tensor, n_used: 
     M, N = x.shape
     if out is None:
         out = torch.empty(M, N, dtype=x.dtype, device=x.device)
-    block, num_warps = config or candidates("padded_squared_relu", N)[0]
-    _squared_relu_kernel[(min(M, MAX_CTAS),)](x, permutation_map, n_used, out, M, N, BLOCK=block,
-                                              num_warps=num_warps)
+    block, num_warps, step = config or candidates("padded_squared_relu", M, N)[0]
+    _squared_relu_kernel[(min(M, step),)](x, permutation_map, n_used, out, M, N, BLOCK=block,
+                                          STEP=step, num_warps=num_warps)
     return out
 
 
@@ -134,8 +146,8 @@ def squared_relu_and_quantize_mxfp8(
     else:
         data, scale = out
         scale.zero_()
-    block, num_warps = config or candidates("squared_relu_and_quantize_mxfp8", K)[0]
-    _squared_relu_quantize_kernel[(min(M, MAX_CTAS),)](
-        x, permutation_map, n_used, data, scale, M, K, -(-K // 128), BLOCK=block,
+    block, num_warps, step = config or candidates("squared_relu_and_quantize_mxfp8", M, K)[0]
+    _squared_relu_quantize_kernel[(min(M, step),)](
+        x, permutation_map, n_used, data, scale, M, K, -(-K // 128), BLOCK=block, STEP=step,
         num_warps=num_warps)
     return data, scale

@@ -50,6 +50,31 @@ def round_as_hardware_does() -> None:
     interpreter._convert_float = rounded
 
 
+def make_scalars_indices() -> None:
+    """The interpreter keeps a scalar in an array of one element, which numpy from 2.4 on does not
+    take for an index.
+    """
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: type, scope: interpreter._LangPatchScope) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+    interpreter._patch_lang_tensor = patched
+
+
+def lose_nans_in_maxima() -> None:
+    """As maxnum does, which is what tl.maximum means; the interpreter keeps a NaN."""
+    interpreter.InterpreterBuilder.create_maxnumf = (
+        lambda self, a, b: self.binary_op(a, b, np.fmax))
+
+
+def prepare_interpreter() -> None:
+    round_as_hardware_does()
+    lose_nans_in_maxima()
+    make_scalars_indices()
+
+
 def check(name: str, batch: batches.Batch) -> None:
     M, K = batch.x.shape
     x = torch.from_numpy(batch.x.view(np.int16)).view(torch.bfloat16)
@@ -63,12 +88,12 @@ def check(name: str, batch: batches.Batch) -> None:
                 np.full(oracle.scale_size(M, K), POISON, np.uint8).view(ml_dtypes.float8_e8m0fnu))
     q_wanted = oracle.squared_relu_quantize_mxfp8(*operands, *q_before)
 
-    for config in triton_peer.candidates("padded_squared_relu", K):
+    for config in triton_peer.candidates("padded_squared_relu", M, K):
         out = torch.from_numpy(before.view(np.int16).copy()).view(torch.bfloat16)
         triton_peer.padded_squared_relu(x, permutation_map, n_used, out, config)
         differ = np.count_nonzero(out.view(torch.int16).numpy() != wanted.view(np.int16))
         assert not differ, f"{name} {config}: {differ} elements of out differ"
-    for config in triton_peer.candidates("squared_relu_and_quantize_mxfp8", K):
+    for config in triton_peer.candidates("squared_relu_and_quantize_mxfp8", M, K):
         out = tuple(torch.from_numpy(array.view(np.uint8).copy()) for array in q_before)
         out = (out[0].view(torch.float8_e4m3fn), out[1])
         triton_peer.squared_relu_and_quantize_mxfp8(x, permutation_map, n_used, out, config)
@@ -90,7 +115,7 @@ def check(name: str, batch: batches.Batch) -> None:
 
 
 def main() -> None:
-    round_as_hardware_does()
+    prepare_interpreter()
     patterns = batches.all_bf16_patterns(16384)
     check("all bf16 patterns", batches.make_batch(patterns, np.arange(patterns.shape[0]),
                                                   patterns.shape[0]))

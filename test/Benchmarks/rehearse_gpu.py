@@ -3,10 +3,10 @@
 """Runs the benchmarks without a GPU: CPU tensors, Triton's interpreter, and a timer that invents
 the times.
 
-    rehearse_gpu.py gpu|broken|compile|variants|host_cost FILE.json
+    rehearse_gpu.py gpu|broken|compile|grids|variants|host_cost FILE.json [LIBRARY]
 
-A program of its own, for test_gpu.py. "broken": with results that are wrong; "compile": with
-torch.compile, which takes a minute.
+A program of its own, for test_programs.py. "broken": with results that are wrong; "compile": with
+torch.compile, which takes a minute; "grids": other numbers of CTAs. LIBRARY: the one of --old.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Mapping
 
-from check_triton_peer import round_as_hardware_does
+from check_triton_peer import prepare_interpreter
 
 import batches
 import cases
@@ -28,7 +28,7 @@ import torch
 import variants
 
 # Microseconds of a launch; what is not here takes 3.
-TIMES = {"moe": 2.0, "copy": 1.9, "empty": 1.0}
+TIMES = {"moe": 2.0, "moe-old": 2.5, "copy": 1.9, "empty": 1.0}
 CARD = rotation.Card("rehearsal", "cpu", l2_bytes=1 << 17, free_bytes=5 << 23, sms=4)
 
 
@@ -40,6 +40,9 @@ class InventedTimer:
 
     def synchronize(self) -> None:
         pass
+
+    def nodes(self, launch: rotation.Launch) -> dict[str, int]:
+        return {"kernel": 1}
 
     def capture(self, launch: rotation.Launch, count: int) -> int:
         self.graphs += 1
@@ -85,7 +88,7 @@ def break_results() -> None:
     gpu.run_moe = wrong
 
 
-def rehearse_gpu(mode: str, json_file: Path) -> None:
+def rehearse_gpu(mode: str, json_file: Path, *old: str) -> None:
     gpu.contract_batches = lambda: {"random": batches.random_batch(150, 96, 140)}
     chosen = tiny_cases()
     if mode == "broken":
@@ -95,7 +98,9 @@ def rehearse_gpu(mode: str, json_file: Path) -> None:
     chosen.insert(1, cases.Case("activation", "dense", 4096, 1 << 20))
     cases.all_cases = lambda: chosen
     status = run_main(gpu, "--json", str(json_file), "--replays", "15",
-                      *(["--no-compile"] if mode != "compile" else []))
+                      *(["--no-compile"] if mode != "compile" else []),
+                      *(["--num-ctas-per-sm", "0.5,2"] if mode == "grids" else []),
+                      *(["--old", *old] if old else []))
     assert status is True, "a case failed"
 
 
@@ -123,7 +128,7 @@ def rehearse_host_cost(json_file: Path) -> None:
 
 def main() -> None:
     mode, json_file = sys.argv[1], Path(sys.argv[2])
-    round_as_hardware_does()
+    prepare_interpreter()
     gpu.require_gpu = lambda program: None
     gpu.torch_ops.load_kernels = lambda: None
     rotation.find_card, rotation.GraphTimer = lambda: CARD, InventedTimer
@@ -132,7 +137,7 @@ def main() -> None:
     elif mode == "host_cost":
         rehearse_host_cost(json_file)
     else:
-        rehearse_gpu(mode, json_file)
+        rehearse_gpu(mode, json_file, *sys.argv[3:])
 
 
 if __name__ == "__main__":
