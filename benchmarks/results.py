@@ -56,14 +56,19 @@ def bandwidth(result: Result, peer: str) -> Optional[float]:
     return None if time is None else result["bytes"] / time / 1e3
 
 
+Selection = Callable[[Result], bool]
+
+
 @dataclass(frozen=True)
 class Gate:
-    """A limit on one number of each case that it is about, or on the geometric mean of them."""
+    """A limit on one number of each case that it is about, or on the geometric mean of them.
+
+    values: these numbers, by the cases' names, None where a peer did not run.
+    """
 
     name: str
     limit: float
-    value: Callable[[Result], Optional[float]]
-    selects: Callable[[Result], bool]
+    values: Callable[[Sequence[Result]], dict[str, Optional[float]]]
     mean: bool = False
     at_most: bool = False
 
@@ -90,10 +95,6 @@ class Verdict:
                 f"{self.worst:.3f} ({self.worst_case}); {self.cases} of {self.planned} cases")
 
 
-def _is_listed(result: Result) -> bool:
-    return result["kind"] in ("dense", "routed")
-
-
 def _is_small_routed(result: Result) -> bool:
     return (result["kind"] == "routed" and result["tokens"] <= 512
             and result["alignment"] == 128)
@@ -103,32 +104,65 @@ def _is_large(result: Result) -> bool:
     return 2 * result["live"] * result["K"] >= LARGE_INPUT_BYTES
 
 
+def _each(peer: str, other: str,
+          selects: Selection) -> Callable[[Sequence[Result]], dict[str, Optional[float]]]:
+    """The ratio of the two in the cases that are selected."""
+    return lambda results: {r["name"]: ratio(r, peer, other) for r in results if selects(r)}
+
+
+def capacity_series(results: Sequence[Result]) -> list[list[Result]]:
+    """Cases that differ in nothing but their capacity, smaller capacities first."""
+    series: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        if result["kind"] == "capacity":
+            key = tuple(result[name] for name in ("op", "K", "tokens", "experts", "top_k",
+                                                  "alignment"))
+            series.setdefault(key, []).append(result)
+    return [sorted(found, key=lambda r: r["M"]) for found in series.values()]
+
+
+def _against_the_next_capacity(results: Sequence[Result]) -> dict[str, Optional[float]]:
+    found: dict[str, Optional[float]] = {}
+    for series in capacity_series(results):
+        for smaller, larger in zip(series, series[1:]):
+            times = time_of(smaller, "moe"), time_of(larger, "moe")
+            found[smaller["name"]] = None if None in times else times[0] / times[1]
+    return found
+
+
 def _gates() -> list[Gate]:
-    def against_triton(result: Result) -> Optional[float]:
-        return ratio(result, "triton", "moe")
-
-    def against_copy(result: Result) -> Optional[float]:
-        return ratio(result, "copy", "moe")
-
-    gates = [
-        Gate("times Triton, every case", 1.0, against_triton, lambda r: True),
-        Gate("times Triton, geometric mean of dense and routed", 2.0, against_triton, _is_listed,
-             mean=True),
-    ]
-    for op in ("activation", "quantize"):
+    gates = [Gate("times Triton, every case", 0.93, _each("triton", "moe", lambda r: True))]
+    for op, limit in (("activation", 1.2), ("quantize", 1.35)):
         gates.append(Gate(
-            f"times Triton, {op}, up to 512 routed tokens, geometric mean", 4.0, against_triton,
-            lambda r, op=op: r["op"] == op and _is_small_routed(r), mean=True))
+            f"times Triton, {op}, geometric mean of dense and routed", limit,
+            _each("triton", "moe",
+                  lambda r, op=op: r["op"] == op and r["kind"] in ("dense", "routed")),
+            mean=True))
+    for op, limit in (("activation", 1.4), ("quantize", 1.6)):
+        gates.append(Gate(
+            f"times Triton, {op}, up to 512 routed tokens, geometric mean", limit,
+            _each("triton", "moe", lambda r, op=op: r["op"] == op and _is_small_routed(r)),
+            mean=True))
+    gates.append(Gate("time in times of that at the next larger capacity", 1.1,
+                      _against_the_next_capacity, at_most=True))
+    gates.append(Gate("time in times of the old library's, every case", 1.02,
+                      _each("moe", "moe-old", lambda r: True), at_most=True))
+    for name, limit in (("activation routed 64 K 1856 capacity 8192", 0.6),
+                        ("activation routed 64 K 2688 experts 512 top 22", 0.5),
+                        ("quantize routed 64 K 2688 experts 512 top 22", 0.5)):
+        gates.append(Gate(
+            f"time in times of the old library's, {name}", limit,
+            _each("moe", "moe-old", lambda r, name=name: r["name"] == name), at_most=True))
     for op, limit in (("activation", 0.95), ("quantize", 0.93)):
         for kind in ("dense", "routed"):
             gates.append(Gate(
                 f"part of the copy's bandwidth, {op}, {kind}, live input from 100 MB", limit,
-                against_copy,
-                lambda r, op=op, kind=kind: r["op"] == op and r["kind"] == kind and _is_large(r)))
+                _each("copy", "moe", lambda r, op=op, kind=kind: (
+                    r["op"] == op and r["kind"] == kind and _is_large(r)))))
     gates.append(Gate(
         "quantize with dead_scales untouched, in times of the activation, routed", 1.15,
-        lambda r: ratio(r, "moe-untouched", "moe-activation"),
-        lambda r: r["op"] == "quantize" and r["kind"] == "routed", at_most=True))
+        _each("moe-untouched", "moe-activation",
+              lambda r: r["op"] == "quantize" and r["kind"] == "routed"), at_most=True))
     return gates
 
 
@@ -142,9 +176,8 @@ def judge(results: Sequence[Result], planned: Sequence[Result],
         len(planned), *((len(wrong), len(wrong), len(wrong), ", ".join(wrong) or "none")
                         if results or wrong else ()))]
     for gate in _gates():
-        values = {r["name"]: gate.value(r) for r in results if gate.selects(r)}
-        found = {name: value for name, value in values.items() if value is not None}
-        count = sum(map(gate.selects, planned))
+        found = {name: value for name, value in gate.values(results).items() if value is not None}
+        count = len(gate.values([{**case, "peers": {}} for case in planned]))
         limit = f"{'at most' if gate.at_most else 'at least'} {gate.limit:g}"
         if not found:
             verdicts.append(Verdict(gate.name, "NOT RUN", limit, 0, count))

@@ -16,7 +16,7 @@ ALL = cases.all_cases()
 
 
 def test_dense_cases() -> None:
-    shapes = {(M, K) for M, K in itertools.product((128, 1024, 8192, 65536),
+    shapes = {(M, K) for M, K in itertools.product((16, 128, 1024, 8192, 65536),
                                                    (1856, 2688, 7168, 14336))
               if 2 * M * K <= 1 << 30}
     assert (65536, 7168) in shapes and (65536, 14336) not in shapes
@@ -28,39 +28,56 @@ def test_dense_cases() -> None:
 @pytest.mark.parametrize(("op", "alignment"),
                          [("activation", 128), ("quantize", 128), ("activation", 16)])
 def test_routed_cases(op: str, alignment: int) -> None:
-    expected = set(itertools.product((1, 8, 64, 512, 4096), (1856, 2688), (0, 8192)))
-    found = [case for case in ALL
-             if (case.op, case.kind, case.alignment) == (op, "routed", alignment)]
+    expected = set(itertools.product((1, 8, 32, 64, 256, 512, 4096), (1856, 2688), (0, 8192)))
+    found = [case for case in ALL if (case.op, case.kind, case.alignment, case.experts)
+             == (op, "routed", alignment, 128)]
     assert {(case.tokens, case.K, case.capacity_tokens) for case in found} == expected
     assert len(found) == len(expected)
-    assert {(case.experts, case.top_k) for case in found} == {(128, 6)}
+    assert {case.top_k for case in found} == {6}
+
+
+def test_cases_of_many_experts() -> None:
+    for op in ("activation", "quantize"):
+        found = [case for case in ALL if case.op == op and case.experts != 128]
+        assert {(case.experts, case.top_k, case.kind, case.alignment)
+                for case in found} == {(512, 22, "routed", 128)}
+        assert {case.K for case in found} == {2688, 5120}
+        assert {(case.tokens, case.capacity_tokens) for case in found} == {
+            *((tokens, 0) for tokens in (1, 8, 64, 512, 4096)), (64, 8192)}
 
 
 def test_capacity_cases() -> None:
-    for op in ("activation", "quantize"):
-        found = [case for case in ALL if (case.op, case.kind) == (op, "capacity")]
-        assert [case.capacity_tokens for case in found] == [64 << n for n in range(11)]
-        assert {(case.tokens, case.K) for case in found} == {(64, 1856)}
+    for op, K in itertools.product(("activation", "quantize"), (1856, 2688, 5120)):
+        found = [case for case in ALL if (case.op, case.kind, case.K) == (op, "capacity", K)]
+        capacities = [case.capacity_tokens for case in found]
+        assert capacities == sorted(set(capacities)) and len(capacities) == 21
+        assert {64 << n for n in range(11)} < set(capacities)
+        assert {case.tokens for case in found} == {64}
+        # Rows at neighbouring capacities must not all share a power of two.
+        others = [case.M for case in found if case.capacity_tokens & (case.capacity_tokens - 1)]
+        assert len(others) == 10 and min(M & -M for M in others) == 128
 
 
 def test_names_are_unique_and_nothing_else_is_listed() -> None:
-    assert len({case.name for case in ALL}) == len(ALL) == 2 * 15 + 3 * 20 + 2 * 11
+    assert len({case.name for case in ALL}) == len(ALL) == 2 * 19 + 3 * 28 + 2 * 12 + 6 * 21
     assert set(cases.quick_cases()) - set(ALL) == set()
+    assert len(cases.quick_cases()) == 6
 
 
 def test_routing_is_that_of_the_tests_batches() -> None:
     for case in ALL:
         if case.kind == "dense":
             continue
-        assert case.M == batches.max_rows(case.capacity_tokens or case.tokens, 128, 6,
-                                          case.alignment)
-    for case in [case for case in ALL if case.tokens in (1, 64)][:8]:
+        assert case.M == batches.max_rows(case.capacity_tokens or case.tokens, case.experts,
+                                          case.top_k, case.alignment)
+    few = [case for case in ALL if case.tokens in (1, 64)]
+    for case in [*few[:8], *(case for case in few if case.experts != 128)]:
         routing = case.routing()
         assert routing.permutation_map.shape == (case.M,)
         live = np.count_nonzero(routing.permutation_map[: routing.n_used] >= 0)
-        assert live == routing.live == cases.live_rows(case) == 6 * case.tokens
-        whole = batches.routed_batch(case.tokens, alignment=case.alignment, ffn=32,
-                                     capacity_tokens=case.capacity_tokens or None)
+        assert live == routing.live == cases.live_rows(case) == case.top_k * case.tokens
+        whole = batches.routed_batch(case.tokens, case.experts, case.top_k, case.alignment,
+                                     case.capacity_tokens or None, ffn=32)
         assert np.array_equal(routing.permutation_map, whole.permutation_map)
         assert routing.n_used == whole.n_used
 

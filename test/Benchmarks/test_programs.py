@@ -54,7 +54,7 @@ def test_help_needs_no_torch(program: str, no_torch: str) -> None:
 def test_list_and_filters(no_torch: str) -> None:
     done = benchmark("gpu.py", "--list", "--op", "quantize", "--case", "routed", "--case",
                      "capacity 8192", PYTHONPATH=no_torch)
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 10
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 16
     done = benchmark("gpu.py", "--list", "--quick", PYTHONPATH=no_torch)
     assert len(done.stdout.splitlines()) == 6
     done = benchmark("gpu.py", "--case", "nothing like it", PYTHONPATH=no_torch)
