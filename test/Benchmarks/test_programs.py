@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,15 @@ def test_list_and_filters(no_torch: str) -> None:
     assert done.stderr == "gpu.py: no case has that name; --list names them\n"
 
 
-PROGRAMS = [("gpu.py",), ("host_cost.py",), ("variants.py", "run", "nowhere")]
+def test_options_that_cannot_be(no_torch: str) -> None:
+    for options, message in ((("--num-ctas-per-sm", "2,0"), "expected numbers above 0, found 2,0"),
+                             (("--num-ctas-per-sm", "2,x"), "--num-ctas-per-sm"),
+                             (("--old", "nowhere.so"), "gpu.py: --old nowhere.so: no such file")):
+        done = benchmark("gpu.py", *options, PYTHONPATH=no_torch)
+        assert done.returncode != 0 and message in done.stderr.splitlines()[-1]
+
+
+PROGRAMS = [("gpu.py",), ("gpu.py", "--num-ctas-per-sm", "1,2"), ("host_cost.py",), ("variants.py", "run", "nowhere")]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -81,30 +90,67 @@ def test_without_a_gpu_a_line_says_so(program: tuple[str, ...]) -> None:
     assert "needs a CUDA GPU" in done.stderr
 
 
-def rehearse(mode: str, folder: Path) -> tuple[str, dict]:
+def rehearse(mode: str, folder: Path, *arguments: str) -> tuple[str, dict]:
     file = folder / "results.json"
-    done = run(HERE / "rehearse_gpu.py", mode, str(file))
+    done = run(HERE / "rehearse_gpu.py", mode, str(file), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads(file.read_text())
 
 
+@pytest.fixture
+def old(tmp_path: Path) -> str:
+    """The library once more: one of the same path would not be loaded again."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    return shutil.copy(ROOT / "build" / "lib" / "libmoe_runtime.so", folder)
+
+
 @needs_triton
 @needs_library
-def test_rehearsal_of_gpu(tmp_path: Path) -> None:
-    output, document = rehearse("gpu", tmp_path)
+def test_rehearsal_of_gpu(tmp_path: Path, old: str) -> None:
+    output, document = rehearse("gpu", tmp_path, old)
     assert [failure["name"] for failure in document["failed"]] == ["activation dense 1048576x4096"]
     assert len(document["results"]) == 9 and document["not_run"] == []
+    assert document["old_runtime_sha256"] == document["runtime_sha256"]
     by_name = {result["name"]: result["peers"] for result in document["results"]}
-    peers = by_name["quantize routed 3 K 96"]
-    assert set(peers) == {"moe", "triton", "moe-untouched", "moe-activation", "copy", "empty",
-                          "eager"}
-    assert peers["moe"]["us"] == pytest.approx(2.02, abs=0.01) and "note" not in peers["eager"]
+    peers = by_name["quantize routed 3 K 96 experts 2 top 2"]
+    assert set(peers) == {"moe", "moe-old", "triton", "reference", "moe-untouched",
+                          "moe-activation", "copy", "empty"}
+    assert peers["moe"]["us"] == pytest.approx(2.02, abs=0.01)
+    assert peers["moe-old"]["us"] == pytest.approx(2.52, abs=0.01)
+    # On a grid of their own, the reference's is the slowest of the alternatives, and timed yet.
+    assert peers["reference"]["us"] == pytest.approx(4.04, abs=0.01)
+    assert peers["reference"]["parameters"] == "block 128 warps 4 512 CTAs"
+    assert peers["triton"]["us"] == pytest.approx(3.03, abs=0.01)
     assert peers["triton"]["parameters"].startswith("block 128 warps ")
-    assert "eager" not in by_name["activation routed 3 K 64 capacity 8 align 16"]
+    assert peers["triton"]["parameters"] != peers["reference"]["parameters"]
     assert all(result["sets"] > 1 for result in document["results"])
     assert "1 failed: activation dense 1048576x4096" in output
-    assert "MISS    times Triton, geometric mean" in output
-    assert len(document["gates"]) == 10
+    assert "FAILED" not in output.replace("FAILED activation dense 1048576x4096", "")
+    assert "MISS    time in times of that at the next" not in output
+    assert "PASS    time in times of the old library's, every case: 0.800" in output
+    assert len(document["gates"]) == 16
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_of_grids(tmp_path: Path, old: str) -> None:
+    output, document = rehearse("grids", tmp_path, old)
+    assert document["gates"] == [] and len(document["results"]) == 9
+    for result in document["results"]:
+        assert list(result["peers"]) == ["moe", "moe-old", "moe 0.5 a SM", "moe 2 a SM"]
+    lines = [line for line in output.splitlines() if line.startswith("quantize dense 128x96 ")]
+    assert len(lines) == 1
+    assert lines[0].split()[3:] == ["2.02", "2.52", "3.03", "3.03", "0.5", "a", "SM,", "1.500"]
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_without_time(tmp_path: Path) -> None:
+    """What does not fit into the time is named, and no case begins that would end after it."""
+    output, document = rehearse("late", tmp_path)
+    assert document["results"] == [] and len(document["not_run"]) == 10
+    assert "10 not run: activation dense 128x96; " in output
 
 
 @needs_triton
@@ -114,7 +160,7 @@ def test_rehearsal_with_wrong_bytes(tmp_path: Path) -> None:
     assert document["results"] == []
     errors = {failure["name"]: failure["error"] for failure in document["failed"]}
     assert "bytes differ" in errors["moe activation random"]
-    assert "scale, moe next to triton: 1 of" in errors["quantize dense 128x96"]
+    assert "scale, moe next to reference: 1 of" in errors["quantize dense 128x96"]
     assert output.count("\nMISS ") == 1 and "no case" not in output
 
 
