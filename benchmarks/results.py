@@ -100,7 +100,7 @@ def _is_small_routed(result: Result) -> bool:
             and result["alignment"] == 128)
 
 
-def _is_large(result: Result) -> bool:
+def is_large(result: Result) -> bool:
     return 2 * result["live"] * result["K"] >= LARGE_INPUT_BYTES
 
 
@@ -158,7 +158,7 @@ def _gates() -> list[Gate]:
             gates.append(Gate(
                 f"part of the copy's bandwidth, {op}, {kind}, live input from 100 MB", limit,
                 _each("copy", "moe", lambda r, op=op, kind=kind: (
-                    r["op"] == op and r["kind"] == kind and _is_large(r)))))
+                    r["op"] == op and r["kind"] == kind and is_large(r)))))
     gates.append(Gate(
         "quantize with dead_scales untouched, in times of the activation, routed", 1.15,
         _each("moe-untouched", "moe-activation",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import plot
 import pytest
 from synthetic import find, make_results
@@ -29,7 +30,8 @@ def files(tmp_path: Path) -> list[str]:
 def test_reading_several_files(files: list[str]) -> None:
     found, device = plot.read([Path(file) for file in files])
     assert device == "A GPU" and len(found) == len(make_results())
-    assert found[0]["peers"]["moe"]["us"] == 77.5
+    assert [result["name"] for result in found] == [case.name for case in cases.all_cases()]
+    assert find(found, "activation dense 128x1856")["peers"]["moe"]["us"] == 77.5
 
 
 def test_markdown(files: list[str]) -> None:
@@ -39,9 +41,55 @@ def test_markdown(files: list[str]) -> None:
     lines = done.stdout.splitlines()
     assert any(line.startswith("| dense 128x1856 | 128 | 77.50 (77.00-78.00) |")
                for line in lines)
-    assert len([line for line in lines if line.endswith("| PASS |")]) == 9
+    assert len([line for line in lines if line.endswith("| PASS |")]) == 15
     tables = [line.count("|") for line in lines if line.startswith("|")]
-    assert set(tables) == {11, 13, 8}
+    assert set(tables) == {15, 17, 8}
+
+
+def test_markdown_has_no_column_for_a_peer_that_nobody_measured(tmp_path: Path) -> None:
+    found = [result for result in make_results() if result["op"] == "activation"]
+    for result in found:
+        del result["peers"]["moe-old"]
+    text = plot.markdown(found, "A GPU")
+    assert "moe-old" not in text and "| triton / moe |" in text
+    assert "`squared_relu_and_quantize_mxfp8`:\n\nnot measured\n" in text
+
+
+def test_summary() -> None:
+    found = make_results()
+    sentences = plot.summary(found, "A GPU").splitlines()
+    assert len(sentences) == 3 and "A GPU" in sentences[0]
+    # 19 dense cases at 1.5, and 68 and 40 routed ones at 2.0; the reference takes 1.4 times that.
+    means = [(1.5 ** 19 * 2.0 ** routed) ** (1 / (19 + routed)) for routed in (68, 40)]
+    assert "over 146 dense and routed cases" in sentences[0]
+    assert f"{means[0]:.2f} and {means[1]:.2f} times as fast as the same" in sentences[0]
+    assert (f"{1.4 * means[0]:.2f} and {1.4 * means[1]:.2f} times as fast as the reference"
+            in sentences[0])
+    assert sentences[1].endswith("; no case is slower.")
+    assert "at 97 to 97% of the speed" in sentences[2] and "takes 0.98 times" in sentences[2]
+
+    worst = find(found, "quantize dense 16x7168")
+    worst["peers"]["triton"]["us"] = 0.9 * worst["peers"]["moe"]["us"]
+    worst["peers"]["compile"]["us"] = 0.5 * worst["peers"]["moe"]["us"]
+    find(found, "activation capacity 64 K 1856 capacity 64")["peers"]["triton"]["us"] = 0.1
+    text = plot.summary(found, "A GPU")
+    assert "is quantize dense 16x7168 at 0.90; 1 of the 146 are slower" in text
+    assert "0.50 at the least, in quantize dense 16x7168" in text
+
+
+def test_summary_of_little() -> None:
+    found = make_results()[:3]
+    assert plot.summary(found, "A GPU").count("\n") == 1
+    assert plot.summary([], "A GPU").count("\n") == 1
+
+
+def test_gates_of_a_file(files: list[str]) -> None:
+    done = subprocess.run([sys.executable, plot.__file__, *files, "--gates"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 16
+    assert sum(line.startswith("PASS    ") for line in lines) == 16
 
 
 def test_figures(files: list[str], tmp_path: Path) -> None:
