@@ -6,11 +6,19 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import machine
+
+ROOT = machine.ROOT
+# The commands begin with a build.
+needs_a_build = pytest.mark.needs(machine.BUILD_TREE, "cmake", "ninja", machine.CXX_COMPILER,
+                                  "moe-opt", "mlir-opt")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
 
 
@@ -20,14 +28,18 @@ def test_readme_has_its_commands() -> None:
     assert sum(block.startswith("scripts/test.sh ") for block in BLOCKS) == 1
 
 
+@needs_a_build
 @pytest.mark.parametrize("block", [b for b in BLOCKS if not b.startswith("scripts/test.sh ")],
                          ids=lambda block: " ".join(block.split())[:50])
 def test_command(block: str) -> None:
+    if " pip " in block:
+        machine.need(machine.PIP_INDEX)
     result = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=ROOT,
                             capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@needs_a_build
 def test_what_the_commands_left() -> None:
     """The files that the README's commands write hold what it says."""
     for name in ("activation.ptx", "expert.ptx"):

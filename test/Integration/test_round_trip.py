@@ -7,7 +7,10 @@ from __future__ import annotations
 import random
 import subprocess
 
+import pytest
 from kernels import BIN_DIR, FUSED, QUANTIZE, SQUARED_RELU
+
+pytestmark = pytest.mark.needs("moe-opt")
 
 
 def random_function(rng: random.Random, index: int) -> str:

@@ -21,6 +21,10 @@ from typing import Callable
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import machine
+
 SOURCE = Path(__file__).with_name("fake_cuda.c")
 
 
@@ -32,7 +36,8 @@ class Launch(ctypes.Structure):
 
 
 def build(folder: Path, *flags: str) -> Path:
-    """Compiles the driver into `folder`."""
+    """Compiles the driver into `folder`; skips the test where nothing compiles it."""
+    machine.need(machine.C_COMPILER)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "libcuda.so.1"
     compiler = os.environ.get("CC", "cc")
@@ -103,7 +108,7 @@ class FakeProcess:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         launcher = f"'{sys.executable}' '{Path(__file__).with_name('run_launch.py')}' '{folder}'"
-        self.environment = {**os.environ, "LD_LIBRARY_PATH": str(driver.parent),
+        self.environment = {**machine.with_library_path(driver.parent),
                             "FAKE_CUDA_FOLDER": str(folder), "FAKE_CUDA_LAUNCHER": launcher}
 
     def take_calls(self) -> Counter[str]:
@@ -122,22 +127,33 @@ class FakeProcess:
         assert calls["cuModuleLoadDataEx"] == calls["cuModuleUnload"], calls
 
 
-@functools.lru_cache(maxsize=None)
-def has_gpu() -> bool:
-    """Whether there is a driver with a device; found out in another process, see in_child."""
-    code = ("import ctypes; cuda = ctypes.CDLL('libcuda.so.1'); count = ctypes.c_int();"
-            "assert cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0;"
-            "assert count.value > 0")
-    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+def _driver_is_open() -> bool:
+    return "/libcuda.so" in Path("/proc/self/maps").read_text()
+
+
+def _in_new_process(file: str) -> None:
+    """Runs the current test in a pytest of its own. A child of this process would have the driver
+    that this process has opened, PyTorch's say, and a driver does not work after a fork.
+    """
+    assert "MOE_TESTS_NEW_PROCESS" not in os.environ, "a new process has opened a driver, too"
+    test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].rpartition(" ")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", f"{file}::{test}"],
+        env={**os.environ, "MOE_TESTS_NEW_PROCESS": "1"}, text=True, capture_output=True,
+        check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "1 passed" not in done.stdout:
+        pytest.skip(f"in a process of its own: {done.stdout}")
 
 
 def in_child(test: Callable[..., None]) -> Callable[..., None]:
-    """The test, run in a child process; its failure is the test's."""
+    """The test, run in a process that has no driver yet; its failure is the test's."""
 
     @functools.wraps(test)
     def run(*arguments: object, **named: object) -> None:
-        if "/libcuda.so" in Path("/proc/self/maps").read_text():
-            pytest.skip("this process has opened a CUDA driver: run this file by itself")
+        if _driver_is_open():
+            _in_new_process(test.__code__.co_filename)
+            return
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:

@@ -20,12 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import fake_driver
+import machine
 import moe_runtime as moe
 from fake_driver import FakeDriver, FakeProcess, in_child
 
 LIBRARY = moe.LIBRARY.with_name("libmoe_mgpu_runtime.so")
-BIN_DIR = moe.LIB_DIR.parent / "bin"
-LLVM = Path(os.environ.get("LLVM_ROOT", "/usr/lib/llvm-22"))
+LLVM = machine.LLVM
+pytestmark = pytest.mark.needs(LIBRARY.name)
+needs_tools = pytest.mark.needs("moe-opt", "mlir-runner")
 PTX = b"//\n.visible .entry kernel(\n.param .u64 a,\n.param .u64 b\n)\n"
 
 
@@ -164,29 +166,29 @@ BAD_CALLS = {
 }
 
 
+def fail(driver: str, name: str, has_handler: bool) -> None:
+    """In a process of its own, which this ends."""
+    FakeDriver(Path(driver))
+    library = open_library()
+    if has_handler:
+        handler = ctypes.CFUNCTYPE(None, c_char_p)(
+            lambda text: os.write(2, b"handler: " + text) and None)
+        library.moeMgpuSetErrorHandler(handler)
+    BAD_CALLS[name][1](library)
+
+
 @pytest.mark.parametrize("name", BAD_CALLS)
 @pytest.mark.parametrize("has_handler", [False, True])
 def test_failures_end_the_process(driver_path: Path, name: str, has_handler: bool) -> None:
-    failure, call, message = BAD_CALLS[name]
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.dup2(write_end, 2)
-        os.environ["FAKE_CUDA_FAIL"] = failure
-        FakeDriver(driver_path)
-        library = open_library()
-        if has_handler:
-            handler = ctypes.CFUNCTYPE(None, c_char_p)(
-                lambda text: os.write(2, b"handler: " + text) and None)
-            library.moeMgpuSetErrorHandler(handler)
-        call(library)
-        os._exit(0)
-    os.close(write_end)
-    with open(read_end, "rb") as pipe:
-        text = pipe.read().decode()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-    assert text.startswith("handler: " * has_handler + message)
-    assert text.count("\n") == (not has_handler)
+    failure, _, message = BAD_CALLS[name]
+    code = "import sys; from test_mgpu import fail; fail(*sys.argv[1:3], sys.argv[3] == 'True')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(driver_path), name, str(has_handler)],
+        env={**os.environ, "FAKE_CUDA_FAIL": failure}, cwd=Path(__file__).parent, text=True,
+        capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("handler: " * has_handler + message)
+    assert done.stderr.count("\n") == (not has_handler)
 
 
 # Whole modules under mlir-runner.
@@ -232,7 +234,7 @@ def run_program(tmp_path: Path, chip: str, environment: dict[str, str],
                 text: str = PROGRAM) -> subprocess.CompletedProcess:
     source, lowered = tmp_path / "program.mlir", tmp_path / "lowered.mlir"
     source.write_text(text)
-    subprocess.run([BIN_DIR / "moe-opt", f"--moe-lower-to-cuda=chip={chip}", source, "-o", lowered],
+    subprocess.run([machine.BIN_DIR / "moe-opt", f"--moe-lower-to-cuda=chip={chip}", source, "-o", lowered],
                    check=True)
     libraries = [LIBRARY, LLVM / "lib/libmlir_runner_utils.so", LLVM / "lib/libmlir_c_runner_utils.so"]
     return subprocess.run(
@@ -247,6 +249,7 @@ def check_program(done: subprocess.CompletedProcess) -> None:
     assert rows == "[[9,9],[1,1],[9,9],[1,1]]", done.stdout
 
 
+@needs_tools
 @pytest.mark.parametrize("chip", ["sm_80", "sm_90", "sm_100"])
 def test_program(tmp_path: Path, driver_path: Path, chip: str) -> None:
     process = FakeProcess(driver_path, tmp_path / "driver")
@@ -256,14 +259,16 @@ def test_program(tmp_path: Path, driver_path: Path, chip: str) -> None:
     process.check_nothing_left(calls)
 
 
+@needs_tools
 def test_program_on_a_gpu(tmp_path: Path) -> None:
-    if not fake_driver.has_gpu():
+    if not machine.has_gpu():
         pytest.skip("no GPU")
     check_program(run_program(tmp_path, "sm_80", dict(os.environ)))
 
 
+@needs_tools
 def test_program_without_a_driver(tmp_path: Path) -> None:
-    if fake_driver.has_gpu():
+    if machine.has_gpu():
         pytest.skip("there is a GPU")
     done = run_program(tmp_path, "sm_90", dict(os.environ))
     assert done.returncode == 1

@@ -22,11 +22,13 @@ import numpy as np
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS))
 sys.path.insert(0, str(TESTS / "Integration"))
 sys.path.insert(0, str(TESTS / "Integration" / "PTX"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import batches
+import machine
 import moe_runtime as moe
 from fake_driver import FakeDriver, build, in_child
 from interpreter import Memory, Module
@@ -449,6 +451,7 @@ def test_no_driver() -> None:
     expect_error(moe.NO_DRIVER, r"could not be opened", lambda: moe.load_module(b".version 8.0"))
 
 
+@pytest.mark.needs(machine.C_COMPILER)
 @in_child
 def test_driver_without_a_function(tmp_path: Path) -> None:
     driver = FakeDriver(build(tmp_path, "-DcuPointerGetAttribute=cuRenamed"))
@@ -462,7 +465,7 @@ def test_driver_found_by_the_loader(driver_path: Path) -> None:
     code = ("import sys; sys.path.insert(0, sys.argv[1]); import moe_runtime as moe\n"
             "try: moe.load_kernels(moe.CUDA)\n"
             "except moe.MoeError as error: print(error)")
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver_path.parent)}
+    environment = machine.with_library_path(driver_path.parent)
     run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], text=True,
                          capture_output=True, env=environment, check=True)
     assert "no current CUDA context" in run.stdout and run.stderr == ""

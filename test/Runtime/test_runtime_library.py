@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test"))
 sys.path.insert(0, str(ROOT / "test" / "Integration"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import batches
+import machine
 import moe_runtime as moe
 import oracle
 from fake_driver import build
@@ -36,9 +38,15 @@ def run(*command: object, **options: object) -> str:
 
 
 def library(name: str) -> Path:
+    machine.need(f"lib{name}.so")
     return moe.LIBRARY.with_name(f"lib{name}.so")
 
 
+needs_compilers = pytest.mark.needs(machine.C_COMPILER, machine.CXX_COMPILER)
+needs_readelf = pytest.mark.needs("readelf")
+
+
+@needs_readelf
 @pytest.mark.parametrize("name", HEADERS)
 def test_needs_the_c_library_alone(name: str) -> None:
     dynamic = run("readelf", "-d", library(name))
@@ -48,6 +56,7 @@ def test_needs_the_c_library_alone(name: str) -> None:
     assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
 
 
+@needs_readelf
 @pytest.mark.parametrize("name", HEADERS)
 def test_exports_what_the_header_declares(name: str) -> None:
     symbols = run("readelf", "-W", "--dyn-syms", library(name))
@@ -84,6 +93,7 @@ def test_version_and_description() -> None:
         assert chips == [80, 86, 89, 90, 100, 103, 120]
 
 
+@needs_compilers
 def test_headers_compile_alone(tmp_path: Path) -> None:
     flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", f"-I{ROOT}/include"]
     source = tmp_path / "header.c"
@@ -100,6 +110,7 @@ def test_headers_compile_alone(tmp_path: Path) -> None:
             source)
 
 
+@needs_compilers
 def test_cpp(tmp_path: Path) -> None:
     """A program that uses the C++ wrapper, on the CPU and with the fake driver."""
     program = tmp_path / "program"
@@ -107,10 +118,10 @@ def test_cpp(tmp_path: Path) -> None:
         f"-I{ROOT}/include", Path(__file__).with_name("program.cpp"), moe.LIBRARY,
         f"-Wl,-rpath,{moe.LIB_DIR}", "-ldl", "-o", program)
     driver = build(tmp_path / "driver")
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver.parent)}
-    assert run(program, env=environment) == "passed\n"
+    assert run(program, env=machine.with_library_path(driver.parent)) == "passed\n"
 
 
+@needs_compilers
 def test_declarations_of_the_driver() -> None:
     homes = [os.environ.get(name) for name in ("CUDA_ROOT", "CUDA_HOME", "CUDA_PATH")]
     includes = [Path(home) / "include" for home in [*homes, "/usr/local/cuda"] if home]
@@ -138,6 +149,7 @@ def supports(level: str) -> bool:
 
 
 @pytest.mark.skipif(not KERNELS.is_dir(), reason=f"no objects of the kernels in {KERNELS}")
+@pytest.mark.needs(machine.C_COMPILER)
 @pytest.mark.parametrize("level", levels() or ["none"])
 @pytest.mark.parametrize("K", [1024, 1856, 96])
 def test_level(level: str, K: int, tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kernels import BIN_DIR, compare
+
+pytestmark = pytest.mark.needs("moe-opt", "moe-run")
 
 SCALED = """
 func.func @entry(%x: memref<65536xbf16>, %out: memref<255x65536xf8E4M3FN>) {

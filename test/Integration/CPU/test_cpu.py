@@ -19,6 +19,7 @@ from kernels import (BIN_DIR, FUSED, QUANTIZE, SQUARED_RELU, Kernel, compare, ex
                      output_shapes)
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]
+pytestmark = pytest.mark.needs("moe-run")
 
 
 def run(folder: Path, kernel: Kernel, batch: batches.Batch, seed: int = 0) -> None:

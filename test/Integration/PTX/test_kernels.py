@@ -23,6 +23,7 @@ from interpreter import Memory, Module
 from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check, compare
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]
+pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
 
 
 class Interpreter:

@@ -20,15 +20,18 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(REPOSITORY / "test"))
 sys.path.insert(0, str(REPOSITORY / "test" / "Integration"))
 sys.path.insert(0, str(REPOSITORY / "test" / "Runtime"))
 
 import batches  # noqa: E402
 import fake_driver  # noqa: E402
+import machine  # noqa: E402
 import oracle  # noqa: E402
 from oracle import bits  # noqa: E402
 
-MOE_RUN = Path(os.environ.get("MOE_BIN_DIR", REPOSITORY / "build" / "bin")) / "moe-run"
+MOE_RUN = machine.BIN_DIR / "moe-run"
+pytestmark = pytest.mark.needs("moe-run")
 
 RELU = """
 func.func @relu(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
@@ -153,11 +156,12 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["cpu", "cuda", "interpreted cuda"])
-def tool(request: pytest.FixtureRequest, tmp_path: Path, driver: Path) -> Tool:
-    if request.param == "cuda" and not fake_driver.has_gpu():
+def tool(request: pytest.FixtureRequest, tmp_path: Path) -> Tool:
+    if request.param == "cuda" and not machine.has_gpu():
         pytest.skip("no GPU")
     fake = None
     if request.param.startswith("interpreted"):
+        driver = request.getfixturevalue("driver")
         fake = fake_driver.FakeProcess(driver, tmp_path / "driver")
     (tmp_path / "run").mkdir()
     return Tool(tmp_path / "run", request.param.split()[-1], fake)
@@ -841,7 +845,7 @@ def test_driver_errors(gpu_tool, relu_arrays, failure, message):
 
 
 def test_no_driver(gpu_tool, relu_arrays):
-    if fake_driver.has_gpu():
+    if machine.has_gpu():
         pytest.skip("there is a GPU")
     gpu_tool.fake = None
     found = gpu_tool.fail(RELU, "relu", relu_arrays, "--save=3=out.npy")
