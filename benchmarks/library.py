@@ -37,8 +37,8 @@ def _matrix(tensor: torch.Tensor) -> Matrix:
 
 
 class Library:
-    """One build, from its path. A file that is loaded already is not loaded again: a copy of it
-    is, so two builds need two paths and each has kernels and state of its own.
+    """The build in a file, with kernels and state of its own. The file that the package has
+    loaded gives that one again.
     """
 
     def __init__(self, path: Path) -> None:

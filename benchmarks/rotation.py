@@ -160,24 +160,30 @@ class GraphTimer:
         return graph
 
     def nodes(self, launch: Launch) -> dict[str, int]:
-        """What a launch, which must have run before, puts into a graph: "kernel" 1, ..."""
-        driver = ctypes.CDLL("libcuda.so.1")
+        """What a launch, which must have run before, puts into a graph: {"kernel": 1}, say. Empty
+        where the driver does not tell.
+        """
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+            get_capture, get_nodes, get_type = (
+                driver.cuStreamGetCaptureInfo_v2, driver.cuGraphGetNodes, driver.cuGraphNodeGetType)
+        except (OSError, AttributeError):
+            return {}
         status, identity, count = ctypes.c_int(), ctypes.c_uint64(), ctypes.c_size_t()
-        captured, kind = ctypes.c_void_p(), ctypes.c_int()
+        graph, kind = ctypes.c_void_p(), ctypes.c_int()
         found: Counter[str] = Counter()
 
         def look(index: int) -> None:
             launch(index)
             stream = ctypes.c_void_p(self._stream.cuda_stream)
-            if (driver.cuStreamGetCaptureInfo_v2(stream, ctypes.byref(status),
-                                                 ctypes.byref(identity), ctypes.byref(captured),
-                                                 None, None)
-                    or driver.cuGraphGetNodes(captured, None, ctypes.byref(count))):
+            if (get_capture(stream, ctypes.byref(status), ctypes.byref(identity),
+                            ctypes.byref(graph), None, None)
+                    or get_nodes(graph, None, ctypes.byref(count))):
                 return
             nodes = (ctypes.c_void_p * count.value)()
-            driver.cuGraphGetNodes(captured, nodes, ctypes.byref(count))
+            get_nodes(graph, nodes, ctypes.byref(count))
             for node in nodes:
-                driver.cuGraphNodeGetType(ctypes.c_void_p(node), ctypes.byref(kind))
+                get_type(ctypes.c_void_p(node), ctypes.byref(kind))
                 found[NODE_TYPES[kind.value] if kind.value < len(NODE_TYPES) else "other"] += 1
 
         self.capture(look, 1)

@@ -24,8 +24,7 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None,
 needs_triton = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "triton")),
     reason="PyTorch or Triton is not installed")
-needs_library = pytest.mark.skipif(not (ROOT / "build" / "lib" / "libmoe_runtime.so").is_file(),
-                                   reason="the runtime library is not built")
+needs_library = pytest.mark.needs("libmoe_runtime.so")
 
 
 def run(program: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -195,9 +194,7 @@ def test_judging_of_host_cost() -> None:
     assert entries["python moe quantize"]["status"] == "PASS" and "status" not in entries["other"]
 
 
-@pytest.mark.skipif(not (ROOT / "build" / "bin" / "moe-opt").is_file(),
-                    reason="moe-opt is not built")
-@needs_library
+@pytest.mark.needs("moe-opt", "moe-translate", "libmoe_runtime.so")
 def test_prepare_variants(tmp_path: Path) -> None:
     import variants
 
