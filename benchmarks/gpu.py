@@ -292,8 +292,9 @@ def case_launches(workload: rotation.Workload, pools: rotation.Pools, peers: Pee
     if peers.old is not None:
         launches["moe-old"] = bind(peers.old.run)
     if peers.grids:
-        launches.update({results.grid_name(ctas): bind(peers.own.run, num_ctas=max(1, round(ctas * sms)))
-                         for ctas in peers.grids})
+        for ctas in peers.grids:
+            launches[results.grid_name(ctas)] = bind(peers.own.run,
+                                                     num_ctas=max(1, round(ctas * sms)))
         return launches
     for config in triton_peer.candidates(cases.OPS[case.op], case.M, case.K):
         launches[f"triton {config}"] = bind(run_triton, config=config)

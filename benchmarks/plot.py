@@ -115,6 +115,7 @@ def draw_speedup(all_results: Sequence[results.Result], figure: Any) -> None:
 
 def draw_capacity(all_results: Sequence[results.Result], figure: Any) -> None:
     """The same live rows under growing capacities, a row of panels for each K."""
+    ticks = cases.SWEEP_CAPACITIES[::2]
     axes = figure.subplots(len(cases.SWEEP_K), len(cases.OPS), sharex=True, squeeze=False)
     for row, K in zip(axes, cases.SWEEP_K):
         for axis, op in zip(row, cases.OPS):
@@ -127,7 +128,7 @@ def draw_capacity(all_results: Sequence[results.Result], figure: Any) -> None:
                     axis.plot(*zip(*points), linewidth=1, **style(peer))
             axis.set_title(f"{op}, {cases.SWEEP_TOKENS} tokens routed, K {K}")
             axis.set_xscale("log", base=2)
-            axis.set_xticks(cases.SWEEP_CAPACITIES[::2], list(map(str, cases.SWEEP_CAPACITIES[::2])))
+            axis.set_xticks(ticks, list(map(str, ticks)))
             axis.set_ylim(bottom=0)
             axis.grid(alpha=0.3)
         row[0].set_ylabel("µs")

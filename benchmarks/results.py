@@ -192,8 +192,8 @@ def judge(results: Sequence[Result], planned: Sequence[Result],
 
 
 def table_header() -> str:
-    return (f"{'case':60} {'live':>6} {'moe us':>8} {'p10-p90':>15} {'GB/s':>6} {'old':>8} {'x':>5} "
-            f"{'triton':>8} {'x':>5} {'reference':>9} {'x':>5} {'compile':>8} {'x':>5} "
+    return (f"{'case':60} {'live':>6} {'moe us':>8} {'p10-p90':>15} {'GB/s':>6} "
+            f"{'old':>8} {'x':>5} {'triton':>8} {'x':>5} {'reference':>9} {'x':>5} {'compile':>8} {'x':>5} "
             f"{'copy':>8} {'of it':>6} others")
 
 
@@ -232,8 +232,10 @@ def grids_header(grids: Sequence[float]) -> str:
 def grids_line(result: Result) -> str:
     """Times of every grid, the fastest, and how much of the default's time it takes."""
     def time(name: str) -> str:
-        entry = result["peers"].get(name, {})
-        return f"{'FAILED' if 'error' in entry else format(entry['us'], '.2f') if entry else '-':>8}"
+        us = time_of(result, name)
+        if us is not None:
+            return f"{us:8.2f}"
+        return f"{'FAILED' if name in result['peers'] else '-':>8}"
 
     given = [name for name in result["peers"] if name.startswith("moe ")]
     line = (f"{result['name']:60} {time('moe')} {time('moe-old')}            "

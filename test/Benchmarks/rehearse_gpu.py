@@ -6,7 +6,8 @@ the times.
     rehearse_gpu.py gpu|broken|compile|grids|late|variants|host_cost FILE.json [LIBRARY]
 
 A program of its own, for test_programs.py. "broken": with results that are wrong; "compile": with
-torch.compile, which takes a minute; "grids": other numbers of CTAs; "late": with no time left. LIBRARY: the one of --old.
+torch.compile, which takes a minute; "grids": other numbers of CTAs; "late": with no time left.
+LIBRARY: the one of --old.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def test_options_that_cannot_be(no_torch: str) -> None:
         assert done.returncode != 0 and message in done.stderr.splitlines()[-1]
 
 
-PROGRAMS = [("gpu.py",), ("gpu.py", "--num-ctas-per-sm", "1,2"), ("host_cost.py",), ("variants.py", "run", "nowhere")]
+PROGRAMS = [("gpu.py",), ("gpu.py", "--num-ctas-per-sm", "1,2"), ("host_cost.py",),
+            ("variants.py", "run", "nowhere")]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -234,8 +234,8 @@ def run_program(tmp_path: Path, chip: str, environment: dict[str, str],
                 text: str = PROGRAM) -> subprocess.CompletedProcess:
     source, lowered = tmp_path / "program.mlir", tmp_path / "lowered.mlir"
     source.write_text(text)
-    subprocess.run([machine.BIN_DIR / "moe-opt", f"--moe-lower-to-cuda=chip={chip}", source, "-o", lowered],
-                   check=True)
+    subprocess.run([machine.BIN_DIR / "moe-opt", f"--moe-lower-to-cuda=chip={chip}", source, "-o",
+                    lowered], check=True)
     libraries = [LIBRARY, LLVM / "lib/libmlir_runner_utils.so", LLVM / "lib/libmlir_c_runner_utils.so"]
     return subprocess.run(
         [LLVM / "bin/mlir-runner", lowered, "-e", "main", "--entry-point-result=void",
