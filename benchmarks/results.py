@@ -193,8 +193,8 @@ def judge(results: Sequence[Result], planned: Sequence[Result],
 
 def table_header() -> str:
     return (f"{'case':60} {'live':>6} {'moe us':>8} {'p10-p90':>15} {'GB/s':>6} "
-            f"{'old':>8} {'x':>5} {'triton':>8} {'x':>5} {'reference':>9} {'x':>5} {'compile':>8} {'x':>5} "
-            f"{'copy':>8} {'of it':>6} others")
+            f"{'old':>8} {'x':>5} {'triton':>8} {'x':>5} {'reference':>9} {'x':>5} "
+            f"{'compile':>8} {'x':>5} {'copy':>8} {'of it':>6} others")
 
 
 def table_line(result: Result) -> str:
