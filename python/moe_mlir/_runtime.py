@@ -40,19 +40,21 @@ class MoeRuntimeError(RuntimeError):
 
 
 def _find() -> Path:
-    """The library of the wheel, else that of MOE_RUNTIME_LIBRARY, else a checkout's build."""
-    candidates = [_PACKAGE / "lib" / _NAME]
+    """The library that MOE_RUNTIME_LIBRARY names, else the wheel's, else a checkout's build."""
     setting = os.environ.get("MOE_RUNTIME_LIBRARY")
     if setting:
-        candidates.append(Path(setting))
-    root = _PACKAGE.parents[1]
-    if (root / "include" / "moe-c" / "Runtime.h").is_file():
-        candidates.append(root / "build" / "lib" / _NAME)
+        # Another library in its place would hide the mistake.
+        candidates, source = [Path(setting)], "MOE_RUNTIME_LIBRARY names"
+    else:
+        candidates, source = [_PACKAGE / "lib" / _NAME], "Looked for:"
+        root = _PACKAGE.parents[1]
+        if (root / "include" / "moe-c" / "Runtime.h").is_file():
+            candidates.append(root / "build" / "lib" / _NAME)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     raise ImportError(
-        f"moe_mlir: {_NAME} was not found. Looked for: {', '.join(map(str, candidates))}. "
+        f"moe_mlir: {_NAME} was not found. {source} {', '.join(map(str, candidates))}. "
         "Install the wheel (pip install .), set MOE_RUNTIME_LIBRARY to the library's path, or "
         "build the target moe_runtime of a source checkout."
     )
@@ -64,13 +66,17 @@ def _load(path: Path) -> ctypes.CDLL:
     except OSError as error:
         raise ImportError(f"moe_mlir: {path} could not be loaded: {error}") from error
     pointer = ctypes.c_void_p
-    library.moeGetLastError.restype = ctypes.c_char_p
-    library.moeGetDescription.restype = ctypes.c_char_p
-    library.moeGetVersion.restype = ctypes.c_int32
-    library.moeLoadKernels.argtypes = [ctypes.c_int]
-    library.moePaddedSquaredRelu.argtypes = [pointer] * 5
-    library.moeSquaredReluQuantizeMXFP8.argtypes = [pointer] * 6
-    library.moeQuantizeMXFP8.argtypes = [pointer] * 6
+    try:
+        library.moeGetLastError.restype = ctypes.c_char_p
+        library.moeGetDescription.restype = ctypes.c_char_p
+        library.moeGetVersion.restype = ctypes.c_int32
+        library.moeLoadKernels.argtypes = [ctypes.c_int]
+        library.moePaddedSquaredRelu.argtypes = [pointer] * 5
+        library.moeSquaredReluQuantizeMXFP8.argtypes = [pointer] * 6
+        library.moeQuantizeMXFP8.argtypes = [pointer] * 6
+    except AttributeError as error:
+        raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but "
+                          f"a function is missing: {error}") from error
     return library
 
 

@@ -172,6 +172,17 @@ def test_nothing_to_do(op: str, rows: int, columns: int, device: int) -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("stride", [-5, 1, 2, 2**62])
+def test_strides_of_a_single_row_mean_nothing(op: str, layout: int, stride: int,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    run = moe.Call.run
+    strides = {"x_stride": stride, "out_stride": stride, "scale_stride": stride}
+    monkeypatch.setattr(moe.Call, "run", lambda call: run(call.with_(**strides)))
+    check(op, make_batch(1, 96, 1, live_fraction=1), layout=layout)
+
+
+@pytest.mark.parametrize("op", OPS)
 def test_float_environment_of_the_caller(op: str) -> None:
     """Another rounding mode changes no byte, and is still there afterwards."""
     libm = ctypes.CDLL("libm.so.6")

@@ -34,6 +34,9 @@ ANY_OP = [
     ({"x_stride": 95}, "x: expected a row_stride of at least the 96 columns, found 95"),
     ({"x_stride": -96}, "x: expected a row_stride of at least the 96 columns, found -96"),
     ({"rows": 2**57}, "x: 144115188075855872 rows with a row_stride of 96 overflow"),
+    # Overflows as bytes alone: 2^62 elements.
+    ({"rows": 2**31, "x_stride": 2**31}, "x: 2147483648 rows with a row_stride of 2147483648 "
+                                         "overflow a size of 64 bits"),
     ({"x_stride": MAX}, f"x: 64 rows with a row_stride of {MAX} overflow a size of 64 bits"),
     ({"columns": 2**31}, "x: expected at most 2147482624 columns, found 2147483648"),
     ({"device": 2}, "device: expected MOE_CPU or MOE_CUDA, found 2"),
@@ -48,6 +51,8 @@ OUT = [
     ({"out_rows": 65}, "out: expected the 64 x 96 of x, found 65 x 96"),
     ({"out_columns": 95}, "out: expected the 64 x 96 of x, found 64 x 95"),
     ({"out_stride": 90}, "out: expected a row_stride of at least the 96 columns, found 90"),
+    ({"rows": 2**31, "out_stride": 2**31}, "out: 2147483648 rows with a row_stride of 2147483648 "
+                                           "overflow a size of 64 bits"),
     ({"out": moe.Call.x}, "out: expected a buffer that does not overlap x, found both at"),
     ({"out": moe.Call.n_used}, "out: expected a buffer that does not overlap n_used"),
 ]

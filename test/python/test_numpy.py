@@ -259,6 +259,14 @@ ERRORS: dict[str, tuple[Callable[[], Any], type, str]] = {
     "x upside down": (lambda: relu(X[::-1], MAP, 4), ValueError,
                       "x: expected rows at least 128 bytes apart, a multiple of 2, found strides "
                       "of (-128, 2) bytes"),
+    "x odd row stride": (lambda: relu(np.ndarray((4, 64), bfloat16, np.zeros(515, np.uint8),
+                                                  strides=(129, 2)), MAP, 4), ValueError,
+                         "x: expected rows at least 128 bytes apart, a multiple of 2, found "
+                         "strides of (129, 2) bytes"),
+    "out odd row stride": (lambda: relu(X, MAP, 4, out=np.ndarray(
+        (4, 64), bfloat16, np.zeros(521, np.uint8), strides=(131, 2))), ValueError,
+                           "out: expected rows at least 128 bytes apart, a multiple of 2, found "
+                           "strides of (131, 2) bytes"),
     "x columns": (lambda: fused(X[:, :33], MAP, 4), ValueError,
                   "x: expected a multiple of 32 columns, found 33"),
     "x unaligned": (lambda: relu(np.zeros(513, np.uint8)[1:].view(bfloat16).reshape(4, 64),
@@ -340,6 +348,29 @@ ERRORS: dict[str, tuple[Callable[[], Any], type, str]] = {
 }
 
 
+def bytes_of(buffer: np.ndarray, begin: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array in `buffer`, `begin` bytes past its start."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return buffer[begin:begin + size].view(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize("entries", [1, 20, 63])
+def test_outputs_over_the_end_of_the_map(entries: int) -> None:
+    # The map is 64 entries of 4 bytes; an output begins so many of them before its end.
+    buffer = np.zeros(4096, np.uint8)
+    permutation_map, x = bytes_of(buffer, 0, (64,), np.int32), np.zeros((64, 32), bfloat16)
+    begin = 256 - 4 * entries
+    with pytest.raises(ValueError, match="^out: .* not overlap permutation_map"):
+        relu(x[:, :2], permutation_map, 64, out=bytes_of(buffer, begin, (64, 2), bfloat16))
+    data, scale = np.zeros((64, 32), float8_e4m3fn), np.zeros(512, float8_e8m0fnu)
+    for outs, name in [((bytes_of(buffer, begin, (64, 32), float8_e4m3fn), scale), "data"),
+                       ((data, bytes_of(buffer, begin, (512,), float8_e8m0fnu)), "scale")]:
+        with pytest.raises(ValueError, match=f"^{name}: .* not overlap permutation_map"):
+            fused(x, permutation_map, 64, out=outs)
+    # Right behind it is apart.
+    relu(x[:, :2], permutation_map, 64, out=bytes_of(buffer, 256, (64, 2), bfloat16))
+
+
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors(name: str) -> None:
     call, kind, text = ERRORS[name]
@@ -383,6 +414,35 @@ def test_missing_library(tmp_path: Path) -> None:
     Path(absent).write_text("not a library")
     result = in_python("import moe_mlir", tmp_path, MOE_RUNTIME_LIBRARY=absent)
     assert f"ImportError: moe_mlir: {absent} could not be loaded" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["absent", "a folder"])
+def test_a_setting_that_names_no_file_is_an_error(tmp_path: Path, kind: str) -> None:
+    # Although there is a library that would do.
+    named = tmp_path if kind == "a folder" else tmp_path / "none.so"
+    result = in_python("import moe_mlir", MOE_RUNTIME_LIBRARY=str(named))
+    assert "ImportError: moe_mlir: libmoe_runtime.so was not found" in result.stderr
+    assert f"MOE_RUNTIME_LIBRARY names {named}. " in result.stderr
+
+
+def test_a_setting_goes_before_the_library_of_the_wheel(tmp_path: Path) -> None:
+    package, named = tmp_path / "moe_mlir", tmp_path / "named.so"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("lib", "__pycache__"))
+    (package / "lib").mkdir()
+    for copy in (package / "lib" / "libmoe_runtime.so", named):
+        shutil.copy(_runtime.path, copy)
+    code = "import moe_mlir; print(moe_mlir._runtime.path)"
+    for setting, found in (("", package / "lib" / "libmoe_runtime.so"), (str(named), named)):
+        result = in_python(code, tmp_path, MOE_RUNTIME_LIBRARY=setting)
+        assert result.stdout == f"{found}\n", result.stderr
+
+
+def test_another_library(tmp_path: Path) -> None:
+    # Any shared library will do: one that NumPy has loaded already.
+    other = np._core._multiarray_umath.__file__
+    result = in_python("import moe_mlir", MOE_RUNTIME_LIBRARY=other)
+    assert f"ImportError: moe_mlir: expected {other} to be a libmoe_runtime.so" in result.stderr
+    assert "AttributeError" not in result.stderr.splitlines()[-1]
 
 
 def test_torch_is_not_imported() -> None:
