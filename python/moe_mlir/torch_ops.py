@@ -22,36 +22,82 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.graph import increment_version
 
 from . import _runtime
 from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
                       scale_bytes, span, unpack_out)
+from ._torch_library import refuse_gradients, register, register_composite
 
-_BF16, _INT32 = torch.bfloat16, torch.int32
+_BF16, _INT32, _BYTE = torch.bfloat16, torch.int32, torch.uint8
 # Missing in old versions of PyTorch.
 _E4M3: Any = getattr(torch, "float8_e4m3fn", None)
 _E8M0: Any = getattr(torch, "float8_e8m0fnu", None)
 
 _empty = torch.empty
 _is_compiling = torch.compiler.is_compiling
-_PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 
 # Private, but what PyTorch's own code generator emits; the public functions cost microseconds.
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda index: torch.cuda.current_stream(index).cuda_stream)
 _current_device = getattr(torch._C, "_cuda_getDevice", None) or torch.cuda.current_device
-_dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None) or (lambda: 0)
+# Likewise; without them every call goes through the dispatcher.
+_function_modes = getattr(torch._C, "_len_torch_function_stack", None) or (lambda: 1)
+_included_keys: Any = getattr(torch._C, "_dispatch_tls_local_include_set", None)
+_is_inference_mode = torch.is_inference_mode_enabled
+
+_STRIDED = torch.strided
+_PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 
 
-def _is_traced(x: Tensor) -> bool:
-    """Whether the call must go through torch.ops, for PyTorch to see it or because x is fake."""
-    return _is_compiling() or type(x) not in _PLAIN_TYPES or _dispatch_modes() > 0 or x.is_meta
+def _plain_layers() -> frozenset[int]:
+    """What PyTorch adds to every call while no mode, trace or transform is on: the set of
+    dispatch keys as a number, with autograd and in inference mode.
+    """
+    if _included_keys is None:
+        return frozenset()
+    key, keys = torch._C.DispatchKey, torch._C.DispatchKeySet
+    inference = keys(key.BackendSelect)
+    return frozenset((inference.raw_repr(), (inference | keys(key.ADInplaceOrView)).raw_repr()))
+
+
+_PLAIN_LAYERS = _plain_layers()
+
+
+def _is_direct(*inputs: Any, outputs: tuple[Any, ...] = ()) -> bool:
+    """Whether a call may go around the dispatcher, which costs more than the rest of it.
+
+    It may where that is known to change nothing: no tracing, compiling, transform of torch.func,
+    mode or forward-mode differentiation is on, and all tensors are what their bytes in memory
+    are. Whatever is not known to be so is left to the dispatcher.
+    """
+    if (_is_compiling() or not _PLAIN_LAYERS or _included_keys().raw_repr() not in _PLAIN_LAYERS
+            or _function_modes() or getattr(forward_ad, "_current_level", 0) >= 0):
+        return False
+    try:
+        for tensor in (*inputs, *outputs):
+            if (type(tensor) not in _PLAIN_TYPES or not (tensor.is_cpu or tensor.is_cuda)
+                    or tensor.layout is not _STRIDED or tensor.requires_grad or tensor.is_neg()
+                    or not tensor.data_ptr()):
+                return False
+        # Outside of inference mode PyTorch refuses to write to its tensors.
+        return not any([tensor.is_inference() for tensor in outputs]) or _is_inference_mode()
+    except RuntimeError:
+        # Wrappers of torch.func that outlived their transform have no data_ptr.
+        return False
+
+
+def _check_type(name: str, tensor: Any) -> None:
+    # What stands for a tensor, such as a proxy of torch.fx, has __torch_function__.
+    if not isinstance(tensor, Tensor) and not hasattr(type(tensor), "__torch_function__"):
+        raise TypeError(f"{name}: expected a PyTorch tensor as x is one, found "
+                        f"{type(tensor).__module__}.{type(tensor).__qualname__}")
 
 
 def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, device: torch.device) -> None:
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name}: expected a PyTorch tensor as x is one, found "
-                        f"{type(tensor).__module__}.{type(tensor).__qualname__}")
+        _check_type(name, tensor)
     if tensor.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, found {tensor.dtype}")
     if tensor.device != device:
@@ -116,12 +162,23 @@ def _check_quantizing(columns: int, scale_layout: str, dead_scales: str) -> tupl
     return layout, dead
 
 
+def _scale_shape(rows: int, columns: int, layout: int) -> tuple[int, ...]:
+    return (rows, columns // GROUP) if layout else (scale_bytes(rows, columns, layout),)
+
+
+def _byte_or(tensor: Any, dtype: torch.dtype) -> torch.dtype:
+    return _BYTE if getattr(tensor, "dtype", None) is _BYTE else dtype
+
+
 def _check_outputs(data: Any, scale: Any, rows: int, columns: int, layout: int, size: int,
                    device: torch.device) -> tuple[int, int]:
-    """The row strides of data and scale, 0 for scales without space between rows."""
-    _check_output("data", data, _E4M3, (rows, columns), device)
+    """The row strides of data and scale, 0 for scales without space between rows.
+
+    Either may be bytes.
+    """
+    _check_output("data", data, _byte_or(data, _E4M3), (rows, columns), device)
     shape = (rows, columns // GROUP) if layout else (size,)
-    _check_output("scale", scale, _E8M0, shape, device)
+    _check_output("scale", scale, _byte_or(scale, _E8M0), shape, device)
     if layout:
         return _row_stride("data", data), _row_stride("scale", scale)
     if not scale.is_contiguous():
@@ -232,28 +289,57 @@ def _run_quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, s
 def padded_squared_relu(x: Tensor, permutation_map: Tensor, n_used: Tensor,
                         out: Optional[Tensor] = None) -> Tensor:
     """moe_mlir.padded_squared_relu on tensors."""
-    if not _is_traced(x):
-        return _run_squared_relu(x, permutation_map, n_used, out)
     if out is None:
+        if _is_direct(x, permutation_map, n_used):
+            return _run_squared_relu(x, permutation_map, n_used)
+        _check_types(permutation_map=permutation_map, n_used=n_used)
         return torch.ops.moe_mlir.padded_squared_relu(x, permutation_map, n_used)
-    torch.ops.moe_mlir.padded_squared_relu_out(x, permutation_map, n_used, out=out)
+    if _is_direct(x, permutation_map, n_used, outputs=(out,)):
+        _run_squared_relu(x, permutation_map, n_used, out)
+        _note_written(out)
+    else:
+        _check_types(permutation_map=permutation_map, n_used=n_used, out=out)
+        torch.ops.moe_mlir.padded_squared_relu_out(x, permutation_map, n_used, out=out)
     return out
 
 
 def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
              dead_scales: str, out: Any) -> MXFP8:
     """The two quantising ops on tensors; `op` says which."""
-    data, scale = (None, None) if out is None else unpack_out(out, scale_layout)
-    if not _is_traced(x):
-        data, scale = _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales,
-                                    data, scale)
-    elif out is None:
-        data, scale = getattr(torch.ops.moe_mlir, op)(x, permutation_map, n_used, scale_layout,
-                                                      dead_scales)
+    parse_layout(scale_layout), parse_dead(dead_scales)
+    if out is None:
+        if _is_direct(x, permutation_map, n_used):
+            data, scale = _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales)
+        else:
+            _check_types(permutation_map=permutation_map, n_used=n_used)
+            data, scale = getattr(torch.ops.moe_mlir, op)(x, permutation_map, n_used, scale_layout,
+                                                          dead_scales)
+        return MXFP8(data, scale, scale_layout)
+    data, scale = unpack_out(out, scale_layout)
+    _check_types(permutation_map=permutation_map, n_used=n_used, data=data, scale=scale)
+    for name, tensor, dtype in (("data", data, _E4M3), ("scale", scale, _E8M0)):
+        # Bytes are for the ops: a caller of these functions has mistaken one for the other.
+        if tensor.dtype is _BYTE:
+            raise TypeError(f"{name}: expected dtype {dtype}, found {tensor.dtype}")
+    if _is_direct(x, permutation_map, n_used, outputs=(data, scale)):
+        _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
+        _note_written(data, scale)
     else:
         getattr(torch.ops.moe_mlir, op + "_out")(x, permutation_map, n_used, scale_layout,
                                                  dead_scales, data=data, scale=scale)
     return MXFP8(data, scale, scale_layout)
+
+
+def _check_types(**operands: Any) -> None:
+    """The dispatcher's own message does not say what came instead."""
+    for name, tensor in operands.items():
+        _check_type(name, tensor)
+
+
+def _note_written(*outputs: Tensor) -> None:
+    """Tells autograd that what it may have saved is another value now."""
+    for output in outputs:
+        increment_version(output)
 
 
 def load_kernels(device: Any = None) -> None:
@@ -274,19 +360,8 @@ def load_kernels(device: Any = None) -> None:
         _runtime.raise_last_error(status)
 
 
-_library = torch.library.Library("moe_mlir", "DEF")
-
-
-def _register(schema: str, run: Any, fake: Any) -> None:
-    _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    name = schema[: schema.index("(")]
-    for key in ("CPU", "CUDA"):
-        _library.impl(name, run, key)
-    torch.library.register_fake(f"moe_mlir::{name}", fake, lib=_library)
-
-
 def _register_squared_relu() -> None:
-    inputs = "Tensor x, Tensor permutation_map, Tensor n_used"
+    name, inputs = "padded_squared_relu", "Tensor x, Tensor permutation_map, Tensor n_used"
 
     def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor) -> Tensor:
         rows, columns, _ = _check_inputs(x, permutation_map, n_used)
@@ -300,13 +375,13 @@ def _register_squared_relu() -> None:
         _check_output("out", out, _BF16, (rows, columns), x.device)
         _row_stride("out", out)
 
-    _register(f"padded_squared_relu({inputs}) -> Tensor", _run_squared_relu, fake)
-    _register(f"padded_squared_relu_out({inputs}, *, Tensor(a!) out) -> ()", run_out, fake_out)
+    register(f"{name}({inputs}) -> Tensor", _run_squared_relu, fake)
+    register(f"{name}_out({inputs}, *, Tensor(a!) out) -> ()", run_out, fake_out, function=name)
 
 
 def _register_quantizing(op: str) -> None:
-    inputs = ('Tensor x, Tensor permutation_map, Tensor n_used, '
-              'str scale_layout="swizzle_32_4_4", str dead_scales="zero"')
+    operands = "Tensor x, Tensor permutation_map, Tensor n_used"
+    modes = 'str scale_layout="swizzle_32_4_4", str dead_scales="zero"'
 
     def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
             scale_layout: str = "swizzle_32_4_4",
@@ -318,24 +393,55 @@ def _register_quantizing(op: str) -> None:
              dead_scales: str = "zero") -> tuple[Tensor, Tensor]:
         rows, columns, _ = _check_inputs(x, permutation_map, n_used)
         layout, _ = _check_quantizing(columns, scale_layout, dead_scales)
-        shape = (rows, columns // GROUP) if layout else (scale_bytes(rows, columns, layout),)
-        return x.new_empty((rows, columns), dtype=_E4M3), x.new_empty(shape, dtype=_E8M0)
+        return (x.new_empty((rows, columns), dtype=_E4M3),
+                x.new_empty(_scale_shape(rows, columns, layout), dtype=_E8M0))
+
+    # Inductor takes no op that writes to E8M0, nor a view of it as bytes on the CPU. So what a
+    # compiler sees of _out is an op that makes new scales, as bytes, from those before, and a
+    # copy; scales are a 32nd of the data. Called on plain tensors it writes where it should.
+
+    def run_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
+                 dead_scales: str, scale: Optional[Tensor], *, data: Tensor) -> Tensor:
+        if scale is None:
+            rows, columns = x.shape
+            scale = _empty(_scale_shape(rows, columns, parse_layout(scale_layout)), dtype=_BYTE,
+                           device=x.device)
+        else:
+            scale = scale.clone()
+        _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
+        return scale
+
+    def fake_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
+                  dead_scales: str, scale: Optional[Tensor], *, data: Tensor) -> Tensor:
+        rows, columns, _ = _check_inputs(x, permutation_map, n_used)
+        layout, _ = _check_quantizing(columns, scale_layout, dead_scales)
+        new = x.new_empty(_scale_shape(rows, columns, layout), dtype=_BYTE)
+        _check_outputs(data, new if scale is None else scale, rows, columns, layout, new.numel(),
+                       x.device)
+        return new
 
     def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
                 scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero", *,
                 data: Tensor, scale: Tensor) -> None:
-        _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
-
-    def fake_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-                 scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero", *,
-                 data: Tensor, scale: Tensor) -> None:
+        refuse_gradients(op, x=x, data=data, scale=scale)
+        if _is_direct(x, permutation_map, n_used, outputs=(data, scale)):
+            _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
+            return _note_written(data, scale)
         rows, columns, _ = _check_inputs(x, permutation_map, n_used)
-        layout, _ = _check_quantizing(columns, scale_layout, dead_scales)
+        layout, dead = _check_quantizing(columns, scale_layout, dead_scales)
         _check_outputs(data, scale, rows, columns, layout, scale_bytes(rows, columns, layout),
                        x.device)
+        ops = torch.ops.moe_mlir
+        before = ops.bitcast(scale, _BYTE) if dead else None
+        new = getattr(ops, f"{op}_into")(x, permutation_map, n_used, scale_layout, dead_scales,
+                                         before, data=data)
+        scale.copy_(new if scale.dtype is _BYTE else ops.bitcast(new, _E8M0))
 
-    _register(f"{op}({inputs}) -> (Tensor data, Tensor scale)", run, fake)
-    _register(f"{op}_out({inputs}, *, Tensor(a!) data, Tensor(b!) scale) -> ()", run_out, fake_out)
+    register(f"{op}({operands}, {modes}) -> (Tensor data, Tensor scale)", run, fake)
+    register(f"{op}_into({operands}, str scale_layout, str dead_scales, Tensor? scale, *, "
+             "Tensor(a!) data) -> Tensor", run_into, fake_into, function=op)
+    register_composite(f"{op}_out({operands}, {modes}, *, Tensor(a!) data, Tensor(b!) scale) "
+                       "-> ()", run_out)
 
 
 _register_squared_relu()

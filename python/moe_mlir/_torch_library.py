@@ -1,0 +1,158 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Registers ops with PyTorch's dispatcher, so that each of its layers knows what they do.
+
+There are no gradients. As with PyTorch's own ops that lack them, a result of an x that requires
+grad has a history, and it is the backward pass that fails; out= with it fails at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.graph import increment_version
+
+_C: Any = torch._C
+
+library = torch.library.Library("moe_mlir", "DEF")
+
+
+def is_differentiated(tensor: Tensor) -> bool:
+    """Whether autograd, in either direction, wants to know what becomes of `tensor`."""
+    if tensor.requires_grad and torch.is_grad_enabled():
+        return True
+    # A dual tensor shows its tangent inside of a level alone.
+    return (getattr(forward_ad, "_current_level", 0) >= 0
+            and forward_ad.unpack_dual(tensor).tangent is not None)
+
+
+def refuse_gradients(name: str, **operands: Tensor) -> None:
+    """Raises RuntimeError if there is one to compute, for an op that writes to its arguments."""
+    for operand, tensor in operands.items():
+        if is_differentiated(tensor):
+            raise RuntimeError(
+                f"moe_mlir.{name}: out= does not support automatic differentiation, but {operand} "
+                "requires grad. Detach it, or call the op under torch.no_grad()")
+
+
+def _fail_backward(name: str) -> None:
+    raise RuntimeError(
+        f"moe_mlir.{name} is not differentiable: there is no gradient of its result. Detach x, or "
+        "call it under torch.no_grad() or torch.inference_mode()")
+
+
+class _NotDifferentiable(torch.autograd.Function):
+    """A call whose result has a history that ends in an error."""
+
+    @staticmethod
+    def forward(ctx: Any, op: Any, keyset: Any, x: Tensor, *others: Any) -> Any:
+        ctx.name, ctx.shape, ctx.dtype = op._opname, x.shape, x.dtype
+        # Else a gradient of zeros would be made for each result that has none, and E8M0 has no 0.
+        ctx.set_materialize_grads(False)
+        with _C._AutoDispatchBelowAutograd():
+            return op.redispatch(keyset & _C._after_autograd_keyset, x, *others)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        # By an op, not here: a compiler runs this to see the backward pass, when no one asked for
+        # a gradient yet.
+        some = next(gradient for gradient in gradients if gradient is not None)
+        nothing = torch.ops.moe_mlir.fail_backward(some, ctx.name, ctx.shape, ctx.dtype)
+        return (None, None, nothing, *[None] * (len(ctx.needs_input_grad) - 3))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        _fail_backward(ctx.name)
+
+
+# torch.autograd.Function's own apply looks for torch.func's transforms, which the dispatcher has
+# taken care of before it calls a kernel.
+_apply_not_differentiable = super(torch.autograd.Function, _NotDifferentiable).apply
+
+
+def _autograd_kernel(op: Any) -> Callable[..., Any]:
+    def kernel(keyset: Any, x: Tensor, *others: Any) -> Any:
+        if is_differentiated(x):
+            return _apply_not_differentiable(op, keyset, x, *others)
+        with _C._AutoDispatchBelowAutograd():
+            return op.redispatch(keyset & _C._after_autograd_keyset, x, *others)
+
+    return kernel
+
+
+def _mutating_autograd_kernel(op: Any, name: str) -> Callable[..., Any]:
+    def kernel(keyset: Any, x: Tensor, *others: Any, **outputs: Tensor) -> Any:
+        refuse_gradients(name, x=x, **outputs)
+        with _C._AutoDispatchBelowAutograd():
+            return op.redispatch(keyset & _C._after_autograd_keyset, x, *others, **outputs)
+
+    return kernel
+
+
+def _version_kernel(op: Any) -> Callable[..., Any]:
+    """Tells autograd what was written, for what it saved before."""
+    def kernel(keyset: Any, *inputs: Any, **outputs: Tensor) -> Any:
+        with _C._AutoDispatchBelowADInplaceOrView():
+            result = op.redispatch(keyset & _C._after_ADInplaceOrView_keyset, *inputs, **outputs)
+        for output in outputs.values():
+            increment_version(output)
+        return result
+
+    return kernel
+
+
+def _define(schema: str) -> Any:
+    library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    return getattr(torch.ops.moe_mlir, schema[: schema.index("(")]).default
+
+
+def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
+             function: str = "") -> None:
+    """Registers an op whose first argument is x and whose keyword arguments are all outputs.
+
+    `run` is for real tensors, `fake` for those without memory; `function` is what errors call an
+    op with outputs.
+    """
+    op = _define(schema)
+    name = op._opname
+    for key in ("CPU", "CUDA"):
+        library.impl(name, run, key)
+    torch.library.register_fake(f"moe_mlir::{name}", fake, lib=library)
+    if function:
+        library.impl(name, _mutating_autograd_kernel(op, function), "Autograd", with_keyset=True)
+        library.impl(name, _version_kernel(op), "ADInplaceOrView", with_keyset=True)
+    else:
+        library.impl(name, _autograd_kernel(op), "Autograd", with_keyset=True)
+
+
+def register_composite(schema: str, run: Callable[..., Any]) -> None:
+    """Registers an op that is a sequence of others."""
+    library.impl(_define(schema)._opname, run, "CompositeImplicitAutograd")
+
+
+def _register_fail_backward() -> None:
+    def run(gradient: Tensor, name: str, shape: Any, dtype: torch.dtype) -> Any:
+        _fail_backward(name)
+
+    def fake(gradient: Tensor, name: str, shape: Any, dtype: torch.dtype) -> Tensor:
+        return gradient.new_empty(shape, dtype=dtype)
+
+    register("fail_backward(Tensor gradient, str name, SymInt[] shape, ScalarType dtype) -> Tensor",
+             run, fake)
+
+
+def _register_bitcast() -> None:
+    def run(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.contiguous().view(dtype).clone()
+
+    def fake(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.new_empty(x.shape, dtype=dtype)
+
+    register("bitcast(Tensor x, ScalarType dtype) -> Tensor", run, fake)
+
+
+_register_fail_backward()
+_register_bitcast()
