@@ -27,7 +27,9 @@ def _find_backend(x: object) -> ModuleType:
     torch = sys.modules.get("torch")
     if isinstance(x, np.ndarray):
         backend: ModuleType = _numpy
-    elif torch is not None and isinstance(x, torch.Tensor):
+    elif torch is not None and (isinstance(x, torch.Tensor)
+                                or hasattr(type(x), "__torch_function__")):
+        # The latter is what stands for a tensor, such as a proxy of torch.fx.
         from . import torch_ops
 
         backend = torch_ops

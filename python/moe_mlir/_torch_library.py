@@ -8,14 +8,17 @@ grad has a history, and it is the backward pass that fails; out= with it fails a
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 from torch.autograd.graph import increment_version
 
 _C: Any = torch._C
+_functorch: Any = torch._C._functorch
 
 library = torch.library.Library("moe_mlir", "DEF")
 
@@ -44,8 +47,12 @@ def _fail_backward(name: str) -> None:
         "call it under torch.no_grad() or torch.inference_mode()")
 
 
-class _NotDifferentiable(torch.autograd.Function):
-    """A call whose result has a history that ends in an error."""
+class _NotDifferentiable(_SingleLevelFunction):
+    """A call whose result has a history that ends in an error.
+
+    torch.autograd.Function itself would start with torch.func's transforms once more; where a
+    kernel is called, the dispatcher is at the one whose turn it is.
+    """
 
     @staticmethod
     def forward(ctx: Any, op: Any, keyset: Any, x: Tensor, *others: Any) -> Any:
@@ -68,9 +75,13 @@ class _NotDifferentiable(torch.autograd.Function):
         _fail_backward(ctx.name)
 
 
-# torch.autograd.Function's own apply looks for torch.func's transforms, which the dispatcher has
-# taken care of before it calls a kernel.
-_apply_not_differentiable = super(torch.autograd.Function, _NotDifferentiable).apply
+def _apply_not_differentiable(*arguments: Any) -> Any:
+    allowed = _functorch.get_single_level_autograd_function_allowed()
+    _functorch.set_single_level_autograd_function_allowed(True)
+    try:
+        return _NotDifferentiable.apply(*arguments)
+    finally:
+        _functorch.set_single_level_autograd_function_allowed(allowed)
 
 
 def _autograd_kernel(op: Any) -> Callable[..., Any]:
@@ -131,6 +142,18 @@ def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
 def register_composite(schema: str, run: Callable[..., Any]) -> None:
     """Registers an op that is a sequence of others."""
     library.impl(_define(schema)._opname, run, "CompositeImplicitAutograd")
+
+
+def name_e8m0_for_inductor() -> None:
+    """Lets Inductor copy E8M0 on the CPU.
+
+    That takes no more than the type's name in C++, which is missing from the table of PyTorch
+    2.11 and before.
+    """
+    module = sys.modules.get("torch._inductor.codegen.cpp_utils")
+    names, e8m0 = getattr(module, "DTYPE_TO_CPP", None), getattr(torch, "float8_e8m0fnu", None)
+    if isinstance(names, dict) and e8m0 is not None:
+        names.setdefault(e8m0, "at::Float8_e8m0fnu")
 
 
 def _register_fail_backward() -> None:

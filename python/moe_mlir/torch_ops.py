@@ -28,7 +28,8 @@ from torch.autograd.graph import increment_version
 from . import _runtime
 from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
                       scale_bytes, span, unpack_out)
-from ._torch_library import refuse_gradients, register, register_composite
+from ._torch_library import (name_e8m0_for_inductor, refuse_gradients, register,
+                             register_composite)
 
 _BF16, _INT32, _BYTE = torch.bfloat16, torch.int32, torch.uint8
 # Missing in old versions of PyTorch.
@@ -396,9 +397,10 @@ def _register_quantizing(op: str) -> None:
         return (x.new_empty((rows, columns), dtype=_E4M3),
                 x.new_empty(_scale_shape(rows, columns, layout), dtype=_E8M0))
 
-    # Inductor takes no op that writes to E8M0, nor a view of it as bytes on the CPU. So what a
-    # compiler sees of _out is an op that makes new scales, as bytes, from those before, and a
-    # copy; scales are a 32nd of the data. Called on plain tensors it writes where it should.
+    # Inductor takes no op that writes to E8M0 (https://github.com/pytorch/pytorch/issues/189522),
+    # and clones data of which it has seen a view as bytes. So what a compiler sees of _out is an
+    # op that makes new scales, as bytes, from those before, and a copy; scales are a 32nd of the
+    # data. Called on plain tensors it writes where it should.
 
     def run_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
                  dead_scales: str, scale: Optional[Tensor], *, data: Tensor) -> Tensor:
@@ -431,6 +433,7 @@ def _register_quantizing(op: str) -> None:
         layout, dead = _check_quantizing(columns, scale_layout, dead_scales)
         _check_outputs(data, scale, rows, columns, layout, scale_bytes(rows, columns, layout),
                        x.device)
+        name_e8m0_for_inductor()
         ops = torch.ops.moe_mlir
         before = ops.bitcast(scale, _BYTE) if dead else None
         new = getattr(ops, f"{op}_into")(x, permutation_map, n_used, scale_layout, dead_scales,
@@ -444,6 +447,17 @@ def _register_quantizing(op: str) -> None:
                        "-> ()", run_out)
 
 
+def _flatten(result: MXFP8) -> tuple[list[Any], str]:
+    return [result.data, result.scale], result.scale_layout
+
+
+def _unflatten(leaves: Any, scale_layout: Any) -> MXFP8:
+    return MXFP8(*leaves, scale_layout)
+
+
+# What torch.func and torch.export take apart must be tensors alone.
+torch.utils._pytree.register_pytree_node(MXFP8, _flatten, _unflatten,
+                                         serialized_type_name="moe_mlir.MXFP8")
 _register_squared_relu()
 _register_quantizing("squared_relu_and_quantize_mxfp8")
 _register_quantizing("quantize_mxfp8")
