@@ -8,18 +8,18 @@
     >>> q.data, q.scale
 
 On NumPy arrays, and on PyTorch tensors of the CPU or a CUDA device. With PyTorch the ops are also
-torch.ops.moe_mlir.*; see moe_mlir.torch_ops. Results are the same to the bit everywhere.
+torch.ops.moe_mlir.*, as soon as both packages are imported; see moe_mlir.torch_ops. Results are
+the same to the bit everywhere.
 """
 
 from __future__ import annotations
-
-import sys
 
 from . import _runtime
 from ._common import MXFP8, scale_size
 from ._compiler import CompileError, CompilerNotFoundError, compile
 from ._ops import padded_squared_relu, quantize_mxfp8, squared_relu_and_quantize_mxfp8
 from ._runtime import MoeRuntimeError
+from ._torch_import import register_with_torch
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,4 @@ def runtime_description() -> str:
     return _runtime.description()
 
 
-# Tensors that come first bring this about later.
-if "torch" in sys.modules:
-    from . import torch_ops  # noqa: F401
+register_with_torch()

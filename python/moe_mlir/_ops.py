@@ -51,8 +51,11 @@ def padded_squared_relu(x: Array, permutation_map: Array, n_used: Union[Array, i
 
     All operands are NumPy arrays, or tensors of one device. On CUDA the kernel is launched on the
     current stream and nothing waits for it; the host never reads n_used, so a CUDA graph can
-    capture the call, and a replay follows what n_used and permutation_map hold then. There is no
-    gradient.
+    capture the call, and a replay follows what n_used and permutation_map hold then.
+
+    There is no gradient. If x is a tensor that requires grad, then so does the result, and a
+    backward pass through it raises RuntimeError; with `out`, the call does, as it does if `out`
+    requires grad. Under torch.no_grad() and torch.inference_mode() all is allowed.
 
     Args:
         x: bfloat16 [M, N] (ml_dtypes.bfloat16 for NumPy). The elements of a row are consecutive;
@@ -69,6 +72,7 @@ def padded_squared_relu(x: Array, permutation_map: Array, n_used: Union[Array, i
         TypeError: the type or dtype of an argument is wrong.
         ValueError: a size, stride, device or overlap is wrong.
         MoeRuntimeError: the device or its driver cannot run the op.
+        RuntimeError: `out` is given, and autograd would need a gradient.
 
     Source: core.inference.moe.activations.padded_squared_relu of Megatron-Core.
     """
@@ -111,7 +115,7 @@ def quantize_mxfp8(
     rounded to nearest even; NaN gives NaN.
 
     Data of rows that are not live is not written: undefined in a result that is allocated here,
-    as it was in `out`.
+    as it was in `out`. There is no gradient, as padded_squared_relu says.
 
     Args:
         x: bfloat16 [M, K] with K a multiple of 32, as for padded_squared_relu.
@@ -135,6 +139,7 @@ def quantize_mxfp8(
         TypeError: the type or dtype of an argument is wrong.
         ValueError: a size, stride, device, overlap or mode is wrong.
         MoeRuntimeError: the device or its driver cannot run the op.
+        RuntimeError: `out` is given, and autograd would need a gradient.
 
     Source: OCP Microscaling Formats (MX) v1.0; core.inference.quantization of Megatron-Core.
     """

@@ -11,9 +11,17 @@
                                         dead_scales="zero", *, data, scale)
     quantize_mxfp8_out, likewise
 
-The _out ops write into their last arguments and return nothing. Importing this module registers
-them; so does moe_mlir where PyTorch is imported before it, and the first tensor where it is not.
-The functions of moe_mlir say what the arguments mean.
+The _out ops write into their last arguments and return nothing; those of the quantising ops may
+be bytes, torch.uint8, too. Importing this module registers all; so does moe_mlir as soon as PyTorch
+is imported, before it or after. The functions of moe_mlir say what the arguments mean.
+
+The functions and the ops give the same bytes, or raise the same error, called as they are and
+under torch.compile, torch.export, torch.jit.trace, torch.func's transforms, and Python modes. There
+are no gradients: with an x that requires grad the result has a history, and the backward pass
+through it raises RuntimeError; forward-mode differentiation raises it at once, and so does an _out
+op or out= of which an argument requires grad while grad mode is on. What is written gets a new
+version, so that autograd notices if it has saved it. torch.vmap and torch.func.functionalize refuse
+out=.
 """
 
 from __future__ import annotations

@@ -1,0 +1,321 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The same bytes, or the same error, in whatever PyTorch runs the ops: every op, mode and form."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import Any, Callable, Sequence
+
+import moe_mlir
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from moe_mlir import torch_ops  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch_calls import CALLS, K, LIVE, Call, as_bits, operands  # noqa: E402
+
+HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
+Outs = Sequence[torch.Tensor]
+ALL = pytest.mark.parametrize("call", CALLS, ids=str)
+
+
+class CountDispatched(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (),
+                           keywords: Any = None) -> Any:
+        self.ops.append(str(function))
+        return function(*arguments, **(keywords or {}))
+
+
+class CountFunctions(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: list[str] = []
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (),
+                           keywords: Any = None) -> Any:
+        self.ops.append(str(function))
+        return function(*arguments, **(keywords or {}))
+
+
+class Subclass(torch.Tensor):
+    """One that asks for nothing special."""
+
+
+def run_compiled(backend: str) -> Callable[..., Any]:
+    def run(call: Call, outs: Outs) -> Any:
+        torch._dynamo.reset()
+        return torch.compile(lambda x, m, n, *outs: call(x, m, n, outs), backend=backend,
+                             fullgraph=True)(*operands(), *outs)
+
+    if backend == "inductor" and not HAS_COMPILER:
+        return lambda call, outs: pytest.skip("no C++ compiler, which inductor needs")
+    return run
+
+
+def refill(outs: Outs) -> None:
+    """Undoes what tracing wrote."""
+    for out in outs:
+        out.view(torch.uint8).fill_(0x5A)
+
+
+def run_jit_trace(call: Call, outs: Outs) -> Any:
+    traced = torch.jit.trace(lambda x, m, n, *outs: call(x, m, n, outs), (*operands(), *outs),
+                             check_trace=False)
+    assert f"moe_mlir::{call.op}" in str(traced.graph)
+    refill(outs)
+    return traced(*operands(), *outs)
+
+
+def run_make_fx(call: Call, outs: Outs) -> Any:
+    traced = make_fx(lambda x, m, n, *outs: call(x, m, n, outs))(*operands(), *outs)
+    assert f"moe_mlir.{call.op}" in str(traced.graph)
+    refill(outs)
+    return traced(*operands(), *outs)
+
+
+def run_export(call: Call, outs: Outs) -> Any:
+    class Model(torch.nn.Module):
+        def forward(self, x: Any, permutation_map: Any, n_used: Any, *outs: Any) -> Any:
+            return call(x, permutation_map, n_used, outs)
+
+    program = torch.export.export(Model(), (*operands(), *outs))
+    assert f"moe_mlir.{call.op}" in str(program.graph)
+    result = program.module()(*operands(), *outs)
+    for out in outs:
+        assert as_bits(out).any()
+    return outs or result
+
+
+def run_counted(mode: Any) -> Callable[..., Any]:
+    def run(call: Call, outs: Outs) -> Any:
+        with mode() as counted:
+            result = call(*operands(), outs)
+        assert any(f"moe_mlir.{call.op}" in op for op in counted.ops), counted.ops
+        return result
+
+    return run
+
+
+def run_negated(call: Call, outs: Outs) -> Any:
+    x, permutation_map, n_used = operands()
+    return call(torch._neg_view(-x), torch._neg_view(-permutation_map), torch._neg_view(-n_used),
+                outs)
+
+
+def run_with_subclass(call: Call, outs: Outs) -> Any:
+    x, permutation_map, n_used = operands()
+    result = call(x.as_subclass(Subclass), permutation_map.as_subclass(Subclass), n_used, outs)
+    return [t.as_subclass(torch.Tensor) for t in result]
+
+
+def run_with_parameter(call: Call, outs: Outs) -> Any:
+    x, permutation_map, n_used = operands()
+    return call(torch.nn.Parameter(x, requires_grad=False), permutation_map, n_used, outs)
+
+
+def run_under(context: Callable[[], Any], requires_grad: bool = False) -> Callable[..., Any]:
+    def run(call: Call, outs: Outs) -> Any:
+        x, permutation_map, n_used = operands()
+        with context():
+            return call(x.requires_grad_(requires_grad), permutation_map, n_used, outs)
+
+    return run
+
+
+def run_inference_tensors(call: Call, outs: Outs) -> Any:
+    with torch.inference_mode():
+        copies = [torch.empty_like(out).copy_(out) for out in outs]
+        assert all(copy.is_inference() for copy in copies)
+        result = call(*[t.clone() for t in operands()], copies)
+    for out, copy in zip(outs, copies):
+        as_bits(out).copy_(as_bits(copy))
+    return result
+
+
+@contextlib.contextmanager
+def deterministic() -> Any:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+MODES: dict[str, Callable[[Call, Outs], Any]] = {
+    "eager": lambda call, outs: call(*operands(), outs),
+    "inductor": run_compiled("inductor"),
+    "aot_eager": run_compiled("aot_eager"),
+    "dynamo alone": run_compiled("eager"),
+    "jit.trace": run_jit_trace,
+    "make_fx": run_make_fx,
+    "export": run_export,
+    "dispatch mode": run_counted(CountDispatched),
+    "function mode": run_counted(CountFunctions),
+    "negated": run_negated,
+    "subclass": run_with_subclass,
+    "parameter": run_with_parameter,
+    "no_grad": run_under(torch.no_grad, requires_grad=True),
+    "inference mode": run_under(torch.inference_mode, requires_grad=True),
+    "inference tensors": run_inference_tensors,
+    "autocast": run_under(lambda: torch.autocast("cpu")),
+    "default device": run_under(lambda: torch.device("cpu")),
+    "deterministic": run_under(deterministic),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@ALL
+def test_new_tensors(call: Call, mode: str) -> None:
+    call.assert_returned(MODES[mode](call, ()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@ALL
+def test_out(call: Call, mode: str) -> None:
+    outs = call.outs()
+    MODES[mode](call, outs)
+    call.assert_written(outs)
+
+
+@ALL
+def test_negated_out(call: Call) -> None:
+    outs = call.outs()
+    try:
+        call(*operands(), [torch._neg_view(out) for out in outs])
+    except RuntimeError as error:
+        # PyTorch has no negation of 8-bit floats.
+        assert call.is_quantizing and "moe_mlir" not in str(error)
+    else:
+        for out, wanted in zip(outs, call.wanted()):
+            live = out[LIVE]
+            assert torch.equal(as_bits(live), as_bits(-wanted[LIVE]))
+
+
+@ALL
+def test_vmap(call: Call) -> None:
+    x, permutation_map, n_used = operands()
+    batch = torch.stack((x, torch.zeros_like(x), x))
+    for function, arguments, dims in [
+        (lambda x: call(x, permutation_map, n_used), (batch,), (0,)),
+        (lambda x, n: call(x, permutation_map, n), (batch, torch.stack([n_used] * 3)), (0, 0)),
+        (lambda m: call(x, m, n_used), (torch.stack([permutation_map] * 3, 1),), (1,)),
+    ]:
+        result = torch.vmap(function, in_dims=dims)(*arguments)
+        call.assert_returned([t[2] for t in result])
+        call.assert_returned([t[0] for t in result])
+
+
+@ALL
+def test_vmap_and_functionalize_refuse_out(call: Call) -> None:
+    outs = call.outs()
+    for transform in (torch.func.functionalize, torch.vmap):
+        x, permutation_map, n_used = operands()
+        x = x.expand(2, *x.shape) if transform is torch.vmap else x
+        with pytest.raises(RuntimeError, match=f"moe_mlir::{call.op}"):
+            transform(lambda x: call(x, permutation_map, n_used, outs)[0])(x)
+        assert all((as_bits(out) == as_bits(before)).all() for out, before in
+                   zip(outs, call.outs()))
+
+
+@ALL
+def test_functionalize(call: Call) -> None:
+    call.assert_returned(torch.func.functionalize(lambda *inputs: call(*inputs))(*operands()))
+
+
+def test_results_of_functions_go_through_torch_func_whole() -> None:
+    x, permutation_map, n_used = operands()
+    q = torch.vmap(lambda x: moe_mlir.quantize_mxfp8(x, permutation_map, n_used,
+                                                     scale_layout="linear"))(x[None])
+    assert isinstance(q, moe_mlir.MXFP8) and q.scale_layout == "linear"
+    assert q.data.shape == (1, *x.shape) and q.scale.shape == (1, x.shape[0], K // 32)
+
+
+@ALL
+def test_symbolic_trace(call: Call) -> None:
+    if call.through_ops and call.is_quantizing:
+        pytest.skip("the result of an op is a proxy, which this call can't unpack")
+    if call.is_quantizing:
+        outs = call.outs()
+        traced = torch.fx.symbolic_trace(lambda x, m, n: call(x, m, n, outs)[0])
+        traced(*operands())
+        call.assert_written(outs)
+    else:
+        call.assert_returned(torch.fx.symbolic_trace(lambda x, m, n: call(x, m, n))(*operands()))
+
+
+@ALL
+def test_wrappers_that_outlive_their_transform(call: Call) -> None:
+    x, permutation_map, n_used = operands()
+    wrapper = torch._to_functional_tensor(x)
+    result = call(wrapper, permutation_map, n_used)
+    call.assert_returned([torch._from_functional_tensor(t) if torch._is_functional_tensor(t) else t
+                          for t in result])
+    kept: list[torch.Tensor] = []
+    torch.func.grad(lambda x: (kept.append(x), x.float().sum())[1])(x)
+    call.assert_returned(call(kept[0], permutation_map, n_used))
+
+
+@pytest.mark.parametrize("position", range(3))
+@ALL
+def test_real_and_fake_tensors_do_not_mix(call: Call, position: int) -> None:
+    arguments = list(operands())
+    with FakeTensorMode() as mode:
+        arguments[position] = mode.from_tensor(arguments[position])
+    with pytest.raises((AssertionError, TypeError, RuntimeError)) as caught:
+        call(*arguments)
+    assert "ake" in str(caught.value) and "null pointer" not in str(caught.value)
+
+
+@ALL
+def test_what_is_not_strided(call: Call) -> None:
+    x, permutation_map, n_used = operands()
+    with pytest.raises(NotImplementedError, match="SparseCPU"):
+        call(x.to_sparse(), permutation_map, n_used)
+
+
+@ALL
+def test_a_tensor_of_zeros_without_memory(call: Call) -> None:
+    x, permutation_map, n_used = operands()
+    zeros = torch._efficientzerotensor(x.shape, dtype=x.dtype)
+    found, wanted = (call(t, permutation_map, n_used) for t in (zeros, torch.zeros_like(x)))
+    assert torch.equal(as_bits(found[0])[LIVE], as_bits(wanted[0])[LIVE])
+
+
+@pytest.mark.parametrize("rows, columns", [(0, 0), (0, 64), (5, 0)])
+@pytest.mark.parametrize("mode", ["eager", "aot_eager", "no_grad"])
+@ALL
+def test_sizes_of_zero(call: Call, mode: str, rows: int, columns: int) -> None:
+    x = torch.empty(rows, columns, dtype=torch.bfloat16, requires_grad=mode == "no_grad")
+    arguments = (x, torch.zeros(rows, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))
+    torch._dynamo.reset()
+    function = torch.compile(call, backend="aot_eager") if mode == "aot_eager" else call
+    with torch.no_grad():
+        result = function(*arguments)
+        again = function(*arguments, [torch.empty_like(t) for t in result])
+    for tensors in (result, again):
+        assert tensors[0].shape == (rows, columns)
+        if call.is_quantizing:
+            size = moe_mlir.scale_size(rows, columns, call.layout)
+            assert tensors[1].numel() == size and not tensors[1].view(torch.uint8).any()
+
+
+def test_plain_calls_go_around_the_dispatcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It costs more than all else: nothing but the time would show that a condition is never met.
+    for context in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
+        with context():
+            tensors = operands()
+            outs = [torch.zeros_like(tensors[0])]
+            assert torch_ops._is_direct(*tensors) and torch_ops._is_direct(*tensors, outputs=outs)
+    parameter = torch.nn.Parameter(tensors[0], requires_grad=False)
+    assert torch_ops._is_direct(parameter, *tensors[1:])
