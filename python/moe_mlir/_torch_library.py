@@ -115,6 +115,20 @@ def _version_kernel(op: Any) -> Callable[..., Any]:
     return kernel
 
 
+def _negative_kernel(op: Any) -> Callable[..., Any]:
+    """PyTorch's own for lazy negation takes it that an op returns what it writes to."""
+    def kernel(*inputs: Any, **outputs: Tensor) -> Any:
+        resolved = {name: output.resolve_neg() for name, output in outputs.items()}
+        result = op(*[value.resolve_neg() if isinstance(value, Tensor) else value
+                      for value in inputs], **resolved)
+        for name, output in outputs.items():
+            if output.is_neg():
+                output.copy_(resolved[name])
+        return result
+
+    return kernel
+
+
 def _define(schema: str) -> Any:
     library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     return getattr(torch.ops.moe_mlir, schema[: schema.index("(")]).default
@@ -135,6 +149,7 @@ def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
     if function:
         library.impl(name, _mutating_autograd_kernel(op, function), "Autograd", with_keyset=True)
         library.impl(name, _version_kernel(op), "ADInplaceOrView", with_keyset=True)
+        library.impl(name, _negative_kernel(op), "Negative")
     else:
         library.impl(name, _autograd_kernel(op), "Autograd", with_keyset=True)
 

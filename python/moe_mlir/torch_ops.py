@@ -21,7 +21,8 @@ are no gradients: with an x that requires grad the result has a history, and the
 through it raises RuntimeError; forward-mode differentiation raises it at once, and so does an _out
 op or out= of which an argument requires grad while grad mode is on. What is written gets a new
 version, so that autograd notices if it has saved it. torch.vmap and torch.func.functionalize refuse
-out=.
+out=. What is given to torch.vmap or saved by torch.export returns `data` and `scale` of an MXFP8,
+not the whole: they take nothing but tensors.
 """
 
 from __future__ import annotations
@@ -455,17 +456,6 @@ def _register_quantizing(op: str) -> None:
                        "-> ()", run_out)
 
 
-def _flatten(result: MXFP8) -> tuple[list[Any], str]:
-    return [result.data, result.scale], result.scale_layout
-
-
-def _unflatten(leaves: Any, scale_layout: Any) -> MXFP8:
-    return MXFP8(*leaves, scale_layout)
-
-
-# What torch.func and torch.export take apart must be tensors alone.
-torch.utils._pytree.register_pytree_node(MXFP8, _flatten, _unflatten,
-                                         serialized_type_name="moe_mlir.MXFP8")
 _register_squared_relu()
 _register_quantizing("squared_relu_and_quantize_mxfp8")
 _register_quantizing("quantize_mxfp8")

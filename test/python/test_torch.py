@@ -201,23 +201,31 @@ def tensors(device: str = "cpu", M: int = 6, K: int = 64) -> tuple[torch.Tensor,
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("layout", ["swizzle_32_4_4", "linear"])
-def test_opcheck(device: str, layout: str) -> None:
+@pytest.mark.parametrize("layout, dead", MODES)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_opcheck(device: str, layout: str, dead: str, as_bytes: bool) -> None:
     operands = tensors(device)
     ops = torch.ops.moe_mlir
     torch.library.opcheck(ops.padded_squared_relu.default, operands)
     torch.library.opcheck(ops.padded_squared_relu_out.default, operands,
                           {"out": torch.zeros_like(operands[0])})
-    modes = {"scale_layout": layout, "dead_scales": "zero"}
-    data = torch.zeros(6, 64, dtype=torch.float8_e4m3fn, device=device)
+    modes = {"scale_layout": layout, "dead_scales": dead}
+    data = torch.zeros(6, 64, dtype=torch.uint8, device=device)
     scale = torch.zeros(scale_shape(6, 64, layout), dtype=torch.uint8, device=device)
-    scale = scale.view(torch.float8_e8m0fnu)
-    # PyTorch's test_schema compares arguments by arithmetic that 8-bit floats lack.
-    tests = ("test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+    if not as_bytes:
+        data, scale = data.view(torch.float8_e4m3fn), scale.view(torch.float8_e8m0fnu)
+    # PyTorch's test_schema compares what was written by arithmetic that 8-bit floats lack.
+    tests = ("test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic",
+             *(("test_schema",) if as_bytes else ()))
     for op in QUANTIZING:
-        torch.library.opcheck(getattr(ops, op).default, operands, modes)
+        if dead == "zero":
+            torch.library.opcheck(getattr(ops, op).default, operands, modes)
         torch.library.opcheck(getattr(ops, op + "_out").default, operands,
                               {**modes, "data": data, "scale": scale}, test_utils=tests)
+        torch.library.opcheck(getattr(ops, op + "_into").default,
+                              (*operands, layout, dead, scale.view(torch.uint8)), {"data": data},
+                              test_utils=tests)
+    torch.library.opcheck(ops.bitcast.default, (scale.view(torch.uint8), torch.int8))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -237,6 +245,117 @@ def test_fake_tensors(device: str) -> None:
             assert q.data.shape == x.shape and q.data.dtype == torch.float8_e4m3fn
             assert tuple(q.scale.shape) == shape and q.scale.dtype == torch.float8_e8m0fnu
             assert q.data.device == q.scale.device == x.device
+
+
+WRONG_OUTPUTS: dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], type, str]] = {
+    "data shape": (lambda d, s: (d[:5], s), ValueError,
+                   r"data: expected shape \[6, 64\], found \[5, 64\]"),
+    "data dtype": (lambda d, s: (d.view(torch.float8_e5m2), s), TypeError,
+                   "data: expected dtype torch.float8_e4m3fn, found torch.float8_e5m2"),
+    "data stride": (lambda d, s: (d.t().contiguous().t(), s), ValueError,
+                    "data: expected consecutive elements in a row"),
+    "scale shape": (lambda d, s: (d, s[1:]), ValueError, "scale: expected shape"),
+    "scale rank": (lambda d, s: (d, s[None]), ValueError, "scale: expected shape"),
+    "scale dtype": (lambda d, s: (d, s.view(torch.float8_e4m3fn)), TypeError,
+                    "scale: expected dtype torch.float8_e8m0fnu, found torch.float8_e4m3fn"),
+}
+
+
+@pytest.mark.parametrize("kind", ["real", "fake", "meta", "compiled"])
+@pytest.mark.parametrize("through_ops", [False, True])
+@pytest.mark.parametrize("op", QUANTIZING)
+@pytest.mark.parametrize("layout, dead", MODES)
+@pytest.mark.parametrize("wrong", WRONG_OUTPUTS)
+def test_wrong_outputs(kind: str, through_ops: bool, op: str, layout: str, dead: str,
+                       wrong: str) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    change, error, message = WRONG_OUTPUTS[wrong]
+
+    def call(*operands: Any) -> None:
+        *inputs, data, scale = operands
+        data, scale = change(data, scale)
+        if through_ops:
+            getattr(torch.ops.moe_mlir, op + "_out")(*inputs, layout, dead, data=data, scale=scale)
+        else:
+            getattr(moe_mlir, op)(*inputs, scale_layout=layout, dead_scales=dead,
+                                  out=(data, scale))
+
+    operands = (*tensors(), torch.zeros(6, 64, dtype=torch.uint8).view(torch.float8_e4m3fn),
+                torch.zeros(scale_shape(6, 64, layout), dtype=torch.uint8)
+                .view(torch.float8_e8m0fnu))
+    # torch.compile wraps what is raised in an exception of its own.
+    with pytest.raises(Exception if kind == "compiled" else error, match=message):
+        if kind == "fake":
+            with FakeTensorMode() as mode:
+                call(*map(mode.from_tensor, operands))
+        elif kind == "meta":
+            call(*[t.to("meta") for t in operands])
+        elif kind == "compiled":
+            torch.compile(call, backend="aot_eager", fullgraph=True)(*operands)
+        else:
+            call(*operands)
+
+
+@pytest.mark.parametrize("through_ops", [False, True])
+def test_the_strides_of_a_single_row_mean_nothing(through_ops: bool) -> None:
+    relu_out = (torch.ops.moe_mlir.padded_squared_relu_out if through_ops
+                else moe_mlir.padded_squared_relu)
+    quantize_out = torch.ops.moe_mlir.quantize_mxfp8_out
+    x, permutation_map, n_used = tensors(M=1)
+    wanted = moe_mlir.padded_squared_relu(x, permutation_map, n_used)
+    scale = torch.zeros(2, dtype=torch.uint8)
+    for row in (1, 0, 5, 1000):
+        strided = x.as_strided((1, 64), (row, 1))
+        out = torch.zeros_like(x).as_strided((1, 64), (row, 1))
+        relu_out(strided, permutation_map, n_used, out=out)
+        assert torch.equal(out, wanted)
+        q = moe_mlir.quantize_mxfp8(strided, permutation_map, n_used, scale_layout="linear")
+        data = torch.zeros(64, dtype=torch.uint8).as_strided((1, 64), (row, 1))
+        scales = scale.as_strided((1, 2), (row, 1))
+        if through_ops:
+            quantize_out(strided, permutation_map, n_used, "linear", data=data, scale=scales)
+        else:
+            moe_mlir.quantize_mxfp8(strided, permutation_map, n_used, scale_layout="linear",
+                                    out=(data.view(torch.float8_e4m3fn),
+                                         scales.view(torch.float8_e8m0fnu)))
+        assert torch.equal(data, q.data.view(torch.uint8))
+        assert torch.equal(scales, q.scale.view(torch.uint8))
+
+
+@pytest.mark.parametrize("through_ops", [False, True])
+@pytest.mark.parametrize("entries", [1, 20, 63])
+def test_outputs_over_the_end_of_the_map(entries: int, through_ops: bool) -> None:
+    # The map is 64 entries of 4 bytes; an output begins so many of them before its end.
+    buffer, begin = torch.zeros(4096, dtype=torch.uint8), 256 - 4 * entries
+    permutation_map, n_used = buffer[:256].view(torch.int32), torch.tensor(64, dtype=torch.int32)
+    x = torch.zeros(64, 32, dtype=torch.bfloat16)
+
+    def relu(out: Any) -> None:
+        out = out.view(torch.bfloat16).view(64, 2)
+        call = (torch.ops.moe_mlir.padded_squared_relu_out if through_ops
+                else moe_mlir.padded_squared_relu)
+        call(x[:, :2], permutation_map, n_used, out=out)
+
+    def quantize(data: Any, scale: Any) -> None:
+        data = data.view(torch.float8_e4m3fn).view(64, 32)
+        scale = scale.view(torch.float8_e8m0fnu)
+        if through_ops:
+            torch.ops.moe_mlir.quantize_mxfp8_out(x, permutation_map, n_used, data=data,
+                                                  scale=scale)
+        else:
+            moe_mlir.quantize_mxfp8(x, permutation_map, n_used, out=(data, scale))
+
+    apart = torch.zeros(4096, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="^out: .* not overlap permutation_map"):
+        relu(buffer[begin:begin + 256])
+    with pytest.raises(ValueError, match="^data: .* not overlap permutation_map"):
+        quantize(buffer[begin:begin + 2048], apart[:512])
+    with pytest.raises(ValueError, match="^scale: .* not overlap permutation_map"):
+        quantize(apart[:2048], buffer[begin:begin + 512])
+    # Right behind it is apart.
+    relu(buffer[256:512])
+    quantize(buffer[256:2304], buffer[2304:2816])
 
 
 def test_meta_tensors() -> None:
@@ -281,24 +400,6 @@ def test_torch_export() -> None:
     operands = tensors(M=300)
     for found, wanted in zip(program.module()(*operands), Model()(*operands)):
         assert found.shape == wanted.shape and (bits_of(found) == bits_of(wanted)).all()
-
-
-def test_autograd_is_left_alone() -> None:
-    x, permutation_map, n_used = tensors()
-    parameter = torch.nn.Parameter(x)
-    assert not moe_mlir.padded_squared_relu(parameter, permutation_map, n_used).requires_grad
-
-
-@pytest.mark.parametrize("order", ["moe_mlir, torch", "torch, moe_mlir"])
-def test_registration_is_automatic(order: str) -> None:
-    code = (f"import {order}\n"
-            "x = torch.ones(2, 32, dtype=torch.bfloat16)\n"
-            "m, n = torch.zeros(2, dtype=torch.int32), torch.tensor([2], dtype=torch.int32)\n"
-            "if '{0}' == 'moe_mlir, torch': moe_mlir.quantize_mxfp8(x, m, n)\n"
-            "print(torch.ops.moe_mlir.padded_squared_relu(x, m, n)[1, 31].item())"
-            .replace("{0}", order))
-    result = run_python(code)
-    assert result.stdout == "1.0\n", result.stderr
 
 
 def test_first_tensor_may_come_inside_torch_compile() -> None:
