@@ -52,12 +52,11 @@ _is_compiling = torch.compiler.is_compiling
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda index: torch.cuda.current_stream(index).cuda_stream)
 _current_device = getattr(torch._C, "_cuda_getDevice", None) or torch.cuda.current_device
-# Likewise; without them every call goes through the dispatcher.
-_function_modes = getattr(torch._C, "_len_torch_function_stack", None) or (lambda: 1)
-_included_keys: Any = getattr(torch._C, "_dispatch_tls_local_include_set", None)
+# Likewise; where one is missing every call goes through the dispatcher.
+_function_modes: Any = getattr(torch._C, "_len_torch_function_stack", None) or (lambda: 1)
+_included_keys: Any = getattr(torch._C, "_dispatch_tls_local_include_set", None) or set
 _is_inference_mode = torch.is_inference_mode_enabled
 
-_STRIDED = torch.strided
 _PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 
 
@@ -65,8 +64,6 @@ def _plain_layers() -> frozenset[int]:
     """What PyTorch adds to every call while no mode, trace or transform is on: the set of
     dispatch keys as a number, with autograd and in inference mode.
     """
-    if _included_keys is None:
-        return frozenset()
     key, keys = torch._C.DispatchKey, torch._C.DispatchKeySet
     inference = keys(key.BackendSelect)
     return frozenset((inference.raw_repr(), (inference | keys(key.ADInplaceOrView)).raw_repr()))
@@ -75,26 +72,35 @@ def _plain_layers() -> frozenset[int]:
 _PLAIN_LAYERS = _plain_layers()
 
 
-def _is_direct(*inputs: Any, outputs: tuple[Any, ...] = ()) -> bool:
+def _is_direct(x: Any, permutation_map: Any, n_used: Any) -> bool:
     """Whether a call may go around the dispatcher, which costs more than the rest of it.
 
     It may where that is known to change nothing: no tracing, compiling, transform of torch.func,
     mode or forward-mode differentiation is on, and all tensors are what their bytes in memory
     are. Whatever is not known to be so is left to the dispatcher.
     """
-    if (_is_compiling() or not _PLAIN_LAYERS or _included_keys().raw_repr() not in _PLAIN_LAYERS
-            or _function_modes() or getattr(forward_ad, "_current_level", 0) >= 0):
-        return False
     try:
-        for tensor in (*inputs, *outputs):
-            if (type(tensor) not in _PLAIN_TYPES or not (tensor.is_cpu or tensor.is_cuda)
-                    or tensor.layout is not _STRIDED or tensor.requires_grad or tensor.is_neg()
-                    or not tensor.data_ptr()):
-                return False
-        # Outside of inference mode PyTorch refuses to write to its tensors.
-        return not any([tensor.is_inference() for tensor in outputs]) or _is_inference_mode()
+        return (not _is_compiling() and _included_keys().raw_repr() in _PLAIN_LAYERS
+                and not _function_modes() and forward_ad._current_level < 0
+                and type(x) in _PLAIN_TYPES and (x.is_cuda or x.is_cpu) and not x.requires_grad
+                and type(permutation_map) in _PLAIN_TYPES and type(n_used) in _PLAIN_TYPES
+                and not (x.is_neg() or permutation_map.is_neg() or n_used.is_neg())
+                and x.data_ptr() != 0 and permutation_map.data_ptr() != 0
+                and n_used.data_ptr() != 0)
+    except (AttributeError, RuntimeError):
+        # AttributeError: a PyTorch whose private names are others. RuntimeError: sparse tensors
+        # and wrappers of torch.func that outlived their transform have no data_ptr.
+        return False
+
+
+def _is_direct_output(tensor: Any) -> bool:
+    """Whether _is_direct still holds if `tensor` is written."""
+    try:
+        return (type(tensor) in _PLAIN_TYPES and not tensor.requires_grad and not tensor.is_neg()
+                and tensor.data_ptr() != 0
+                # Outside of inference mode PyTorch refuses to write to its tensors.
+                and (not tensor.is_inference() or _is_inference_mode()))
     except RuntimeError:
-        # Wrappers of torch.func that outlived their transform have no data_ptr.
         return False
 
 
@@ -304,7 +310,7 @@ def padded_squared_relu(x: Tensor, permutation_map: Tensor, n_used: Tensor,
             return _run_squared_relu(x, permutation_map, n_used)
         _check_types(permutation_map=permutation_map, n_used=n_used)
         return torch.ops.moe_mlir.padded_squared_relu(x, permutation_map, n_used)
-    if _is_direct(x, permutation_map, n_used, outputs=(out,)):
+    if _is_direct(x, permutation_map, n_used) and _is_direct_output(out):
         _run_squared_relu(x, permutation_map, n_used, out)
         _note_written(out)
     else:
@@ -316,22 +322,27 @@ def padded_squared_relu(x: Tensor, permutation_map: Tensor, n_used: Tensor,
 def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
              dead_scales: str, out: Any) -> MXFP8:
     """The two quantising ops on tensors; `op` says which."""
-    parse_layout(scale_layout), parse_dead(dead_scales)
+    is_direct = _is_direct(x, permutation_map, n_used)
+    if not is_direct:
+        parse_layout(scale_layout), parse_dead(dead_scales)
+        _check_types(permutation_map=permutation_map, n_used=n_used)
     if out is None:
-        if _is_direct(x, permutation_map, n_used):
+        if is_direct:
             data, scale = _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales)
         else:
-            _check_types(permutation_map=permutation_map, n_used=n_used)
             data, scale = getattr(torch.ops.moe_mlir, op)(x, permutation_map, n_used, scale_layout,
                                                           dead_scales)
         return MXFP8(data, scale, scale_layout)
     data, scale = unpack_out(out, scale_layout)
-    _check_types(permutation_map=permutation_map, n_used=n_used, data=data, scale=scale)
-    for name, tensor, dtype in (("data", data, _E4M3), ("scale", scale, _E8M0)):
-        # Bytes are for the ops: a caller of these functions has mistaken one for the other.
-        if tensor.dtype is _BYTE:
-            raise TypeError(f"{name}: expected dtype {dtype}, found {tensor.dtype}")
-    if _is_direct(x, permutation_map, n_used, outputs=(data, scale)):
+    is_direct = is_direct and _is_direct_output(data) and _is_direct_output(scale)
+    if not is_direct:
+        _check_types(data=data, scale=scale)
+    # Bytes are for the ops: a caller of these functions has mistaken one for the other.
+    if data.dtype is _BYTE:
+        raise TypeError(f"data: expected dtype {_E4M3}, found {_BYTE}")
+    if scale.dtype is _BYTE:
+        raise TypeError(f"scale: expected dtype {_E8M0}, found {_BYTE}")
+    if is_direct:
         _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
         _note_written(data, scale)
     else:
@@ -435,7 +446,8 @@ def _register_quantizing(op: str) -> None:
                 scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero", *,
                 data: Tensor, scale: Tensor) -> None:
         refuse_gradients(op, x=x, data=data, scale=scale)
-        if _is_direct(x, permutation_map, n_used, outputs=(data, scale)):
+        if (_is_direct(x, permutation_map, n_used) and _is_direct_output(data)
+                and _is_direct_output(scale)):
             _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
             return _note_written(data, scale)
         rows, columns, _ = _check_inputs(x, permutation_map, n_used)

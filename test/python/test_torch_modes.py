@@ -311,6 +311,6 @@ def test_plain_calls_go_around_the_dispatcher(monkeypatch: pytest.MonkeyPatch) -
         with context():
             tensors = operands()
             outs = [torch.zeros_like(tensors[0])]
-            assert torch_ops._is_direct(*tensors) and torch_ops._is_direct(*tensors, outputs=outs)
+            assert torch_ops._is_direct(*tensors) and torch_ops._is_direct_output(outs[0])
     parameter = torch.nn.Parameter(tensors[0], requires_grad=False)
     assert torch_ops._is_direct(parameter, *tensors[1:])
