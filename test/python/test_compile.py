@@ -20,12 +20,14 @@ func.func @activation(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i
 """
 
 
+@pytest.mark.compiler
 def test_text() -> None:
     ptx = moe_mlir.compile(MLIR)
     assert ".target sm_90\n" in ptx
     assert ".visible .entry padded_squared_relu(" in ptx
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("op, kernel", [
     ("padded_squared_relu", "padded_squared_relu"),
     ("squared_relu_and_quantize_mxfp8", "squared_relu_quantize_mxfp8"),
@@ -39,6 +41,7 @@ def test_op(op: str, kernel: str, rows: int | None, columns: int | None) -> None
     assert f".visible .entry {kernel}(" in ptx
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("layout, linear", [("swizzle_32_4_4", ""), ("linear", "_linear")])
 @pytest.mark.parametrize("dead, untouched", [("zero", ""), ("untouched", "_untouched")])
 @pytest.mark.parametrize("rows, columns", [(None, None), (300, 1856)])
@@ -50,6 +53,7 @@ def test_modes(layout: str, linear: str, dead: str, untouched: str, rows: int | 
     assert f".visible .entry quantize_mxfp8{linear}{untouched}_unaligned(" in ptx
 
 
+@pytest.mark.compiler
 def test_options() -> None:
     ptx = moe_mlir.compile("padded_squared_relu", features="+ptx80", threads_per_cta=128,
                            num_ctas=64, access_bytes=16, opt_level=2)
@@ -57,6 +61,7 @@ def test_options() -> None:
     assert "128" in ptx
 
 
+@pytest.mark.compiler
 def test_bad_mlir() -> None:
     with pytest.raises(moe_mlir.CompileError, match="moe-opt failed:") as caught:
         moe_mlir.compile(MLIR.replace("xi32>", "xi64>"))
@@ -66,11 +71,13 @@ def test_bad_mlir() -> None:
         moe_mlir.compile("func.func @f( {")
 
 
+@pytest.mark.compiler
 def test_bad_chip() -> None:
     with pytest.raises(moe_mlir.CompileError, match="sm_12"):
         moe_mlir.compile("quantize_mxfp8", chip="sm_12")
 
 
+@pytest.mark.compiler
 def test_text_without_ops() -> None:
     with pytest.raises(moe_mlir.CompileError, match="moe-translate failed:"):
         moe_mlir.compile("func.func @f() { return }")

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -647,21 +646,3 @@ def test_past_2_to_31_elements() -> None:
     assert (q.data[-1].float() == 288).all().item()
     assert (q.scale[-1].view(torch.uint8) == 127 - 5).all().item()
     assert not q.data[:-1].view(torch.uint8).any().item()
-
-
-@cuda
-@pytest.mark.cuda
-def test_host_cost_of_a_call(record_property: Callable[[str, object], None]) -> None:
-    x, permutation_map, n_used = tensors("cuda", 256, 1856)
-    for op, limit in (("padded_squared_relu", 8), ("squared_relu_and_quantize_mxfp8", 12)):
-        function = getattr(moe_mlir, op)
-        best = float("inf")
-        for _ in range(20):
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            for _ in range(100):
-                function(x, permutation_map, n_used)
-            best = min(best, (time.perf_counter() - begin) / 100 * 1e6)
-        record_property(f"{op}_us", round(best, 2))
-        print(f"{op}: {best:.2f} us a call on the host")
-        assert best <= limit

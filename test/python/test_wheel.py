@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,8 @@ from platform import machine
 
 import pytest
 from moe_mlir import __version__, _runtime
+
+pytestmark = pytest.mark.builds_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -49,6 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="no readelf, of binutils")
 def test_one_wheel_for_every_python(wheel: Path) -> None:
     name, version, python, abi, platform = wheel.stem.split("-")
     assert (name, version, python, abi) == ("moe_mlir", __version__, "py3", "none")
@@ -77,6 +81,7 @@ def test_installed_wheel_works(wheel: Path, tmp_path: Path) -> None:
     assert result.stdout.startswith("no compiler: moe-opt and moe-translate were not found")
 
 
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
 def test_the_build_runs_cmake_for_the_runtime_alone(tmp_path: Path) -> None:
     # A project in which nothing but the runtime's target works.
     tree = tmp_path / "tree"
