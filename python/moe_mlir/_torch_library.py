@@ -41,6 +41,15 @@ def refuse_gradients(name: str, **operands: Tensor) -> None:
                 "requires grad. Detach it, or call the op under torch.no_grad()")
 
 
+def refuse_inference_tensors(name: str, **outputs: Tensor) -> None:
+    """Raises RuntimeError as PyTorch's own ops do: such tensors have no version to raise."""
+    for operand, tensor in outputs.items():
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                f"moe_mlir.{name}: {operand} is a tensor of inference mode, which cannot be written "
+                "outside of it. Clone it to get a normal one")
+
+
 def _fail_backward(name: str) -> None:
     raise RuntimeError(
         f"moe_mlir.{name} is not differentiable: there is no gradient of its result. Detach x, or "
@@ -103,9 +112,10 @@ def _mutating_autograd_kernel(op: Any, name: str) -> Callable[..., Any]:
     return kernel
 
 
-def _version_kernel(op: Any) -> Callable[..., Any]:
+def _version_kernel(op: Any, name: str) -> Callable[..., Any]:
     """Tells autograd what was written, for what it saved before."""
     def kernel(keyset: Any, *inputs: Any, **outputs: Tensor) -> Any:
+        refuse_inference_tensors(name, **outputs)
         with _C._AutoDispatchBelowADInplaceOrView():
             result = op.redispatch(keyset & _C._after_ADInplaceOrView_keyset, *inputs, **outputs)
         for output in outputs.values():
@@ -148,7 +158,7 @@ def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
     torch.library.register_fake(f"moe_mlir::{name}", fake, lib=library)
     if function:
         library.impl(name, _mutating_autograd_kernel(op, function), "Autograd", with_keyset=True)
-        library.impl(name, _version_kernel(op), "ADInplaceOrView", with_keyset=True)
+        library.impl(name, _version_kernel(op, function), "ADInplaceOrView", with_keyset=True)
         library.impl(name, _negative_kernel(op), "Negative")
     else:
         library.impl(name, _autograd_kernel(op), "Autograd", with_keyset=True)

@@ -37,8 +37,8 @@ from torch.autograd.graph import increment_version
 from . import _runtime
 from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
                       scale_bytes, span, unpack_out)
-from ._torch_library import (name_e8m0_for_inductor, refuse_gradients, register,
-                             register_composite)
+from ._torch_library import (name_e8m0_for_inductor, refuse_gradients, refuse_inference_tensors,
+                             register, register_composite)
 
 _BF16, _INT32, _BYTE = torch.bfloat16, torch.int32, torch.uint8
 # Missing in old versions of PyTorch.
@@ -446,6 +446,7 @@ def _register_quantizing(op: str) -> None:
                 scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero", *,
                 data: Tensor, scale: Tensor) -> None:
         refuse_gradients(op, x=x, data=data, scale=scale)
+        refuse_inference_tensors(op, data=data, scale=scale)
         if (_is_direct(x, permutation_map, n_used) and _is_direct_output(data)
                 and _is_direct_output(scale)):
             _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)

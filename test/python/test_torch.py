@@ -296,6 +296,25 @@ def test_wrong_outputs(kind: str, through_ops: bool, op: str, layout: str, dead:
             call(*operands)
 
 
+@pytest.mark.parametrize("op", QUANTIZING)
+@pytest.mark.parametrize("layout, dead", MODES)
+@pytest.mark.parametrize("wrong", ["data shape", "data dtype", "data stride", "scale shape",
+                                   "scale rank"])
+def test_wrong_outputs_of_what_compilers_see(op: str, layout: str, dead: str, wrong: str) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    change, error, message = WRONG_OUTPUTS[wrong]
+    if "scale" in wrong and dead == "zero":
+        pytest.skip("scales before are of no use")
+    with FakeTensorMode() as mode:
+        inputs = [mode.from_tensor(t) for t in tensors()]
+        data, scale = change(torch.empty(6, 64, dtype=torch.float8_e4m3fn),
+                             torch.empty(scale_shape(6, 64, layout), dtype=torch.uint8))
+        with pytest.raises(error, match=message):
+            getattr(torch.ops.moe_mlir, op + "_into")(
+                *inputs, layout, dead, scale if dead == "untouched" else None, data=data)
+
+
 @pytest.mark.parametrize("through_ops", [False, True])
 def test_the_strides_of_a_single_row_mean_nothing(through_ops: bool) -> None:
     relu_out = (torch.ops.moe_mlir.padded_squared_relu_out if through_ops

@@ -195,3 +195,11 @@ def test_tensors_of_inference_mode(call: Call) -> None:
         call(*inputs, outs)
         call.assert_written([out.clone() for out in outs])
     call.assert_returned([t.clone() for t in call(*inputs)])
+    # Outside of it PyTorch writes to none of its tensors.
+    for index, out in enumerate(outs):
+        mixed = list(call.outs())
+        mixed[index] = out
+        before = [as_bits(t).clone() for t in mixed]
+        with refused(call, "is a tensor of inference mode"):
+            call(*operands(), mixed)
+        assert all(torch.equal(as_bits(a), b) for a, b in zip(mixed, before))
