@@ -6,6 +6,16 @@
 
 include(GNUInstallDirs)
 
+# Where a binary finds what it needs, the same in a build tree and in a prefix, so that both
+# can be moved: LLVM's libraries, which the distribution keeps outside of the loader's path,
+# where they were linked from; this project's, of which the tools need some, relative to the
+# tool.
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+file(RELATIVE_PATH bin_to_lib "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+set(MOE_TOOL_RPATH "$ORIGIN/${bin_to_lib}" "$ORIGIN/../lib")
+list(REMOVE_DUPLICATES MOE_TOOL_RPATH)
+
 # add_moe_library(<name> <sources>... [DEPENDS <tablegen targets>...] [LINK_LIBS <libs>...])
 function(add_moe_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINK_LIBS" ${ARGN})
@@ -35,8 +45,7 @@ function(add_moe_tool name)
   llvm_update_compile_flags(${name})
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${LLVM_RUNTIME_OUTPUT_INTDIR}
-    # The distribution keeps libMLIR.so outside of the loader's path.
-    INSTALL_RPATH_USE_LINK_PATH ON)
+    INSTALL_RPATH "${MOE_TOOL_RPATH}")
   target_link_libraries(${name} PRIVATE ${ARG_LINK_LIBS})
   mlir_target_link_libraries(${name} PRIVATE MLIR)
   target_link_libraries(${name} PRIVATE LLVM)

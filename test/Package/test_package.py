@@ -1,14 +1,17 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The installed package, the plugin, and how the binaries are linked."""
+"""The installed package, which can be moved, the plugin, and how the binaries are linked."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,18 +21,41 @@ import machine
 ROOT, BUILD = machine.ROOT, machine.BUILD
 LLVM_BIN = machine.LLVM / "bin"
 PLUGIN = BUILD / "lib" / "MoePlugin.so"
+TOOLS = ["moe-lsp-server", "moe-opt", "moe-run", "moe-translate"]
+LIBRARIES = ["MoePlugin.so", "libmoe_mgpu_runtime.so", "libmoe_runtime.so"]
 MODEL = ROOT / "examples" / "routed-moe" / "activation.mlir"
+
+pytestmark = pytest.mark.needs(machine.BUILD_TREE, "cmake", "moe-opt")
 
 
 def run(*command: object) -> subprocess.CompletedProcess:
     return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.needs(machine.BUILD_TREE, "cmake", "ninja", machine.CXX_COMPILER, "moe-opt")
-def test_downstream_project_builds_from_the_installed_package(tmp_path: Path) -> None:
-    prefix = tmp_path / "prefix"
-    installed = run("cmake", "--install", BUILD, "--prefix", prefix)
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is installed, elsewhere than where it was installed to."""
+    folder = tmp_path_factory.mktemp("package")
+    installed = run("cmake", "--install", BUILD, "--prefix", folder / "installed")
     assert installed.returncode == 0, installed.stderr
+    return (folder / "installed").rename(folder / "moved")
+
+
+@pytest.fixture(scope="module", params=["prefix", "build tree"])
+def moved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prefix or a build tree that was moved: the folder of bin and lib."""
+    if request.param == "prefix":
+        return request.getfixturevalue("prefix")
+    folder = tmp_path_factory.mktemp("build")
+    (folder / "lib").mkdir()
+    shutil.copytree(BUILD / "bin", folder / "bin")
+    for library in BUILD.glob("lib/*.so"):
+        shutil.copy2(library, folder / "lib")
+    return folder
+
+
+def test_downstream_project_builds_from_the_installed_package(prefix: Path,
+                                                              tmp_path: Path) -> None:
     configured = run("cmake", "-S", ROOT / "examples" / "downstream", "-B", tmp_path / "build",
                      "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}")
     assert configured.returncode == 0, configured.stdout + configured.stderr
@@ -45,29 +71,88 @@ def test_downstream_project_builds_from_the_installed_package(tmp_path: Path) ->
     assert "cvt.rn.satfinite.e4m3x2.f32" in result.stdout
 
 
-@pytest.mark.needs(machine.BUILD_TREE, "cmake", "moe-opt")
-def test_installed_tools_run(tmp_path: Path) -> None:
-    assert run("cmake", "--install", BUILD, "--prefix", tmp_path).returncode == 0
-    result = run(tmp_path / "bin" / "moe-opt", MODEL, "--moe-lower-to-cpu")
+def test_everything_that_is_installed_is_tested_below(prefix: Path) -> None:
+    assert {p.name for p in (prefix / "bin").iterdir()} == set(TOOLS)
+    assert {p.name for p in (prefix / "lib").glob("*.so*")} == set(LIBRARIES)
+
+
+@pytest.mark.parametrize("name", TOOLS + LIBRARIES)
+def test_no_path_of_this_machine_but_that_of_llvm(moved: Path, name: str) -> None:
+    """In the search path of a moved binary; an empty entry would be the current folder."""
+    dynamic = run("readelf", "-d", moved / ("bin" if name in TOOLS else "lib") / name).stdout
+    paths = re.findall(r"R(?:UN)?PATH.*\[(.*)\]", dynamic)
+    for path in paths[0].split(":") if paths else []:
+        assert path.startswith("$ORIGIN/") or Path(path) == LLVM_BIN.parent / "lib", dynamic
+
+
+def test_moved_compiler_runs(moved: Path) -> None:
+    lowered = run(moved / "bin" / "moe-opt", MODEL, "--moe-lower-to-ptx=chip=sm_90")
+    assert lowered.returncode == 0, lowered.stderr
+    translated = subprocess.run([moved / "bin" / "moe-translate", "--moe-to-ptx"], check=False,
+                                input=lowered.stdout, capture_output=True, text=True)
+    assert translated.returncode == 0, translated.stderr
+    assert ".target sm_90" in translated.stdout
+
+
+def test_moved_moe_run_runs(moved: Path, tmp_path: Path) -> None:
+    x = np.full((3, 64), 1.5, ml_dtypes.bfloat16)
+    arrays = {"x": x, "map": np.array([0, -1, 1], np.int32), "n": np.array(3, np.int32),
+              "out": np.zeros((3, 64), ml_dtypes.bfloat16)}
+    command = [moved / "bin" / "moe-run", "relu.mlir", "--entry", "relu", "--save", "3=out.npy"]
+    for name, array in arrays.items():
+        np.save(tmp_path / name, array)
+        command += ["--arg", f"{name}.npy"]
+    (tmp_path / "relu.mlir").write_text("""
+        func.func @relu(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
+                        %out: memref<?x64xbf16>) {
+          moe.padded_squared_relu
+            ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>)
+            outs(%out : memref<?x64xbf16>)
+          return
+        }""")
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    out = np.load(tmp_path / "out.npy").view(ml_dtypes.bfloat16)
+    assert out[:, 0].tolist() == [2.25, 0, 2.25]
+
+
+def test_moved_language_server_answers(moved: Path) -> None:
+    body = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+    bye = '{"jsonrpc":"2.0","method":"exit"}'
+    messages = "".join(f"Content-Length: {len(m)}\r\n\r\n{m}" for m in (body, bye))
+    result = subprocess.run([moved / "bin" / "moe-lsp-server"], input=messages, timeout=60,
+                            capture_output=True, text=True, check=False)
+    assert '"capabilities"' in result.stdout
+
+
+@pytest.mark.parametrize("library, call", [("libmoe_runtime.so", "moeGetVersion"),
+                                           ("libmoe_mgpu_runtime.so", "moeMgpuSetErrorHandler")])
+def test_moved_library_is_opened(moved: Path, library: str, call: str) -> None:
+    code = f"import ctypes; ctypes.CDLL({str(moved / 'lib' / library)!r}).{call}(None)"
+    result = run(sys.executable, "-c", code)
     assert result.returncode == 0, result.stderr
 
 
-needs_plugin = pytest.mark.needs("mlir-opt", PLUGIN.name)
+def test_moved_plugin_is_loaded(moved: Path) -> None:
+    result = plugin_opt("--pass-pipeline=builtin.module(moe-lower-to-cpu)", MODEL,
+                        plugin=moved / "lib" / "MoePlugin.so")
+    assert result.returncode == 0, result.stderr
+    assert "llvm.func" in result.stdout
 
 
-def plugin_opt(*arguments: object) -> subprocess.CompletedProcess:
-    return run(LLVM_BIN / "mlir-opt", f"--load-dialect-plugin={PLUGIN}",
-               f"--load-pass-plugin={PLUGIN}", *arguments)
+def plugin_opt(*arguments: object, plugin: Path = PLUGIN) -> subprocess.CompletedProcess:
+    return run(LLVM_BIN / "mlir-opt", f"--load-dialect-plugin={plugin}",
+               f"--load-pass-plugin={plugin}", *arguments)
 
 
-@needs_plugin
+@pytest.mark.needs("mlir-opt", PLUGIN.name)
 def test_unmodified_mlir_opt_loads_the_dialect() -> None:
     result = plugin_opt(MODEL)
     assert result.returncode == 0, result.stderr
     assert "moe.padded_squared_relu" in result.stdout
 
 
-@needs_plugin
+@pytest.mark.needs("mlir-opt", PLUGIN.name)
 @pytest.mark.parametrize("pipeline, expected", [
     ("convert-moe-to-gpu{num-ctas=7}", "gpu.launch_func"),
     ("convert-moe-to-scf", "scf.for"),
@@ -98,13 +183,3 @@ def test_mlir_is_linked_once(binary: str) -> None:
 @pytest.mark.needs(machine.BUILD_TREE)
 def test_link_command_has_no_mlir_archives() -> None:
     assert not re.search(r"libMLIR\w+\.a", (BUILD / "build.ninja").read_text())
-
-
-@pytest.mark.needs("moe-lsp-server")
-def test_language_server_answers() -> None:
-    body = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
-    bye = '{"jsonrpc":"2.0","method":"exit"}'
-    messages = "".join(f"Content-Length: {len(m)}\r\n\r\n{m}" for m in (body, bye))
-    result = subprocess.run([BUILD / "bin" / "moe-lsp-server"], input=messages, timeout=60,
-                            capture_output=True, text=True, check=False)
-    assert '"capabilities"' in result.stdout
