@@ -46,6 +46,8 @@ function(add_moe_tool name)
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${LLVM_RUNTIME_OUTPUT_INTDIR}
     INSTALL_RPATH "${MOE_TOOL_RPATH}")
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tools)
+  target_compile_definitions(${name} PRIVATE MOE_VERSION="${PROJECT_VERSION}")
   target_link_libraries(${name} PRIVATE ${ARG_LINK_LIBS})
   mlir_target_link_libraries(${name} PRIVATE MLIR)
   target_link_libraries(${name} PRIVATE LLVM)

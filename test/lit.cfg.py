@@ -32,6 +32,7 @@ config.environment["FILECHECK_OPTS"] = "-enable-var-scope"
 
 config.substitutions.append(("%python", config.python_executable))
 config.substitutions.append(("%moe_src", config.moe_src_root))
+config.substitutions.append(("%moe_version", config.moe_version))
 config.substitutions.append(("%moe_obj", config.moe_obj_root))
 moe_plugin = os.path.join(config.moe_obj_root, "lib", "MoePlugin.so")
 config.substitutions.append(("%moe_plugin", moe_plugin))

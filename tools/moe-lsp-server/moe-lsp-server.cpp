@@ -9,11 +9,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Version.h"
 #include "mlir/InitAllDialects.h"
 #include "mlir/Tools/mlir-lsp-server/MlirLspServerMain.h"
 #include "moe/IR/Moe.h"
 
 int main(int argc, char **argv) {
+  mlir::moe::setVersionPrinter();
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::moe::MoeDialect>();

@@ -14,6 +14,7 @@
 #include "Jit.h"
 #include "Output.h"
 #include "Runtime.h"
+#include "Version.h"
 
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/InitAllDialects.h"
@@ -270,6 +271,7 @@ static void parseCommandLine(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   llvm::InitLLVM initLLVM(argc, argv);
+  moe::setVersionPrinter();
   parseCommandLine(argc, argv);
   // LLVM aborts on what it has no instruction for.
   llvm::install_fatal_error_handler(

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Version.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/InitAllDialects.h"
 #include "mlir/Tools/mlir-translate/MlirTranslateMain.h"
@@ -24,6 +25,7 @@ static llvm::cl::opt<std::string>
     chip("moe-chip", llvm::cl::desc("The chip to translate for, if there are several"));
 
 int main(int argc, char **argv) {
+  mlir::moe::setVersionPrinter();
   mlir::TranslateFromMLIRRegistration registration(
       "moe-to-ptx", "PTX text of a module lowered by moe-lower-to-ptx",
       [](mlir::ModuleOp module, llvm::raw_ostream &output) {
