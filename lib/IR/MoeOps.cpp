@@ -14,8 +14,14 @@
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
+
+#include <limits>
+#include <optional>
+#include <tuple>
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -50,6 +56,12 @@ ArrayRef<llvm::StringLiteral> SquaredReluQuantizeMXFP8Op::getOperandNames() {
 // Verification
 //===----------------------------------------------------------------------===//
 
+/// What breaks a constraint, in the words of an error; none if nothing does. The checks
+/// return it rather than report it because folds ask them too.
+using Violation = std::optional<std::string>;
+
+static std::string quote(Type type) { return llvm::formatv("'{0}'", type); }
+
 static std::string dimToString(int64_t dim) {
   return ShapedType::isDynamic(dim) ? "?" : std::to_string(dim);
 }
@@ -60,155 +72,272 @@ static bool differ(int64_t lhs, int64_t rhs) {
 }
 
 /// (C1)
-static LogicalResult verifyOneKindOfOperands(Operation *op) {
-  bool isTensor = isa<RankedTensorType>(op->getOperand(0).getType());
-  for (Type type : op->getOperandTypes())
+static Violation checkOneKind(TypeRange types) {
+  bool isTensor = isa<RankedTensorType>(types.front());
+  for (Type type : types)
     if (isa<RankedTensorType>(type) != isTensor)
-      return op->emitOpError("expected all operands to be tensors or all to be memrefs, "
-                             "found ")
-             << op->getOperand(0).getType() << " and " << type << " (C1)";
-  return success();
+      return llvm::formatv("expected all operands to be tensors or all to be memrefs, "
+                           "found {0} and {1} (C1)",
+                           quote(types.front()), quote(type));
+  return std::nullopt;
 }
 
 /// A matrix [rows, columns] of `elementType`; dynamic sizes match any. (C2, C5, C9)
-static LogicalResult verifyMatrix(Operation *op, StringRef name, ShapedType type,
-                                  Type elementType, int64_t rows, int64_t columns,
-                                  StringRef constraint) {
+static Violation checkMatrix(StringRef name, ShapedType type, Type elementType,
+                             int64_t rows, int64_t columns, StringRef constraint) {
   if (type.getRank() == 2 && type.getElementType() == elementType &&
       !differ(type.getDimSize(0), rows) && !differ(type.getDimSize(1), columns))
-    return success();
-  return op->emitOpError("expected '")
-         << name << "' to be a matrix [" << dimToString(rows) << ", "
-         << dimToString(columns) << "] of " << elementType << ", found " << type << " ("
-         << constraint << ")";
+    return std::nullopt;
+  return llvm::formatv("expected '{0}' to be a matrix [{1}, {2}] of {3}, found {4} ({5})",
+                       name, dimToString(rows), dimToString(columns), quote(elementType),
+                       quote(type), constraint);
 }
 
 /// (C6)
-static LogicalResult verifyContiguousInnermost(Operation *op, StringRef name, Type type) {
+static Violation checkContiguousInnermost(StringRef name, ShapedType type) {
   auto memref = dyn_cast<MemRefType>(type);
   if (!memref || memref.getRank() == 0)
-    return success();
+    return std::nullopt;
   auto [strides, offset] = memref.getStridesAndOffset();
   if (strides.back() == 1)
-    return success();
-  return op->emitOpError("expected '")
-         << name << "' to have an innermost stride of 1, found "
-         << dimToString(strides.back()) << " in " << memref << " (C6)";
+    return std::nullopt;
+  return llvm::formatv(
+      "expected '{0}' to have an innermost stride of 1, found {1} in {2} (C6)", name,
+      dimToString(strides.back()), quote(memref));
 }
 
-/// (C7)
-static LogicalResult verifyResults(DestinationStyleOpInterface op) {
-  SmallVector<Type> expected;
-  for (Value init : op.getDpsInits())
-    if (isa<RankedTensorType>(init.getType()))
-      expected.push_back(init.getType());
-  if (llvm::equal(expected, op->getResultTypes()))
-    return success();
-  auto diagnostic = op->emitOpError("expected ");
-  if (expected.empty())
-    diagnostic << "no results with memrefs in 'outs'";
-  else
-    llvm::interleaveComma(expected, diagnostic << "the types of 'outs' as results, ");
-  diagnostic << ", found ";
-  if (op->getNumResults() == 0)
-    diagnostic << "none";
-  else
-    llvm::interleaveComma(op->getResultTypes(), diagnostic);
-  return diagnostic << " (C7)";
+/// Whether the distance in bytes from where the operand's buffer begins to its end fits
+/// into 63 bits, whatever the dynamic sizes are. Strides may be negative, for which it
+/// runs the other way.
+static bool hasAddressableExtent(ShapedType type) {
+  // What is dynamic counts as 1: neither rows nor columns may be 0 where the others
+  // matter.
+  SmallVector<int64_t> strides(type.getRank(), 1);
+  int64_t extent = 1;
+  if (auto memref = dyn_cast<MemRefType>(type)) {
+    int64_t offset;
+    std::tie(strides, offset) = memref.getStridesAndOffset();
+    if (!ShapedType::isDynamic(offset) && llvm::AddOverflow(extent, offset, extent))
+      return false;
+  } else {
+    for (int64_t dim = type.getRank() - 1; dim > 0; --dim) {
+      int64_t size = type.isDynamicDim(dim) ? 1 : type.getDimSize(dim);
+      if (llvm::MulOverflow(strides[dim], size, strides[dim - 1]))
+        return false;
+    }
+  }
+  if (llvm::is_contained(type.getShape(), 0))
+    return true;
+  for (auto [size, stride] : llvm::zip_equal(type.getShape(), strides)) {
+    if (ShapedType::isDynamic(size))
+      continue;
+    int64_t step = ShapedType::isDynamic(stride) ? 1 : stride;
+    int64_t distance;
+    if (step == std::numeric_limits<int64_t>::min() ||
+        llvm::MulOverflow(size - 1, std::abs(step), distance) ||
+        llvm::AddOverflow(extent, distance, extent))
+      return false;
+  }
+  // Other elements than numbers are what other constraints are about.
+  Type element = type.getElementType();
+  int64_t elementBytes =
+      element.isIntOrFloat() ? llvm::divideCeil(element.getIntOrFloatBitWidth(), 8) : 1;
+  return !llvm::MulOverflow(extent, elementBytes, extent);
 }
 
-/// What every op asks of its inputs, and of the strides of all operands. (C1-C4, C6, C7)
-static LogicalResult verifyPaddingAwareOp(PaddingAwareOpInterface op) {
-  auto shapeOf = [](Value value) { return cast<ShapedType>(value.getType()); };
-  ShapedType x = shapeOf(op.getX());
-  ShapedType map = shapeOf(op.getPermutationMap());
-  ShapedType nUsed = shapeOf(op.getNUsed());
-  Builder builder(op.getContext());
+/// (C11)
+static Violation checkExtent(StringRef name, ShapedType type) {
+  if (hasAddressableExtent(type))
+    return std::nullopt;
+  return llvm::formatv("expected '{0}' to span fewer than 2^63 bytes, found {1} (C11)",
+                       name, quote(type));
+}
 
-  if (failed(verifyOneKindOfOperands(op)) ||
-      failed(verifyMatrix(op, "x", x, builder.getBF16Type(), ShapedType::kDynamic,
-                          ShapedType::kDynamic, "C2")))
-    return failure();
+/// What an op asks of its inputs, and of the strides and extents of all operands, whose
+/// types are `types`. (C1-C4, C6, C11)
+static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types) {
+  if (Violation violation = checkOneKind(types))
+    return violation;
+  auto x = cast<ShapedType>(types[0]);
+  auto map = cast<ShapedType>(types[1]);
+  auto nUsed = cast<ShapedType>(types[2]);
+  if (Violation violation = checkMatrix("x", x, BFloat16Type::get(op.getContext()),
+                                        ShapedType::kDynamic, ShapedType::kDynamic, "C2"))
+    return violation;
   if (!x.isDynamicDim(1) && (x.getDimSize(1) < 1 || !llvm::isInt<32>(x.getDimSize(1))))
-    return op->emitOpError("expected 'x' to have from 1 to 2^31 - 1 columns, found ")
-           << x << " (C2)";
+    return llvm::formatv(
+        "expected 'x' to have from 1 to 2^31 - 1 columns, found {0} (C2)", quote(x));
   if (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
       differ(map.getDimSize(0), x.getDimSize(0)))
-    return op->emitOpError("expected 'permutation_map' to be a vector [")
-           << dimToString(x.getDimSize(0)) << "] of i32, found " << map << " (C3)";
+    return llvm::formatv(
+        "expected 'permutation_map' to be a vector [{0}] of i32, found {1} (C3)",
+        dimToString(x.getDimSize(0)), quote(map));
   if (!nUsed.getElementType().isSignlessInteger(32) || nUsed.getRank() > 1 ||
       (nUsed.getRank() == 1 && nUsed.getDimSize(0) != 1))
-    return op->emitOpError("expected 'n_used' to be one i32, of rank 0 or of rank 1 with "
-                           "one element, found ")
-           << nUsed << " (C4)";
-  for (auto [name, operand] : llvm::zip_equal(op.getOperandNames(), op->getOperands()))
-    if (failed(verifyContiguousInnermost(op, name, operand.getType())))
-      return failure();
-  return verifyResults(cast<DestinationStyleOpInterface>(op.getOperation()));
-}
-
-LogicalResult PaddedSquaredReluOp::verify() {
-  ShapedType x = getX().getType();
-  if (failed(verifyPaddingAwareOp(*this)))
-    return failure();
-  return verifyMatrix(*this, "out", getOut().getType(), x.getElementType(),
-                      x.getDimSize(0), x.getDimSize(1), "C5");
+    return llvm::formatv(
+        "expected 'n_used' to be one i32, of rank 0 or of rank 1 with one "
+        "element, found {0} (C4)",
+        quote(nUsed));
+  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
+    if (Violation violation = checkContiguousInnermost(name, cast<ShapedType>(type)))
+      return violation;
+  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
+    if (Violation violation = checkExtent(name, cast<ShapedType>(type)))
+      return violation;
+  return std::nullopt;
 }
 
 /// (C5, C8, C9)
-static LogicalResult verifyQuantizeOp(MXFP8QuantizeOpInterface op) {
-  if (failed(verifyPaddingAwareOp(op)))
-    return failure();
+static Violation checkQuantizeOp(MXFP8QuantizeOpInterface op, TypeRange types) {
   MLIRContext *context = op.getContext();
-  ShapedType x = op.getX().getType();
-  ShapedType scale = op.getScale().getType();
+  auto x = cast<ShapedType>(types[0]);
+  auto data = cast<ShapedType>(types[3]);
+  auto scale = cast<ShapedType>(types[4]);
   int64_t rows = x.getDimSize(0);
   int64_t columns = x.getDimSize(1);
 
-  if (failed(verifyMatrix(op, "data", op.getData().getType(),
-                          Float8E4M3FNType::get(context), rows, columns, "C5")))
-    return failure();
+  if (Violation violation =
+          checkMatrix("data", data, Float8E4M3FNType::get(context), rows, columns, "C5"))
+    return violation;
   if (!ShapedType::isDynamic(columns) && columns % kGroupSize != 0)
-    return op->emitOpError("expected the columns of 'x' to be a multiple of ")
-           << kGroupSize << ", found " << columns << " (C8)";
+    return llvm::formatv(
+        "expected the columns of 'x' to be a multiple of {0}, found {1} (C8)", kGroupSize,
+        columns);
 
   Type scaleType = Float8E8M0FNUType::get(context);
   if (op.getScaleLayout() == ScaleLayout::Linear) {
     int64_t groups = ShapedType::isDynamic(columns) ? columns : columns / kGroupSize;
-    return verifyMatrix(op, "scale", scale, scaleType, rows, groups, "C9");
+    return checkMatrix("scale", scale, scaleType, rows, groups, "C9");
   }
+  // There is a size for every 'x' of fewer than 2^63 bytes (C11).
   int64_t size = ShapedType::isDynamic(rows) || ShapedType::isDynamic(columns)
                      ? ShapedType::kDynamic
                      : getSwizzledScaleSize(rows, columns);
   if (scale.getRank() != 1 || scale.getElementType() != scaleType ||
       differ(scale.getDimSize(0), size))
-    return op->emitOpError("expected 'scale' to be a vector [")
-           << dimToString(size) << "] of " << scaleType
-           << " under scale_layout<swizzle_32_4_4>, found " << scale << " (C9)";
+    return llvm::formatv("expected 'scale' to be a vector [{0}] of {1} under "
+                         "scale_layout<swizzle_32_4_4>, found {2} (C9)",
+                         dimToString(size), quote(scaleType), quote(scale));
+  return std::nullopt;
+}
+
+/// The constraints on operands of these types; see those of the operands themselves
+/// below.
+static Violation checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
+  if (Violation violation = checkPaddingAwareOp(op, types))
+    return violation;
+  if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation()))
+    return checkQuantizeOp(quantize, types);
+  auto x = cast<ShapedType>(types[0]);
+  return checkMatrix("out", cast<ShapedType>(types[3]), x.getElementType(),
+                     x.getDimSize(0), x.getDimSize(1), "C5");
+}
+
+/// (C10)
+static Violation checkDistinctDestinations(PaddingAwareOpInterface op,
+                                           ValueRange operands) {
+  if (isa<RankedTensorType>(operands.front().getType()))
+    return std::nullopt;
+  auto names = op.getOperandNames();
+  MutableOperandRange inits =
+      cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInitsMutable();
+  for (OpOperand &init : inits) {
+    unsigned number = init.getOperandNumber();
+    for (unsigned other = 0; other < number; ++other)
+      if (operands[other] == operands[number])
+        return llvm::formatv(
+            "expected '{0}' to be another buffer than '{1}', found the same value (C10)",
+            names[number], names[other]);
+  }
+  return std::nullopt;
+}
+
+/// (C7)
+static Violation checkResults(DestinationStyleOpInterface op) {
+  SmallVector<Type> expected;
+  for (Value init : op.getDpsInits())
+    if (isa<RankedTensorType>(init.getType()))
+      expected.push_back(init.getType());
+  if (llvm::equal(expected, op->getResultTypes()))
+    return std::nullopt;
+  auto join = [](TypeRange types) {
+    return llvm::join(llvm::map_range(types, quote), ", ");
+  };
+  std::string what = expected.empty()
+                         ? "no results with memrefs in 'outs'"
+                         : "the types of 'outs' as results, " + join(expected);
+  return "expected " + what + ", found " +
+         (op->getNumResults() == 0 ? "none" : join(op->getResultTypes())) + " (C7)";
+}
+
+static LogicalResult verifyOp(PaddingAwareOpInterface op) {
+  Violation violation = checkOperandTypes(op, op->getOperandTypes());
+  if (!violation)
+    violation = checkDistinctDestinations(op, op->getOperands());
+  if (!violation)
+    violation = checkResults(cast<DestinationStyleOpInterface>(op.getOperation()));
+  return violation ? op->emitOpError(*violation) : success();
+}
+
+LogicalResult PaddedSquaredReluOp::verify() { return verifyOp(*this); }
+
+LogicalResult QuantizeMXFP8Op::verify() { return verifyOp(*this); }
+
+LogicalResult SquaredReluQuantizeMXFP8Op::verify() { return verifyOp(*this); }
+
+//===----------------------------------------------------------------------===//
+// Folding and canonicalization
+//===----------------------------------------------------------------------===//
+
+/// Takes the operands of memref.cast ops in the place of their results, one by one, where
+/// the op stays valid. Static sizes before the casts may contradict each other, in code
+/// that never runs. Casts that add static information stay: they may be what makes an
+/// innermost stride 1 (C6).
+static LogicalResult foldMemRefCasts(PaddingAwareOpInterface op) {
+  SmallVector<Value> operands(op->getOperands());
+  for (Value &operand : operands) {
+    auto cast = operand.getDefiningOp<memref::CastOp>();
+    if (!cast || !memref::CastOp::canFoldIntoConsumerOp(cast))
+      continue;
+    Value result = operand;
+    operand = cast.getSource();
+    if (checkOperandTypes(op, ValueRange(operands).getTypes()) ||
+        checkDistinctDestinations(op, operands))
+      operand = result;
+  }
+  if (llvm::equal(operands, op->getOperands()))
+    return failure();
+  op->setOperands(operands);
   return success();
 }
 
-LogicalResult QuantizeMXFP8Op::verify() { return verifyQuantizeOp(*this); }
-
-LogicalResult SquaredReluQuantizeMXFP8Op::verify() { return verifyQuantizeOp(*this); }
-
-//===----------------------------------------------------------------------===//
-// Folding
-//===----------------------------------------------------------------------===//
-
-/// Takes the operands of memref.cast ops in the place of their results. Casts that add
-/// static information stay: they may be what makes an innermost stride 1 (C6). Casts of
-/// tensors are folded by the tensor dialect's pattern for destination-style ops.
-static LogicalResult foldMemRefCasts(Operation *op) {
-  bool folded = false;
-  for (OpOperand &operand : op->getOpOperands()) {
-    auto cast = operand.get().getDefiningOp<memref::CastOp>();
-    if (!cast || !memref::CastOp::canFoldIntoConsumerOp(cast))
-      continue;
-    operand.set(cast.getSource());
-    folded = true;
+/// Casts of tensors are folded by the tensor dialect's pattern for destination-style ops,
+/// all at once, and there is no way to refuse. Where that would make the op invalid its
+/// results are undefined, as sizes do not fit, and the op is replaced by its
+/// destinations.
+template <typename OpTy>
+static LogicalResult replaceContradictoryOp(OpTy op, PatternRewriter &rewriter) {
+  SmallVector<Type> types;
+  for (Value operand : op->getOperands()) {
+    auto cast = operand.getDefiningOp<tensor::CastOp>();
+    types.push_back(cast && tensor::canFoldIntoConsumerOp(cast)
+                        ? cast.getSource().getType()
+                        : operand.getType());
   }
-  return success(folded);
+  Violation violation = checkOperandTypes(op, types);
+  if (!violation)
+    return failure();
+  op->emitWarning("the results are undefined, as sizes contradict each other across a "
+                  "tensor.cast: ")
+      << *violation;
+  rewriter.replaceOp(op, SmallVector<Value>(op.getDpsInits()));
+  return success();
+}
+
+template <typename OpTy>
+static void addContradictionPattern(RewritePatternSet &patterns) {
+  // Before the tensor dialect's.
+  patterns.add(replaceContradictoryOp<OpTy>, /*benefit=*/2);
 }
 
 //===----------------------------------------------------------------------===//

@@ -350,6 +350,80 @@ func.func @c9_linear_rank(%x: tensor<7x32xbf16>, %map: tensor<7xi32>, %n: tensor
 // -----
 
 //===----------------------------------------------------------------------===//
+// (C10) No destination is also another operand
+//===----------------------------------------------------------------------===//
+
+func.func @c10_in_place(%x: memref<4x8xbf16>, %map: memref<4xi32>, %n: memref<i32>) {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected 'out' to be another buffer than 'x', found the same value (C10)}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<4x8xbf16>, memref<4xi32>, memref<i32>) outs(%x : memref<4x8xbf16>)
+  return
+}
+
+// -----
+
+func.func @c10_dynamic_sizes(%x: memref<?x?xbf16, strided<[?, 1], offset: ?>, 1>, %map: memref<?xi32>, %n: memref<1xi32>) {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected 'out' to be another buffer than 'x', found the same value (C10)}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<?x?xbf16, strided<[?, 1], offset: ?>, 1>, memref<?xi32>, memref<1xi32>) outs(%x : memref<?x?xbf16, strided<[?, 1], offset: ?>, 1>)
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// (C11) No operand spans 2^63 bytes
+//===----------------------------------------------------------------------===//
+
+// The size of the scale would be 2^70 / 32, which is 0 in 64 bits.
+func.func @c11_scale_size(%x: memref<36028797018963968x32768xbf16>, %map: memref<36028797018963968xi32>, %n: memref<i32>, %data: memref<36028797018963968x32768xf8E4M3FN>, %scale: memref<0xf8E8M0FNU>) {
+  // expected-error@+1 {{'moe.quantize_mxfp8' op expected 'x' to span fewer than 2^63 bytes, found 'memref<36028797018963968x32768xbf16>' (C11)}}
+  moe.quantize_mxfp8 ins(%x, %map, %n : memref<36028797018963968x32768xbf16>, memref<36028797018963968xi32>, memref<i32>) outs(%data, %scale : memref<36028797018963968x32768xf8E4M3FN>, memref<0xf8E8M0FNU>)
+  return
+}
+
+// -----
+
+func.func @c11_tensor(%x: tensor<144115188075855872x32xbf16>, %map: tensor<?xi32>, %n: tensor<i32>, %data: tensor<?x32xf8E4M3FN>, %scale: tensor<?x?xf8E8M0FNU>) {
+  // expected-error@+1 {{'moe.squared_relu_quantize_mxfp8' op expected 'x' to span fewer than 2^63 bytes, found 'tensor<144115188075855872x32xbf16>' (C11)}}
+  %d, %s = moe.squared_relu_quantize_mxfp8 ins(%x, %map, %n : tensor<144115188075855872x32xbf16>, tensor<?xi32>, tensor<i32>) outs(%data, %scale : tensor<?x32xf8E4M3FN>, tensor<?x?xf8E8M0FNU>) scale_layout<linear> -> tensor<?x32xf8E4M3FN>, tensor<?x?xf8E8M0FNU>
+  return
+}
+
+// -----
+
+// 2^62 rows of x and of out are 2^63 bytes less one row; of the map they are 2^64.
+func.func @c11_map(%x: memref<4611686018427387903x1xbf16>, %map: memref<4611686018427387903xi32>, %n: memref<i32>, %out: memref<4611686018427387903x1xbf16>) {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected 'permutation_map' to span fewer than 2^63 bytes, found 'memref<4611686018427387903xi32>' (C11)}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<4611686018427387903x1xbf16>, memref<4611686018427387903xi32>, memref<i32>) outs(%out : memref<4611686018427387903x1xbf16>)
+  return
+}
+
+// -----
+
+func.func @c11_unknown_columns(%x: memref<4611686018427387904x?xbf16>, %map: memref<?xi32>, %n: memref<i32>, %out: memref<?x?xbf16>) {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected 'x' to span fewer than 2^63 bytes, found 'memref<4611686018427387904x?xbf16>' (C11)}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<4611686018427387904x?xbf16>, memref<?xi32>, memref<i32>) outs(%out : memref<?x?xbf16>)
+  return
+}
+
+// -----
+
+func.func @c11_stride(%x: memref<3x8xbf16>, %map: memref<3xi32>, %n: memref<i32>, %out: memref<3x8xbf16, strided<[4611686018427387904, 1]>>) {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected 'out' to span fewer than 2^63 bytes, found 'memref<3x8xbf16, strided<[4611686018427387904, 1]>>' (C11)}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<3x8xbf16>, memref<3xi32>, memref<i32>) outs(%out : memref<3x8xbf16, strided<[4611686018427387904, 1]>>)
+  return
+}
+
+// -----
+
+func.func @c11_offset(%x: memref<3x8xbf16, strided<[8, 1], offset: 9223372036854775806>>, %map: memref<3xi32>, %n: memref<i32>, %out: memref<3x8xbf16>) {
+  // expected-error@+1 {{'moe.padded_squared_relu' op expected 'x' to span fewer than 2^63 bytes, found 'memref<3x8xbf16, strided<[8, 1], offset: 9223372036854775806>>' (C11)}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<3x8xbf16, strided<[8, 1], offset: 9223372036854775806>>, memref<3xi32>, memref<i32>) outs(%out : memref<3x8xbf16>)
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
 // The attributes' spellings
 //===----------------------------------------------------------------------===//
 

@@ -120,6 +120,46 @@ func.func @quantize_on_tensors(%x: tensor<300x160xbf16>, %map: tensor<300xi32>,
   return %f#0, %f#1 : tensor<300x160xf8E4M3FN>, tensor<3072xf8E8M0FNU>
 }
 
+// Tensors are values: a destination may be an input too, as two inputs may be the same
+// buffer (C10).
+// CHECK-LABEL: func @same_value
+// CHECK-SAME: (%[[X:[^ ]*]]: tensor<1x8xbf16>, %{{.*}}, %[[ONE:[^ ]*]]: memref<1xi32>,
+// CHECK: moe.padded_squared_relu ins(%[[X]], {{.*}}) outs(%[[X]] : tensor<1x8xbf16>)
+// CHECK: moe.padded_squared_relu ins(%{{.*}}, %[[ONE]], %[[ONE]] : {{.*}})
+func.func @same_value(%x: tensor<1x8xbf16>, %map: tensor<1xi32>, %n: tensor<i32>,
+                      %one: memref<1xi32>, %y: memref<1x8xbf16>, %out: memref<1x8xbf16>)
+    -> tensor<1x8xbf16> {
+  %r = moe.padded_squared_relu
+    ins(%x, %map, %n : tensor<1x8xbf16>, tensor<1xi32>, tensor<i32>)
+    outs(%x : tensor<1x8xbf16>) -> tensor<1x8xbf16>
+  moe.padded_squared_relu
+    ins(%y, %one, %one : memref<1x8xbf16>, memref<1xi32>, memref<1xi32>)
+    outs(%out : memref<1x8xbf16>)
+  return %r : tensor<1x8xbf16>
+}
+
+// The greatest operands there are, by size, stride and offset; no rows at all (C11).
+// CHECK-LABEL: func @greatest_extents
+// CHECK-COUNT-3: moe.padded_squared_relu
+func.func @greatest_extents(%x: memref<144115188075855871x32xbf16>, %map: memref<?xi32>,
+                            %n: memref<i32>,
+                            %out: memref<2x32xbf16, strided<[4611686018427387860, 1], offset: 11>>,
+                            %y: memref<0x32xbf16, strided<[4611686018427387904, 1]>>,
+                            %z: memref<0x32xbf16>) {
+  %0 = memref.cast %map : memref<?xi32> to memref<144115188075855871xi32>
+  %1 = memref.cast %x : memref<144115188075855871x32xbf16> to memref<?x?xbf16>
+  moe.padded_squared_relu
+    ins(%x, %0, %n : memref<144115188075855871x32xbf16>, memref<144115188075855871xi32>, memref<i32>)
+    outs(%1 : memref<?x?xbf16>)
+  moe.padded_squared_relu
+    ins(%1, %map, %n : memref<?x?xbf16>, memref<?xi32>, memref<i32>)
+    outs(%out : memref<2x32xbf16, strided<[4611686018427387860, 1], offset: 11>>)
+  moe.padded_squared_relu
+    ins(%y, %map, %n : memref<0x32xbf16, strided<[4611686018427387904, 1]>>, memref<?xi32>, memref<i32>)
+    outs(%z : memref<0x32xbf16>)
+  return
+}
+
 // The attributes also stand alone.
 // CHECK-LABEL: func @attributes_elsewhere
 // CHECK-SAME: attributes {a = #moe.scale_layout<linear>, b = #moe.dead_scales<untouched>}

@@ -43,7 +43,9 @@ def Moe_Dialect : Dialect {
     The ops take their destinations as `outs` and work on ranked tensors and on
     memrefs. A row of a destination that is not live is *untouched*: on memrefs it is
     not written, on tensors the result has the value that `outs` had. Operands in
-    memory must not overlap, except that two inputs may.
+    memory must not overlap, except that two inputs may. Sizes that are known only when
+    the program runs have to fit like static ones; on tensors, where the ops are pure, the
+    results are undefined if they do not.
 
     ### Block-scaled data
 

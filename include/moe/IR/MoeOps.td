@@ -34,10 +34,15 @@ class Moe_PaddingAwareOp<string mnemonic, list<Trait> traits = []>
                                   ["reifyResultShapes"]>])> {
   let hasFolder = 1;
   let hasVerifier = 1;
+  let hasCanonicalizer = 1;
   let extraClassDefinition = [{
     ::llvm::LogicalResult $cppClass::fold(
         FoldAdaptor, ::llvm::SmallVectorImpl<::mlir::OpFoldResult> &) {
       return foldMemRefCasts(*this);
+    }
+    void $cppClass::getCanonicalizationPatterns(
+        ::mlir::RewritePatternSet &patterns, ::mlir::MLIRContext *) {
+      addContradictionPattern<$cppClass>(patterns);
     }
     void $cppClass::getEffects(
         ::llvm::SmallVectorImpl<::mlir::SideEffects::EffectInstance<
@@ -76,6 +81,8 @@ def Moe_PaddedSquaredReluOp : Moe_PaddingAwareOp<"padded_squared_relu", [
     - (C6) In memory the innermost dimension has stride 1. Rows may have any stride.
     - (C7) There is a result for each tensor of `outs`, of the same type, and none for
       memrefs.
+    - (C10) In memory no destination is also another operand.
+    - (C11) No operand spans 2^63 bytes or more.
 
     Example:
 
@@ -123,6 +130,8 @@ class Moe_MXFP8QuantizeOp<string mnemonic>
     - (C9) `scale` is of f8E8M0FNU: a vector of
       `ceil(M / 128) * ceil(K / 128) * 512` elements under `swizzle_32_4_4`, a matrix
       `[M, K / 32]` under `linear`.
+    - (C10) In memory no destination is also another operand.
+    - (C11) No operand spans 2^63 bytes or more.
   }];
   let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
                        Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$data,
