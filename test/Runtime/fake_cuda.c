@@ -8,6 +8,7 @@
  *   FAKE_CUDA_LAUNCHER  a command that runs a launch: it finds the PTX of the module in the
  *                       folder's file "ptx" and the launch in "launch"
  *   FAKE_CUDA_FAIL      "cuSomething 700": what fails, and how
+ *   FAKE_CUDA_CAPABILITY  the compute capability, 90 for 9.0
  *
  * Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
  * SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -367,6 +368,9 @@ int cuEventRecord(void *event, void *stream) {
 
 int cuInit(unsigned flags) {
   ENTER();
+  const char *told = getenv("FAKE_CUDA_CAPABILITY");
+  if (told)
+    capability = atoi(told);
   initialized = flags == 0;
   return SUCCESS;
 }

@@ -18,8 +18,11 @@
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <string>
 
 using namespace llvm;
 using namespace mlir::moe::run;
@@ -33,11 +36,21 @@ void mlir::moe::run::exitWithError(StringRef message) {
 // Assertions
 //===----------------------------------------------------------------------===//
 
-// cf.assert is lowered to puts and abort: the first keeps the message, which is a
-// constant of the program, for the second.
-static const char *assertionMessage = "";
+// cf.assert is lowered to puts and abort: the first keeps the message for the second.
+// What is not followed by an abort is text that the program prints.
+static std::unique_ptr<std::string> pendingText;
 
-static void keepAssertionMessage(const char *message) { assertionMessage = message; }
+void mlir::moe::run::printPendingText() {
+  if (pendingText)
+    std::puts(pendingText->c_str());
+  pendingText.reset();
+}
+
+static int keepText(const char *text) {
+  printPendingText();
+  pendingText = std::make_unique<std::string>(text);
+  return 0;
+}
 
 /// Brings a message of generate-runtime-verification,
 ///
@@ -60,7 +73,14 @@ static std::string formatAssertionMessage(StringRef message) {
 }
 
 [[noreturn]] static void failAssertion() {
-  exitWithError(formatAssertionMessage(assertionMessage));
+  exitWithError(pendingText ? formatAssertionMessage(*pendingText)
+                            : "the program called abort");
+}
+
+/// The program would end before anything is saved.
+[[noreturn]] static void failExit(int code) {
+  printPendingText();
+  exitWithError(("the program called exit with code " + Twine(code)).str());
 }
 
 //===----------------------------------------------------------------------===//
@@ -179,7 +199,8 @@ orc::SymbolMap mlir::moe::run::getRuntimeSymbols(orc::MangleAndInterner intern,
     symbols[intern(name)] = {orc::ExecutorAddr::fromPtr(function),
                              JITSymbolFlags::Exported | JITSymbolFlags::Callable};
   };
-  add("puts", keepAssertionMessage);
+  add("puts", keepText);
+  add("exit", failExit);
   add("abort", failAssertion);
   add("malloc", allocate);
   add("calloc", allocateZeroed);

@@ -28,6 +28,9 @@ namespace mlir::moe::run {
 llvm::orc::SymbolMap getRuntimeSymbols(llvm::orc::MangleAndInterner intern,
                                        Device device);
 
+/// Prints what the program has handed to puts and is not the message of an assertion.
+void printPendingText();
+
 /// Frees what compiled code has allocated and not freed: the results of a call belong to
 /// the caller, but may share memory with each other, with an argument or with a constant.
 void freeAllocations();

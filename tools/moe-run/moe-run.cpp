@@ -153,10 +153,12 @@ static Expected<std::vector<Argument>> readArguments(const Signature &signature,
 }
 
 static Expected<func::FuncOp> findEntry(ModuleOp module) {
-  auto entry = module.lookupSymbol<func::FuncOp>(entryName);
+  Operation *symbol = module.lookupSymbol(entryName);
+  auto entry = dyn_cast_or_null<func::FuncOp>(symbol);
   if (!entry)
     return createStringError("expected a func.func '" + entryName + "' in '" + inputFile +
-                             "', found none");
+                             "', found " +
+                             (symbol ? symbol->getName().getStringRef() : "none"));
   if (entry.isDeclaration())
     return createStringError("expected a body of entry '" + entryName +
                              "', found a declaration");
@@ -240,6 +242,7 @@ static Error run() {
     argument.pack(params);
   results.pack(params);
   call(*function, params);
+  printPendingText();
 
   SmallVector<Output> outputs;
   for (const Save &save : *saves) {

@@ -1,37 +1,22 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Tests of the moe-run tool: bytes against the oracle, and what it says and leaves behind when
-something is wrong. MOE_BIN_DIR names the folder of the tool.
-
-They run on the CPU; with a driver whose launches the PTX interpreter runs; and on a GPU where there
-is one.
-"""
+something is wrong."""
 
 from __future__ import annotations
 
-import os
 import re
-import struct
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(REPOSITORY / "test"))
-sys.path.insert(0, str(REPOSITORY / "test" / "Integration"))
-sys.path.insert(0, str(REPOSITORY / "test" / "Runtime"))
+from moe_run import MOE_RUN, identity
 
-import batches  # noqa: E402
-import fake_driver  # noqa: E402
-import machine  # noqa: E402
-import oracle  # noqa: E402
-from oracle import bits  # noqa: E402
-
-MOE_RUN = machine.BIN_DIR / "moe-run"
-pytestmark = pytest.mark.needs("moe-run")
+import batches
+import fake_driver
+import oracle
+from oracle import bits
 
 RELU = """
 func.func @relu(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
@@ -86,85 +71,6 @@ func.func private @shape(%x: tensor<?x64xbf16>) -> (index, index) {
   return %m, %c64 : index, index
 }
 """
-
-
-def identity(type_: str) -> str:
-    return f"func.func @f(%x: {type_}) {{ return }}"
-
-
-class Tool:
-    """Runs the tool in a folder of its own, on arrays that it saves there."""
-
-    def __init__(self, folder: Path, device: str, fake: fake_driver.FakeProcess | None):
-        self.folder = folder
-        self.device = device
-        self.fake = fake
-
-    def save(self, name: str, array: np.ndarray) -> str:
-        np.save(self.folder / name, array)
-        return name
-
-    def __call__(
-        self, text: str, entry: str, arrays=(), *options: str, stdin: bool = False
-    ) -> subprocess.CompletedProcess:
-        """`arrays` may hold the names of files too."""
-        (self.folder / "input.mlir").write_text(text)
-        command = [MOE_RUN, "-" if stdin else "input.mlir", "--entry", entry]
-        if not any(option.startswith("--device") for option in options):
-            command.append(f"--device={self.device}")
-        for index, array in enumerate(arrays):
-            name = array if isinstance(array, str) else self.save(f"arg{index}.npy", array)
-            command += ["--arg", name]
-        return subprocess.run(
-            [*command, *options],
-            cwd=self.folder,
-            input=text if stdin else None,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=self.fake.environment if self.fake else None,
-        )
-
-    def succeed(self, *args, **kwargs) -> str:
-        result = self(*args, **kwargs)
-        assert result.returncode == 0, result.stderr
-        assert result.stdout == ""
-        if self.fake:
-            self.fake.check_nothing_left(self.fake.take_calls())
-        return result.stderr
-
-    def fail(self, *args, diagnostics: bool = False, **kwargs) -> str:
-        """The message, after checks that hold for each failure."""
-        before = {p.name for p in self.folder.iterdir()}
-        result = self(*args, **kwargs)
-        assert result.returncode == 1, result
-        assert result.stdout == ""
-        lines = result.stderr.splitlines()
-        assert lines[-1].startswith("moe-run: error: "), result.stderr
-        assert diagnostics or len(lines) == 1, result.stderr
-        new = {p.name for p in self.folder.iterdir()} - before
-        assert all(re.fullmatch(r"input\.mlir|arg\d+\.npy", name) for name in new), new
-        return lines[-1].removeprefix("moe-run: error: ")
-
-    def load(self, name: str) -> np.ndarray:
-        return np.load(self.folder / name, allow_pickle=False)
-
-
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fake_driver.build(tmp_path_factory.mktemp("driver"))
-
-
-@pytest.fixture(params=["cpu", "cuda", "interpreted cuda"])
-def tool(request: pytest.FixtureRequest, tmp_path: Path) -> Tool:
-    if request.param == "cuda" and not machine.has_gpu():
-        pytest.skip("no GPU")
-    fake = None
-    if request.param.startswith("interpreted"):
-        driver = request.getfixturevalue("driver")
-        fake = fake_driver.FakeProcess(driver, tmp_path / "driver")
-    (tmp_path / "run").mkdir()
-    return Tool(tmp_path / "run", request.param.split()[-1], fake)
 
 
 @pytest.fixture(scope="module")
@@ -365,6 +271,57 @@ def test_row_strided_result_is_compacted(tool):
     assert tool.load("out.npy").tolist() == [[7, 5], [5, 7], [7, 7], [7, 7]]
 
 
+@pytest.mark.parametrize("inner", ["2", "?"])
+def test_result_with_an_inner_stride_is_compacted(tool, inner):
+    type_ = f"memref<2x3xi32, strided<[6, {inner}], offset: ?>>"
+    text = f"""
+    func.func @f(%x: memref<12xi32>, %offset: index, %step: index) -> {type_} {{
+      %a = memref.alloc() : memref<12xi32>
+      memref.copy %x, %a : memref<12xi32> to memref<12xi32>
+      %s = memref.reinterpret_cast %a to offset: [%offset], sizes: [2, 3],
+        strides: [6, {"%step" if inner == "?" else inner}] : memref<12xi32> to {type_}
+      return %s : {type_}
+    }}"""
+    x = np.arange(12, dtype=np.int32)
+    tool.succeed(text, "f", [x, np.int64(1), np.int64(2)], "--save=r0=out.npy")
+    assert tool.load("out.npy").tolist() == [[1, 3, 5], [7, 9, 11]]
+
+
+def test_transposed_result(tool):
+    text = """
+    func.func @f(%x: memref<3x4xf32>) -> memref<4x3xf32, strided<[1, 4]>> {
+      %a = memref.alloc() : memref<3x4xf32>
+      memref.copy %x, %a : memref<3x4xf32> to memref<3x4xf32>
+      %t = memref.transpose %a (i, j) -> (j, i)
+        : memref<3x4xf32> to memref<4x3xf32, strided<[1, 4]>>
+      return %t : memref<4x3xf32, strided<[1, 4]>>
+    }"""
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    tool.succeed(text, "f", [x], "--save=r0=out.npy")
+    assert np.array_equal(tool.load("out.npy"), x.T)
+
+
+@pytest.mark.parametrize("returns", ["%r", "%r, %x"])
+def test_destination_that_is_an_input(tool, relu_arrays, batch, returns):
+    """A tensor is a value, which the op does not change."""
+    type_ = "tensor<?x64xbf16>"
+    text = f"""
+    func.func @f(%x: {type_}, %map: tensor<?xi32>, %n: tensor<i32>)
+        -> ({", ".join([type_] * len(returns.split()))}) {{
+      %r = moe.padded_squared_relu
+        ins(%x, %map, %n : {type_}, tensor<?xi32>, tensor<i32>) outs(%x : {type_}) -> {type_}
+      return {returns} : {", ".join([type_] * len(returns.split()))}
+    }}"""
+    saves = [f"--save=r{i}={i}.npy" for i in range(len(returns.split()))]
+    tool.succeed(text, "f", relu_arrays[:3], *saves, "--save=0=x.npy")
+    expected = oracle.padded_squared_relu(batch.x, batch.permutation_map, batch.n_used,
+                                          batch.x.copy())
+    assert np.array_equal(tool.load("0.npy"), bits(expected))
+    assert np.array_equal(tool.load("x.npy"), bits(batch.x))
+    if len(saves) == 2:
+        assert np.array_equal(tool.load("1.npy"), bits(batch.x))
+
+
 def test_copy_between_layouts(tool):
     text = """
     func.func @f(%x: tensor<?x8xi16>) -> tensor<3x2xi16> {
@@ -453,15 +410,6 @@ def test_repeat(tool):
     assert stderr.startswith("moe-run: 1 run, median ")
 
 
-def test_npy_version_2(tool):
-    x = np.arange(5, dtype=np.int32)
-    with open(tool.folder / "v2.npy", "wb") as file:
-        np.lib.format.write_array(file, x, version=(2, 0))
-    tool.succeed(identity("memref<5xi32>"), "f", ["v2.npy"], "--save=0=out.npy")
-    assert np.array_equal(tool.load("out.npy"), x)
-    assert (tool.folder / "out.npy").read_bytes()[6:8] == b"\x01\x00"
-
-
 def test_output_is_what_numpy_writes(tool):
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     tool.succeed(identity("memref<2x3xf32>"), "f", [x], "--save=0=out.npy")
@@ -491,143 +439,6 @@ def test_help():
 
 # What it refuses. Each message names the argument, what was expected and what was found, and
 # Tool.fail checks that there is one line, exit code 1 and no new file.
-
-
-@pytest.mark.parametrize(
-    "type_, array, message",
-    [
-        (
-            "memref<?xbf16>",
-            np.zeros(3, np.float32),
-            "expected dtype <u2 or |V2 for 'memref<?xbf16>', found <f4",
-        ),
-        (
-            "tensor<?xf8E4M3FN>",
-            np.zeros(3, np.int8),
-            "expected dtype |u1 or |V1 for 'tensor<?xf8E4M3FN>', found |i1",
-        ),
-        (
-            "memref<?xi32>",
-            np.zeros(3, np.int64),
-            "expected dtype <i4 for 'memref<?xi32>', found <i8",
-        ),
-        (
-            "memref<?xi32>",
-            np.zeros(3, np.uint32),
-            "expected dtype <i4 for 'memref<?xi32>', found <u4",
-        ),
-        (
-            "memref<?xi32>",
-            np.zeros(3, ">i4"),
-            "expected dtype <i4 for 'memref<?xi32>', found >i4",
-        ),
-        ("i32", np.float32(1), "expected dtype <i4 for 'i32', found <f4"),
-        (
-            "memref<?x?xi32>",
-            np.zeros(3, np.int32),
-            "expected rank 2 for 'memref<?x?xi32>', found shape (3,)",
-        ),
-        (
-            "memref<i32>",
-            np.zeros(1, np.int32),
-            "expected rank 0 for 'memref<i32>', found shape (1,)",
-        ),
-        (
-            "memref<1xi32>",
-            np.int32(1),
-            "expected rank 1 for 'memref<1xi32>', found shape ()",
-        ),
-        (
-            "f32",
-            np.zeros((1, 1), np.float32),
-            "expected rank 0 for 'f32', found shape (1, 1)",
-        ),
-        (
-            "tensor<?x64xf32>",
-            np.zeros((3, 65), np.float32),
-            "expected size 64 in dimension 1 of 'tensor<?x64xf32>', found shape (3, 65)",
-        ),
-        (
-            "memref<?x64xf32, strided<[128, 1]>>",
-            np.zeros((3, 64), np.float32),
-            "expected stride 128 in dimension 0 of 'memref<?x64xf32, strided<[128, 1]>>', "
-            "found a contiguous array with stride 64",
-        ),
-        (
-            "memref<4xf32, strided<[1], offset: 3>>",
-            np.zeros(4, np.float32),
-            "expected offset 3 of 'memref<4xf32, strided<[1], offset: 3>>', "
-            "found a contiguous array with offset 0",
-        ),
-        (
-            "memref<2x2xf32>",
-            np.asfortranarray(np.ones((2, 2), np.float32)),
-            "expected C order, found Fortran order",
-        ),
-    ],
-)
-def test_array_does_not_fit(tool, type_, array, message):
-    text = f"func.func @f(%a: i32, %x: {type_}) {{ return }}"
-    found = tool.fail(text, "f", [np.int32(0), array], "--save=1=out.npy")
-    assert found == f"argument 1 ('arg1.npy'): {message}"
-
-
-def npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
-    return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header.encode() + data
-
-
-HEADER = "{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }"
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (b"", "expected an .npy file, found other content"),
-        (b"PK\x03\x04 something else", "expected an .npy file, found other content"),
-        (
-            npy(HEADER, bytes(8), b"\x03\x00"),
-            "expected version 1.0 or 2.0 of the .npy format, found 3.0",
-        ),
-        (b"\x93NUMPY\x01\x00v", "expected the length of a header, found the file's end"),
-        (b"\x93NUMPY\x01\x00v\x00{'descr'", "expected a header of 118 bytes, found 8"),
-        (npy(HEADER, bytes(7)), "expected 8 bytes of data for shape (2,), found 7"),
-        (npy(HEADER, bytes(9)), "expected 8 bytes of data for shape (2,), found 9"),
-        (
-            npy(HEADER.replace("(2,)", f"({2**62}, 4)")),
-            f"expected rank 1 for 'memref<?xi32>', found shape ({2**62}, 4)",
-        ),
-        (
-            npy(HEADER.replace("(2,)", f"({2**62},)")),
-            f"expected fewer than 2^63 bytes of data, found shape ({2**62},)",
-        ),
-        *(
-            (
-                npy(header),
-                "expected a header with 'descr' (one dtype), 'fortran_order' and 'shape', "
-                f"found {header}",
-            )
-            for header in (
-                "{}",
-                "nonsense",
-                HEADER[:-3],
-                HEADER + "}",
-                HEADER.replace("'shape': (2,), ", ""),
-                HEADER.replace("(2,)", "(-2,)"),
-                HEADER.replace("(2,)", "(x,)"),
-                HEADER.replace("(2,)", f"({2**64},)"),
-                HEADER.replace("(2,)", "2"),
-                HEADER.replace("False", "0"),
-                HEADER.replace("'<i4'", "[('a', '<i4')]"),
-                HEADER.replace("'<i4'", "'<i4"),
-                HEADER.replace("descr", "dtype"),
-            )
-        ),
-    ],
-)
-def test_malformed_npy(tool, content, message):
-    (tool.folder / "bad.npy").write_bytes(content)
-    found = tool.fail(identity("memref<?xi32>"), "f", ["bad.npy"], "--save=0=out.npy")
-    assert found == f"argument 0 ('bad.npy'): {message}"
 
 
 def test_argument_file_is_missing(tool):
@@ -815,11 +626,21 @@ def test_assertion_of_the_program(tool):
 # What only a GPU can lack
 
 
-@pytest.fixture
-def gpu_tool(tmp_path: Path, driver: Path) -> Tool:
-    (tmp_path / "run").mkdir()
-    fake = fake_driver.FakeProcess(driver, tmp_path / "driver")
-    return Tool(tmp_path / "run", "cuda", fake)
+@pytest.mark.parametrize("capability, chip", [(80, "sm_80"), (86, "sm_86"), (90, "sm_90"),
+                                              (100, "sm_100"), (103, "sm_103"), (120, "sm_120"),
+                                              (121, "sm_121"), (130, "sm_121")])
+def test_chip_of_the_gpu(gpu_tool, relu_arrays, capability, chip):
+    """The last one that the GPU can run, and none with a letter, which is for one GPU alone."""
+    gpu_tool.fake.environment["FAKE_CUDA_CAPABILITY"] = str(capability)
+    gpu_tool(RELU, "relu", relu_arrays)
+    ptx = (gpu_tool.fake.folder / "ptx").read_text()
+    assert re.findall(r"^\.target (\w+)", ptx, re.MULTILINE) == [chip]
+
+
+def test_gpu_that_is_too_old(gpu_tool, relu_arrays):
+    gpu_tool.fake.environment["FAKE_CUDA_CAPABILITY"] = "75"
+    found = gpu_tool.fail(RELU, "relu", relu_arrays, "--save=3=out.npy")
+    assert found == ("device 'cuda': expected a GPU of compute capability 8.0 or later, found 7.5")
 
 
 def test_kernels_do_the_work(gpu_tool, relu_arrays):
