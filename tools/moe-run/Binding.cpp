@@ -119,6 +119,7 @@ Expected<Signature> Signature::get(func::FuncOp entry) {
   return signature;
 }
 
+/// Of a shape that checkDataSize has seen.
 static SmallVector<int64_t> getContiguousStrides(ArrayRef<int64_t> shape) {
   SmallVector<int64_t> strides(shape.size());
   int64_t stride = 1;
@@ -175,11 +176,14 @@ static Error checkLayout(const ValueSpec &spec, ArrayRef<int64_t> found) {
 }
 
 static Error checkDataSize(const ValueSpec &spec, const NpyFile &file) {
+  // Strides have to fit even if there is a dimension of size 0.
   int64_t bytes = spec.element.bytes;
   for (int64_t size : file.shape)
-    if (llvm::MulOverflow(bytes, size, bytes))
+    if (llvm::MulOverflow(bytes, std::max<int64_t>(size, 1), bytes))
       return createStringError("expected fewer than 2^63 bytes of data, found shape " +
                                formatShape(file.shape));
+  if (llvm::is_contained(file.shape, 0))
+    bytes = 0;
   if (bytes != static_cast<int64_t>(file.data.size()))
     return createStringError("expected " + Twine(bytes) + " bytes of data for shape " +
                              formatShape(file.shape) + ", found " +
@@ -207,6 +211,10 @@ Expected<Argument> Argument::create(const ValueSpec &spec, const NpyFile &file,
   argument.shape = file.shape;
   argument.strides = std::move(strides);
   llvm::copy(file.data, argument.data.get());
+  // Compiled code takes an i1 for 0 or 1; to NumPy every other byte is true as well.
+  if (getElementTypeOrSelf(spec.type).isInteger(1))
+    for (char &byte : MutableArrayRef(argument.data.get(), file.data.size()))
+      byte = byte != 0;
   return argument;
 }
 

@@ -13,7 +13,9 @@
 #include "Npy.h"
 
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Endian.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <optional>
@@ -24,6 +26,12 @@ using llvm::createStringError;
 using llvm::Expected;
 
 static constexpr StringLiteral kMagic = "\x93NUMPY";
+
+/// What Python skips.
+static constexpr StringLiteral kWhitespace = " \t\n\r\f";
+
+/// NumPy has no array of more dimensions.
+static constexpr size_t kMaxRank = 64;
 
 namespace {
 
@@ -40,34 +48,42 @@ public:
       std::optional<StringRef> key = parseString();
       if (!key || !consume(':'))
         return false;
-      if (*key == "descr")
-        hasDtype = parseDtype(file.dtype);
-      else if (*key == "fortran_order")
-        hasOrder = parseBool(fortranOrder);
-      else if (*key == "shape")
-        hasShape = parseShape(file.shape);
-      else
+      bool *found = StringSwitch<bool *>(*key)
+                        .Case("descr", &hasDtype)
+                        .Case("fortran_order", &hasOrder)
+                        .Case("shape", &hasShape)
+                        .Default(nullptr);
+      // A key that comes twice would mean one thing here and another in Python.
+      if (!found || *found)
         return false;
-      if (!consume(',') && !rest.ltrim().starts_with("}"))
+      *found = found == &hasDtype   ? parseDtype(file.dtype)
+               : found == &hasOrder ? parseBool(fortranOrder)
+                                    : parseShape(file.shape);
+      if (!*found)
+        return false;
+      if (!consume(',') && !rest.ltrim(kWhitespace).starts_with("}"))
         return false;
     }
-    return hasDtype && hasOrder && hasShape && rest.trim().empty();
+    return hasDtype && hasOrder && hasShape && rest.trim(kWhitespace).empty();
   }
 
 private:
   bool consume(char c) {
-    rest = rest.ltrim();
+    rest = rest.ltrim(kWhitespace);
     return rest.consume_front(StringRef(&c, 1));
   }
 
   std::optional<StringRef> parseString() {
-    rest = rest.ltrim();
+    rest = rest.ltrim(kWhitespace);
     if (rest.empty() || (rest.front() != '\'' && rest.front() != '"'))
       return std::nullopt;
     size_t end = rest.find(rest.front(), 1);
     if (end == StringRef::npos)
       return std::nullopt;
     StringRef text = rest.slice(1, end);
+    // Python would read these as something else.
+    if (text.find_first_of("\\\n\r") != StringRef::npos)
+      return std::nullopt;
     rest = rest.drop_front(end + 1);
     return text;
   }
@@ -80,7 +96,7 @@ private:
   }
 
   bool parseBool(bool &value) {
-    rest = rest.ltrim();
+    rest = rest.ltrim(kWhitespace);
     value = rest.starts_with("True");
     return rest.consume_front("True") || rest.consume_front("False");
   }
@@ -88,16 +104,22 @@ private:
   bool parseShape(SmallVectorImpl<int64_t> &shape) {
     if (!consume('('))
       return false;
+    bool endsInComma = false;
     while (!consume(')')) {
       int64_t size;
-      rest = rest.ltrim();
-      if (rest.consumeInteger(10, size) || size < 0)
+      rest = rest.ltrim(kWhitespace);
+      // Python has no decimal number with a 0 before it.
+      if (shape.size() == kMaxRank || rest.empty() || !llvm::isDigit(rest.front()) ||
+          (rest.size() > 1 && rest[0] == '0' && llvm::isDigit(rest[1])) ||
+          rest.consumeInteger(10, size))
         return false;
       shape.push_back(size);
-      if (!consume(',') && !rest.ltrim().starts_with(")"))
+      endsInComma = consume(',');
+      if (!endsInComma && !rest.ltrim(kWhitespace).starts_with(")"))
         return false;
     }
-    return true;
+    // In Python (2) is a number and no tuple.
+    return shape.size() != 1 || endsInComma;
   }
 
   StringRef rest;
@@ -105,7 +127,21 @@ private:
 
 } // namespace
 
+static std::string escape(StringRef text) {
+  std::string escaped;
+  llvm::raw_string_ostream os(escaped);
+  llvm::printEscapedString(text.take_front(100), os);
+  return escaped;
+}
+
 Expected<NpyFile> moe::run::readNpy(StringRef path) {
+  // A device may have no end.
+  llvm::sys::fs::file_status status;
+  if (!llvm::sys::fs::status(path, status) &&
+      status.type() != llvm::sys::fs::file_type::regular_file &&
+      status.type() != llvm::sys::fs::file_type::fifo_file)
+    return createStringError(
+        Twine("expected a regular file or a pipe, found something else"));
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                             /*RequiresNullTerminator=*/false);
   if (!buffer)
@@ -134,14 +170,11 @@ Expected<NpyFile> moe::run::readNpy(StringRef path) {
   NpyFile file;
   bool fortranOrder = false;
   StringRef header = text.take_front(length);
-  if (!HeaderParser(header).parse(file, fortranOrder)) {
-    std::string found;
-    llvm::raw_string_ostream os(found);
-    llvm::printEscapedString(header.trim().take_front(100), os);
+  if (!HeaderParser(header).parse(file, fortranOrder))
     return createStringError("expected a header with 'descr' (one dtype), "
                              "'fortran_order' and 'shape', found " +
-                             found);
-  }
+                             escape(header.trim()));
+  file.dtype = escape(file.dtype);
   if (fortranOrder)
     return createStringError(Twine("expected C order, found Fortran order"));
   file.data = text.drop_front(length);

@@ -41,6 +41,8 @@ struct StridedArray {
   ArrayRef<int64_t> strides;
 };
 
+/// Reads a regular file or a pipe. What a message quotes of the content is printable and
+/// short.
 llvm::Expected<NpyFile> readNpy(StringRef path);
 
 /// Writes the elements of `array` one after the other, as `dtype`.

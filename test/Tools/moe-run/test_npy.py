@@ -132,11 +132,15 @@ HEADER = "{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }"
             npy(HEADER.replace("(2,)", f"({2**62},)")),
             f"expected fewer than 2^63 bytes of data, found shape ({2**62},)",
         ),
+        (
+            npy(HEADER.replace("<i4", "<i4\x1b[2J\x07")),
+            "expected dtype <i4 for 'memref<?xi32>', found <i4\\1B[2J\\07",
+        ),
         *(
             (
                 npy(header),
                 "expected a header with 'descr' (one dtype), 'fortran_order' and 'shape', "
-                f"found {header}",
+                "found " + header[:100].replace("\v", "\\0B"),
             )
             for header in (
                 "{}",
@@ -152,6 +156,13 @@ HEADER = "{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }"
                 HEADER.replace("'<i4'", "[('a', '<i4')]"),
                 HEADER.replace("'<i4'", "'<i4"),
                 HEADER.replace("descr", "dtype"),
+                HEADER.replace("(2,)", "(2)"),
+                HEADER.replace("(2,)", "(02,)"),
+                HEADER.replace("(2,)", "(,)"),
+                HEADER.replace("{", "{'shape': (2,), "),
+                HEADER.replace("{", "{'descr': '<i4', "),
+                HEADER.replace(": False", ":\vFalse"),
+                HEADER.replace("(2,)", f"({'1, ' * 65})"),
             )
         ),
     ],
@@ -160,3 +171,47 @@ def test_malformed_npy(tool, content, message):
     (tool.folder / "bad.npy").write_bytes(content)
     found = tool.fail(identity("memref<?xi32>"), "f", ["bad.npy"], "--save=0=out.npy")
     assert found == f"argument 0 ('bad.npy'): {message}"
+
+
+def test_sizes_beside_a_zero(tool):
+    """There is nothing in such an array, but its strides have to be numbers."""
+    header = HEADER.replace("(2,)", f"(0, {2**61}, 4)")
+    (tool.folder / "x.npy").write_bytes(npy(header))
+    found = tool.fail(identity("memref<?x?x?xi32>"), "f", ["x.npy"])
+    assert found == ("argument 0 ('x.npy'): expected fewer than 2^63 bytes of data, found shape "
+                     f"(0, {2**61}, 4)")
+    header = HEADER.replace("(2,)", f"(0, {2**58}, 4)")
+    (tool.folder / "x.npy").write_bytes(npy(header))
+    tool.succeed(identity("memref<?x?x?xi32>"), "f", ["x.npy"], "--save=0=out.npy")
+    assert tool.load("out.npy").shape == (0, 2**58, 4)
+
+
+def test_bytes_of_booleans(tool):
+    """To NumPy each byte but 0 is true."""
+    text = """
+    func.func @f(%x: memref<4xi1>, %a: i1) -> (i1, i1) {
+      %c1 = arith.constant 1 : index
+      %true = arith.constant true
+      %b = memref.load %x[%c1] : memref<4xi1>
+      %0 = arith.xori %a, %true : i1
+      %1 = arith.xori %b, %true : i1
+      return %0, %1 : i1, i1
+    }"""
+    x = np.array([0, 2, 255, 1], np.uint8).view(np.bool_)
+    saves = ["--save=0=x.npy", "--save=r0=0.npy", "--save=r1=1.npy"]
+    tool.succeed(text, "f", [x, x[1]], *saves)
+    assert (tool.folder / "x.npy").read_bytes()[-4:] == b"\0\1\1\1"
+    assert [tool.load(f"{i}.npy").view(np.uint8).item() for i in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "."])
+def test_what_is_no_file(tool, path):
+    found = tool.fail(identity("memref<?xi32>"), "f", [path])
+    assert found == f"argument 0 ('{path}'): expected a regular file or a pipe, found something else"
+
+
+def test_pipe(tool):
+    tool.save("x.npy", np.arange(3, dtype=np.int32))
+    tool.launcher = ["sh", "-c", 'cat x.npy | "$@"', "sh"]
+    tool.succeed(identity("memref<?xi32>"), "f", ["/dev/stdin"], "--save=0=out.npy")
+    assert tool.load("out.npy").tolist() == [0, 1, 2]
