@@ -5,9 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// arith.truncf from f32 or bf16 to f8E4M3FN has no lowering upstream:
-// convert-arith-to-llvm leaves it as it is. Here it becomes the conversion instruction of
-// the chip, or integer arithmetic that gives the same bytes.
+// arith.truncf from f32, bf16 or f16 to f8E4M3FN, and arith.extf from any narrow float,
+// have no lowering upstream: convert-arith-to-llvm leaves them as they are. Here they
+// become the conversion instruction of the chip, or integer arithmetic that gives the same
+// bytes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -29,16 +30,21 @@ namespace mlir::moe {
 using namespace mlir;
 using namespace mlir::moe;
 
-/// The conversions that both patterns take: f32 or bf16 to f8E4M3FN, scalar or vector of
-/// rank 1.
+static bool hasFixedSize(Type type) {
+  if (auto vector = dyn_cast<VectorType>(type))
+    return !vector.isScalable();
+  return !isa<ShapedType>(type);
+}
+
+/// The conversions that both patterns take: f32, bf16 or f16 to f8E4M3FN, scalar or vector
+/// of fixed size.
 static LogicalResult matchToE4M3(arith::TruncFOp op, PatternRewriter &rewriter) {
   Type from = getElementTypeOrSelf(op.getIn().getType());
   if (!isa<Float8E4M3FNType>(getElementTypeOrSelf(op.getType())) ||
-      !(from.isF32() || from.isBF16()))
-    return rewriter.notifyMatchFailure(op, "not f32 or bf16 to f8E4M3FN");
-  if (auto vector = dyn_cast<VectorType>(op.getType()))
-    if (vector.getRank() != 1 || vector.isScalable())
-      return rewriter.notifyMatchFailure(op, "not a fixed-size vector of rank 1");
+      !(from.isF32() || from.isBF16() || from.isF16()))
+    return rewriter.notifyMatchFailure(op, "not f32, bf16 or f16 to f8E4M3FN");
+  if (!hasFixedSize(op.getType()))
+    return rewriter.notifyMatchFailure(op, "not a scalar or a vector of fixed size");
   if (op.getRoundingmode().value_or(arith::RoundingMode::to_nearest_even) !=
       arith::RoundingMode::to_nearest_even)
     return rewriter.notifyMatchFailure(op, "not rounded to nearest even");
@@ -51,7 +57,15 @@ static Type withElementType(Type type, Type elementType) {
   return elementType;
 }
 
-/// `value`, f32 or bf16, as f32.
+/// `value` as a constant of `type`, i32 or a vector of it.
+static Value buildConstant(ImplicitLocOpBuilder &b, Type type, int64_t value) {
+  TypedAttr attr = b.getI32IntegerAttr(static_cast<int32_t>(value));
+  if (auto vector = dyn_cast<VectorType>(type))
+    attr = DenseElementsAttr::get(vector, Attribute(attr));
+  return arith::ConstantOp::create(b, attr);
+}
+
+/// `value`, f32, bf16 or f16, as f32.
 static Value buildF32(ImplicitLocOpBuilder &b, Value value) {
   Type type = withElementType(value.getType(), b.getF32Type());
   return value.getType() == type ? value : arith::ExtFOp::create(b, type, value);
@@ -78,8 +92,14 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
       return success();
     }
 
+    // The instruction's operands are elements of one row.
     int64_t size = type.getNumElements();
-    SmallVector<Value> elements = buildElements(b, op.getIn());
+    auto rowType = VectorType::get(size, type.getElementType());
+    bool isRow = type.getRank() == 1;
+    Value in = op.getIn();
+    if (!isRow)
+      in = vector::ShapeCastOp::create(b, withElementType(rowType, getElementTypeOrSelf(in)), in);
+    SmallVector<Value> elements = buildElements(b, in);
     SmallVector<Value> pairs;
     for (int64_t i = 0; i < size; i += 2) {
       // An odd last element is paired with itself.
@@ -93,8 +113,10 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
       SmallVector<Value> kept;
       for (int64_t i = 0; i < size; ++i)
         kept.push_back(vector::ExtractOp::create(b, bytes, i));
-      bytes = vector::FromElementsOp::create(b, type.clone(i8), kept);
+      bytes = vector::FromElementsOp::create(b, rowType.clone(i8), kept);
     }
+    if (!isRow)
+      bytes = vector::ShapeCastOp::create(b, type.clone(i8), bytes);
     rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, type, bytes);
     return success();
   }
@@ -148,12 +170,7 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
     Value in = buildF32(b, op.getIn());
     Type floatType = in.getType();
     Type intType = withElementType(floatType, b.getI32Type());
-    auto constant = [&](int64_t value) -> Value {
-      TypedAttr attr = b.getI32IntegerAttr(value);
-      if (auto vector = dyn_cast<VectorType>(intType))
-        attr = DenseElementsAttr::get(vector, Attribute(attr));
-      return arith::ConstantOp::create(b, attr);
-    };
+    auto constant = [&](int64_t value) { return buildConstant(b, intType, value); };
     auto compare = [&](arith::CmpIPredicate predicate, Value lhs, int64_t rhs) -> Value {
       return arith::CmpIOp::create(b, predicate, lhs, constant(rhs));
     };
@@ -196,6 +213,111 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
   }
 };
 
+/// arith.extf from a float of 8 bits or less, by its bits.
+struct ExpandExtension : OpRewritePattern<arith::ExtFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::ExtFOp op,
+                                PatternRewriter &rewriter) const override {
+    auto from = cast<FloatType>(getElementTypeOrSelf(op.getIn().getType()));
+    auto to = cast<FloatType>(getElementTypeOrSelf(op.getType()));
+    if (from.getWidth() > 8 || to.getWidth() <= 8)
+      return rewriter.notifyMatchFailure(op, "not from 8 bits or less to more");
+    if (!hasFixedSize(op.getType()))
+      return rewriter.notifyMatchFailure(op, "not a scalar or a vector of fixed size");
+    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    Value bits = arith::BitcastOp::create(
+        b, withElementType(op.getType(), b.getIntegerType(from.getWidth())), op.getIn());
+    Type i32 = withElementType(op.getType(), b.getI32Type());
+    bits = arith::ExtUIOp::create(b, i32, bits);
+    Value wide = isa<Float8E8M0FNUType>(from) ? buildPowerOfTwo(b, bits)
+                                    : buildWide(b, bits, from.getFloatSemantics());
+    Type f32 = withElementType(op.getType(), b.getF32Type());
+    if (to.isBF16()) {
+      // Nothing is in the lower half.
+      Value upper = arith::ShRUIOp::create(b, wide, buildConstant(b, i32, 16));
+      upper = arith::TruncIOp::create(b, withElementType(i32, b.getI16Type()), upper);
+      rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), upper);
+      return success();
+    }
+    Value result = arith::BitcastOp::create(b, f32, wide);
+    if (to.getWidth() < 32)
+      result = arith::TruncFOp::create(b, op.getType(), result);
+    else if (!to.isF32())
+      result = arith::ExtFOp::create(b, op.getType(), result);
+    rewriter.replaceOp(op, result);
+    return success();
+  }
+
+private:
+  static constexpr int64_t kQuietNaN = 0x7fc00000;
+
+  static Value buildCompare(ImplicitLocOpBuilder &b, arith::CmpIPredicate predicate,
+                            Value lhs, int64_t rhs) {
+    return arith::CmpIOp::create(b, predicate, lhs,
+                                 buildConstant(b, lhs.getType(), rhs));
+  }
+
+  /// The bits of an f32 with the value of an E8M0. 2^-127, of code 0, is a subnormal.
+  static Value buildPowerOfTwo(ImplicitLocOpBuilder &b, Value bits) {
+    auto constant = [&](int64_t value) {
+      return buildConstant(b, bits.getType(), value);
+    };
+    Value wide = arith::ShLIOp::create(b, bits, constant(23));
+    Value isLeast = buildCompare(b, arith::CmpIPredicate::eq, bits, 0);
+    wide = arith::SelectOp::create(b, isLeast, constant(0x00400000), wide);
+    Value isNaN = buildCompare(b, arith::CmpIPredicate::eq, bits, 0xff);
+    return arith::SelectOp::create(b, isNaN, constant(kQuietNaN), wide);
+  }
+
+  /// The bits of an f32 with the value of a float with a sign.
+  static Value buildWide(ImplicitLocOpBuilder &b, Value bits,
+                         const llvm::fltSemantics &semantics) {
+    Type i32 = bits.getType();
+    Type f32 = withElementType(i32, b.getF32Type());
+    auto constant = [&](int64_t value) { return buildConstant(b, i32, value); };
+    int64_t width = APFloat::semanticsSizeInBits(semantics);
+    int64_t mantissaBits = APFloat::semanticsPrecision(semantics) - 1;
+    int64_t leastExponent = APFloat::semanticsMinExponent(semantics);
+    int64_t signBit = int64_t(1) << (width - 1);
+    Value magnitude = arith::AndIOp::create(b, bits, constant(signBit - 1));
+
+    // A normal value's exponent is rebiased; a subnormal one is a multiple of the least.
+    Value shifted = arith::ShLIOp::create(b, magnitude, constant(23 - mantissaBits));
+    Value normal = arith::AddIOp::create(b, shifted,
+                                         constant((127 + leastExponent - 1) << 23));
+    Value unit = arith::BitcastOp::create(
+        b, f32, constant((127 + leastExponent - mantissaBits) << 23));
+    Value subnormal = arith::BitcastOp::create(
+        b, i32,
+        arith::MulFOp::create(b, arith::UIToFPOp::create(b, f32, magnitude), unit));
+    Value isSubnormal = buildCompare(b, arith::CmpIPredicate::ult, magnitude,
+                                     int64_t(1) << mantissaBits);
+    Value wide = arith::SelectOp::create(b, isSubnormal, subnormal, normal);
+
+    auto codeOf = [](const APFloat &value) {
+      return static_cast<int64_t>(value.bitcastToAPInt().getZExtValue());
+    };
+    Value isNaN;
+    if (APFloat::semanticsHasInf(semantics)) {
+      int64_t infinity = codeOf(APFloat::getInf(semantics));
+      Value isInfinity = buildCompare(b, arith::CmpIPredicate::eq, magnitude, infinity);
+      wide = arith::SelectOp::create(b, isInfinity, constant(0x7f800000), wide);
+      isNaN = buildCompare(b, arith::CmpIPredicate::ugt, magnitude, infinity);
+    } else if (APFloat::semanticsHasNaN(semantics)) {
+      // All ones, or what would be -0.
+      int64_t code = codeOf(APFloat::getQNaN(semantics));
+      isNaN = buildCompare(b, arith::CmpIPredicate::eq,
+                           code == signBit ? bits : magnitude, code);
+    }
+    if (isNaN)
+      wide = arith::SelectOp::create(b, isNaN, constant(kQuietNaN), wide);
+    Value sign = arith::AndIOp::create(b, bits, constant(signBit));
+    sign = arith::ShLIOp::create(b, sign, constant(32 - width));
+    return arith::OrIOp::create(b, wide, sign);
+  }
+};
+
 struct LegalizeF8Pass : moe::impl::MoeLegalizeF8Base<LegalizeF8Pass> {
   using MoeLegalizeF8Base::MoeLegalizeF8Base;
 
@@ -219,6 +341,7 @@ struct LegalizeF8Pass : moe::impl::MoeLegalizeF8Base<LegalizeF8Pass> {
 
 void mlir::moe::populateLegalizeF8Patterns(RewritePatternSet &patterns,
                                            bool hasHardwareConversion) {
+  patterns.add<ExpandExtension>(patterns.getContext());
   if (hasHardwareConversion)
     patterns.add<ConvertPairs>(patterns.getContext());
   else

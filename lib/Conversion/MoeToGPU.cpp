@@ -326,6 +326,8 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
     return success(); // Reported with all the others, once.
   if (op->getParentOfType<gpu::GPUModuleOp>())
     return op.emitOpError("expected host code around it, found a gpu.module");
+  if (op->getParentOfType<gpu::LaunchOp>())
+    return op.emitOpError("expected host code around it, found a gpu.launch");
   if (op->getParentOfType<ModuleOp>() != module)
     return op.emitOpError("expected the module that is lowered directly around it, found "
                           "one nested in it: lower that module");

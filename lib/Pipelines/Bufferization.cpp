@@ -9,7 +9,6 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
 #include "moe/Transforms/Passes.h"
@@ -21,11 +20,7 @@ void mlir::moe::buildBufferizationPipeline(OpPassManager &pm,
                                            const BufferizationOptions &options) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createMoeFuseQuantize());
-  bufferization::OneShotBufferizePassOptions oneShot;
-  oneShot.bufferizeFunctionBoundaries = true;
-  oneShot.functionBoundaryTypeConversion =
-      bufferization::LayoutMapOption::IdentityLayoutMap;
-  pm.addPass(bufferization::createOneShotBufferizePass(oneShot));
-  if (options.deallocate)
-    pm.addPass(createMoeDeallocateBuffers());
+  MoeBufferizeTensorsOptions bufferizeTensors;
+  bufferizeTensors.deallocate = options.deallocate;
+  pm.addPass(createMoeBufferizeTensors(bufferizeTensors));
 }

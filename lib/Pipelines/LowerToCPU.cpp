@@ -11,9 +11,11 @@
 
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/SCF/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "moe/Conversion/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
@@ -21,10 +23,29 @@
 using namespace mlir;
 using namespace mlir::moe;
 
+std::unique_ptr<Pass> mlir::moe::createVerifyLowered(StringRef level,
+                                                     StringRef pipeline) {
+  MoeVerifyLoweredOptions options;
+  options.level = level.str();
+  options.pipeline = pipeline.str();
+  return createMoeVerifyLowered(options);
+}
+
+void mlir::moe::buildStructuredLoweringPipeline(OpPassManager &pm) {
+  pm.addPass(bufferization::createLowerDeallocationsPass());
+  pm.addPass(createConvertBufferizationToMemRefPass());
+  pm.addPass(memref::createExpandReallocPass());
+  pm.addPass(memref::createExpandOpsPass());
+  pm.addPass(createConvertLinalgToLoopsPass());
+  pm.addPass(createForallToForLoopPass());
+  // Before its loops' bodies are looked at, and before control flow is taken apart.
+  pm.addPass(createLowerAffinePass());
+  pm.addPass(createMoeExpandOps());
+}
+
 void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
   pm.addPass(createMoeLegalizeBF16());
   pm.addPass(createMoeLegalizeF8());
-  pm.addPass(createConvertLinalgToLoopsPass());
 
   // bf16 in f32 arithmetic, and the conversions between the two in integer arithmetic:
   // the AVX-512 conversion to bf16 flushes subnormals, and others are library calls.
@@ -41,9 +62,13 @@ void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
   pm.addPass(createLoopInvariantCodeMotionPass());
 
   pm.addNestedPass<func::FuncOp>(createConvertVectorToSCFPass());
+  pm.addPass(createConvertMathToFuncs());
   pm.addPass(createSCFToControlFlowPass());
   pm.addPass(memref::createExpandStridedMetadataPass());
+  // The addresses that this has computed.
   pm.addPass(createLowerAffinePass());
+  pm.addPass(createConvertMathToLLVMPass());
+  pm.addPass(createConvertMathToLibmPass());
 }
 
 void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
@@ -52,9 +77,9 @@ void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
   if (options.verifyAtRuntime)
     pm.addPass(createGenerateRuntimeVerificationPass());
   pm.addPass(createConvertMoeToSCF());
+  buildStructuredLoweringPipeline(pm);
   buildHostLoweringPipeline(pm);
   pm.addPass(createConvertVectorToLLVMPass());
-  pm.addPass(createConvertMathToLLVMPass());
   pm.addPass(createArithToLLVMConversionPass());
   pm.addPass(createFinalizeMemRefToLLVMConversionPass());
   pm.addPass(createConvertFuncToLLVMPass());
@@ -65,4 +90,5 @@ void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
   pm.addPass(createMoeLegalizeBF16Accesses());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
+  pm.addPass(createVerifyLowered("cpu", "moe-lower-to-cpu"));
 }

@@ -12,7 +12,10 @@
 
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/GPU/Transforms/Passes.h"
+#include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/SCF/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "moe/Conversion/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
@@ -32,34 +35,53 @@ static Chip getChip(StringRef name) {
   return {};
 }
 
+/// Kernels that a user wrote, to what the conversions below take. Those of moe ops have
+/// none of this.
+static void buildUserKernelLowering(OpPassManager &kernels) {
+  kernels.addPass(createConvertLinalgToLoopsPass());
+  kernels.addPass(createForallToForLoopPass());
+  kernels.addPass(createLowerAffinePass());
+  kernels.addPass(createMoeExpandOps());
+  kernels.addPass(createConvertVectorToSCFPass());
+}
+
 /// From moe ops on memrefs to a gpu.binary and its launches.
-static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options) {
+static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options,
+                         StringRef pipeline) {
   ConvertMoeToGPUOptions toGPU;
   toGPU.numCTAs = options.numCTAs;
   toGPU.threadsPerCTA = options.threadsPerCTA;
   Chip chip = getChip(options.chip);
-  toGPU.accessBytes =
-      options.accessBytes != 0 ? options.accessBytes : chip.maxAccessBytes();
+  toGPU.accessBytes = options.accessBytes.getValue();
+  if (toGPU.accessBytes == 0)
+    toGPU.accessBytes = chip.maxAccessBytes();
   toGPU.waitForPredecessor = chip.hasGridDependencyControl();
   pm.addPass(createConvertMoeToGPU(toGPU));
+  pm.addPass(createGpuKernelOutliningPass());
 
   MoeAttachTargetOptions target;
   target.chip = options.chip;
   target.features = options.features;
-  target.optLevel = options.optLevel >= 0     ? options.optLevel
-                    : options.format == "isa" ? 0
-                                              : 3;
+  // Only a level that was not asked for has a default.
+  if (options.optLevel.hasValue() || options.optLevel != LowerToPTXOptions::kDefaultLevel)
+    target.optLevel = options.optLevel.getValue();
+  else
+    target.optLevel = options.format == "isa" ? 0 : 3;
   pm.addPass(createMoeAttachTarget(target));
 
   OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
+  buildUserKernelLowering(kernels);
   MoeLegalizeF8Options legalizeF8;
   legalizeF8.chip = options.chip;
   kernels.addPass(createMoeLegalizeF8(legalizeF8));
   kernels.addPass(createSCFToControlFlowPass());
+  kernels.addPass(memref::createExpandStridedMetadataPass());
+  kernels.addPass(createLowerAffinePass());
   // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
   // calls.
+  kernels.addPass(createMoeConvertKernelMath());
   ConvertToLLVMPassOptions toLLVM;
-  toLLVM.filterDialects = {"arith", "math", "memref", "vector"};
+  toLLVM.filterDialects = {"arith", "memref", "vector"};
   kernels.addPass(createConvertToLLVMPass(toLLVM));
   ConvertGpuOpsToNVVMOpsOptions toNVVM;
   toNVVM.hasRedux = true;
@@ -67,6 +89,7 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options) {
   kernels.addPass(createConvertNVVMToLLVMPass());
   kernels.addPass(createMoeLegalizeLoopAnnotations());
   kernels.addPass(createReconcileUnrealizedCastsPass());
+  kernels.addPass(createVerifyLowered("kernel", pipeline));
 
   MoeModuleToBinaryOptions toBinary;
   toBinary.format = options.format;
@@ -76,23 +99,27 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options) {
 
 void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,
                                         const LowerToPTXOptions &options) {
+  constexpr StringLiteral name = "moe-lower-to-ptx";
   BufferizationOptions bufferization;
   bufferization.deallocate = false;
   buildBufferizationPipeline(pm, bufferization);
-  buildKernels(pm, options);
+  buildKernels(pm, options, name);
+  pm.addPass(createVerifyLowered("launch", name));
 }
 
 void mlir::moe::buildLowerToCUDAPipeline(OpPassManager &pm,
                                          const LowerToCUDAOptions &options) {
+  constexpr StringLiteral name = "moe-lower-to-cuda";
   buildBufferizationPipeline(pm, BufferizationOptions());
   if (options.verifyAtRuntime)
     pm.addPass(createGenerateRuntimeVerificationPass());
-  buildKernels(pm, options);
-  pm.addPass(memref::createExpandReallocPass());
+  buildKernels(pm, options, name);
+  buildStructuredLoweringPipeline(pm);
   pm.addPass(createMoeShareHostMemory());
   buildHostLoweringPipeline(pm);
   pm.addPass(createGpuToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
+  pm.addPass(createVerifyLowered("cuda", name));
 }

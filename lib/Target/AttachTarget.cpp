@@ -41,7 +41,7 @@ struct AttachTargetPass : moe::impl::MoeAttachTargetBase<AttachTargetPass> {
         parseFeatures(features, *target, emitPassError);
     if (failed(checkedFeatures))
       return signalPassFailure();
-    if (optLevel > 3) {
+    if (optLevel < 0 || optLevel > 3) {
       emitPassError() << "expected O to be from 0 to 3, found " << optLevel.getValue();
       return signalPassFailure();
     }

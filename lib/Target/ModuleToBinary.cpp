@@ -14,7 +14,10 @@
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/GPU/Transforms/Passes.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -88,16 +91,79 @@ struct ModuleToBinaryPass : moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass>
         return signalPassFailure();
       options.toolkitPath = *found;
     }
+    llvm::StringMap<Location> calls = findExternalCalls();
     llvm::SmallPtrSet<Operation *, 4> others;
     getOperation()->walk([&](gpu::BinaryOp binary) { others.insert(binary); });
     OpPassManager pipeline(ModuleOp::getOperationName());
     pipeline.addPass(createGpuModuleToBinaryPass(options));
     if (failed(runPipeline(pipeline, getOperation())))
       return signalPassFailure();
-    getOperation()->walk([&](gpu::BinaryOp binary) {
-      if (!others.contains(binary))
-        requestOptimizedLoading(binary);
+    WalkResult result = getOperation()->walk([&](gpu::BinaryOp binary) -> WalkResult {
+      if (others.contains(binary))
+        return WalkResult::advance();
+      if (failed(verifyComplete(binary, calls)))
+        return WalkResult::interrupt();
+      requestOptimizedLoading(binary);
+      return WalkResult::advance();
     });
+    if (result.wasInterrupted())
+      signalPassFailure();
+  }
+
+  /// The first call of each function that kernels call and do not have.
+  llvm::StringMap<Location> findExternalCalls() {
+    llvm::StringMap<Location> calls;
+    getOperation()->walk([&](gpu::GPUModuleOp module) {
+      module.walk([&](LLVM::CallOp call) {
+        std::optional<StringRef> callee = call.getCallee();
+        if (!callee)
+          return;
+        auto function = module.lookupSymbol<LLVM::LLVMFuncOp>(*callee);
+        if (function && function.isExternal())
+          calls.try_emplace(*callee, call.getLoc());
+      });
+    });
+    return calls;
+  }
+
+  /// PTX that declares a function which neither it nor the driver has cannot be loaded.
+  /// That is what becomes of functions of math where there is no libdevice.
+  LogicalResult verifyComplete(gpu::BinaryOp binary,
+                               const llvm::StringMap<Location> &calls) {
+    for (auto object : binary.getObjects().getAsRange<gpu::ObjectAttr>()) {
+      if (object.getFormat() != gpu::CompilationTarget::Assembly)
+        continue;
+      StringRef rest = object.getObject().getValue();
+      while (true) {
+        rest = rest.split(".extern .func").second;
+        if (rest.empty())
+          break;
+        StringRef declaration = rest.take_until([](char c) { return c == ';'; });
+        for (const auto &[name, loc] : calls)
+          if (!isDriverFunction(name) && declares(declaration, name))
+            return emitError(loc) << getArgument() << ": expected a function that kernels "
+                                  << "can call, found '" << name
+                                  << "', which has no body"
+                                  << (name.starts_with("__nv_")
+                                          ? " without libdevice of a CUDA toolkit"
+                                          : "");
+      }
+    }
+    return success();
+  }
+
+  static bool declares(StringRef declaration, StringRef name) {
+    size_t at = declaration.find(name);
+    auto isWord = [](char c) { return llvm::isAlnum(c) || c == '_' || c == '$'; };
+    return at != StringRef::npos && at != 0 && !isWord(declaration[at - 1]) &&
+           (at + name.size() == declaration.size() ||
+            !isWord(declaration[at + name.size()]));
+  }
+
+  static bool isDriverFunction(StringRef name) {
+    return llvm::StringSwitch<bool>(name)
+        .Cases("vprintf", "malloc", "free", "__assertfail", true)
+        .Default(false);
   }
 
   /// The level that LLVM has optimised PTX at becomes that at which the host code has the

@@ -1,4 +1,5 @@
-// f32 and bf16 to f8E4M3FN: an instruction where the chip has it, integer arithmetic elsewhere.
+// To f8E4M3FN: an instruction where the chip has it, else integer arithmetic; from narrow floats.
+// Both are exact.
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -140,23 +141,69 @@ func.func @from_bf16(%a: bf16, %v: vector<4xbf16>, %odd: vector<3xbf16>)
   return %0, %1, %2 : f8E4M3FN, vector<4xf8E4M3FN>, vector<3xf8E4M3FN>
 }
 
+// f16 is widened too, and a vector of any rank is one row.
+// HW-LABEL: func @from_f16
+// HW: arith.extf %{{.*}} : f16 to f32
+// HW: nvvm.convert.f32x2.to.f8x2
+// HW: vector.shape_cast %{{.*}} : vector<2x3xf32> to vector<6xf32>
+// HW-COUNT-3: nvvm.convert.f32x2.to.f8x2
+// HW: vector.shape_cast %{{.*}} : vector<6xi8> to vector<2x3xi8>
+// INT-LABEL: func @from_f16
+// INT: arith.extf %{{.*}} : f16 to f32
+// INT: arith.trunci %{{.*}} : vector<2x3xi32> to vector<2x3xi8>
+// BOTH-NOT: arith.truncf
+func.func @from_f16(%a: f16, %v: vector<2x3xf32>) -> (f8E4M3FN, vector<2x3xf8E4M3FN>) {
+  %0 = arith.truncf %a : f16 to f8E4M3FN
+  %1 = arith.truncf %v : vector<2x3xf32> to vector<2x3xf8E4M3FN>
+  return %0, %1 : f8E4M3FN, vector<2x3xf8E4M3FN>
+}
+
+// The bits of E8M0 are an exponent; code 0 is a subnormal of f32, 255 is NaN.
+// BOTH-LABEL: func @from_e8m0
+// BOTH-SAME: (%[[A:.*]]: f8E8M0FNU)
+// BOTH: %[[BYTE:.*]] = arith.bitcast %[[A]] : f8E8M0FNU to i8
+// BOTH: %[[CODE:.*]] = arith.extui %[[BYTE]] : i8 to i32
+// BOTH: %[[SHIFTED:.*]] = arith.shli %[[CODE]], %{{.*}} : i32
+// BOTH: %[[LEAST:.*]] = arith.constant 4194304 : i32
+// BOTH: %[[SOME:.*]] = arith.select %{{.*}}, %[[LEAST]], %[[SHIFTED]] : i32
+// BOTH: %[[NAN:.*]] = arith.constant 2143289344 : i32
+// BOTH: %[[WIDE:.*]] = arith.select %{{.*}}, %[[NAN]], %[[SOME]] : i32
+// BOTH: arith.bitcast %[[WIDE]] : i32 to f32
+func.func @from_e8m0(%a: f8E8M0FNU) -> f32 {
+  %0 = arith.extf %a : f8E8M0FNU to f32
+  return %0 : f32
+}
+
+// bf16 is the upper half of the f32; f16 is rounded from it, f64 widened.
+// BOTH-LABEL: func @from_narrow
+// BOTH-NOT: arith.extf %{{.*}} : {{.*f[864].*}} to
+// BOTH: arith.bitcast %{{.*}} : vector<2x2xi16> to vector<2x2xbf16>
+// BOTH: arith.truncf %{{.*}} : f32 to f16
+// BOTH: arith.extf %{{.*}} : f32 to f64
+// BOTH: return
+func.func @from_narrow(%a: vector<2x2xf8E4M3FN>, %b: f8E5M2, %c: f4E2M1FN)
+    -> (vector<2x2xbf16>, f16, f64) {
+  %0 = arith.extf %a : vector<2x2xf8E4M3FN> to vector<2x2xbf16>
+  %1 = arith.extf %b : f8E5M2 to f16
+  %2 = arith.extf %c : f4E2M1FN to f64
+  return %0, %1, %2 : vector<2x2xbf16>, f16, f64
+}
+
 // BOTH-LABEL: func @other_conversions
 // BOTH: arith.truncf %{{.*}} : f32 to bf16
-// BOTH: arith.truncf %{{.*}} : f16 to f8E4M3FN
+// BOTH: arith.truncf %{{.*}} : f64 to f8E4M3FN
 // BOTH: arith.truncf %{{.*}} : f32 to f8E5M2
 // BOTH: arith.truncf %{{.*}} : f32 to f8E4M3FNUZ
 // BOTH: arith.truncf %{{.*}} toward_zero : f32 to f8E4M3FN
-// BOTH: arith.truncf %{{.*}} : vector<2x2xf32> to vector<2x2xf8E4M3FN>
-// BOTH: arith.extf %{{.*}} : f8E4M3FN to f32
-func.func @other_conversions(%a: f32, %b: f16, %v: vector<2x2xf32>, %e: f8E4M3FN)
-    -> (bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<2x2xf8E4M3FN>, f32) {
+// BOTH: arith.extf %{{.*}} : vector<[4]xf8E4M3FN> to vector<[4]xf32>
+func.func @other_conversions(%a: f32, %b: f64, %v: vector<[4]xf8E4M3FN>)
+    -> (bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<[4]xf32>) {
   %0 = arith.truncf %a : f32 to bf16
-  %1 = arith.truncf %b : f16 to f8E4M3FN
+  %1 = arith.truncf %b : f64 to f8E4M3FN
   %2 = arith.truncf %a : f32 to f8E5M2
   %3 = arith.truncf %a : f32 to f8E4M3FNUZ
   %4 = arith.truncf %a toward_zero : f32 to f8E4M3FN
-  %5 = arith.truncf %v : vector<2x2xf32> to vector<2x2xf8E4M3FN>
-  %6 = arith.extf %e : f8E4M3FN to f32
-  return %0, %1, %2, %3, %4, %5, %6
-    : bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<2x2xf8E4M3FN>, f32
+  %5 = arith.extf %v : vector<[4]xf8E4M3FN> to vector<[4]xf32>
+  return %0, %1, %2, %3, %4, %5
+    : bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<[4]xf32>
 }

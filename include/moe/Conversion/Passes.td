@@ -78,13 +78,20 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
 }
 
 def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
-  let summary = "Legalise conversions to f8E4M3FN for the target";
+  let summary = "Legalise conversions to f8E4M3FN and from narrow floats for the target";
   let description = [{
-    Rewrites every `arith.truncf` from f32 or bf16 to f8E4M3FN, of scalars and of vectors of
-    rank 1, that rounds to nearest even (the default). With `chip` sm_89 or later it becomes
-    `nvvm.convert.f32x2.to.f8x2`, for other chips and for the CPU (`chip` empty) integer
-    arithmetic. Both give the same bytes: magnitudes above 448, infinity among them,
-    saturate to 448, and NaN gives 0x7f. Other conversions are left alone.
+    Rewrites, on scalars and on vectors of fixed size:
+
+    - `arith.truncf` from f32, bf16 or f16 to f8E4M3FN that rounds to nearest even (the
+      default). With `chip` sm_89 or later it becomes `nvvm.convert.f32x2.to.f8x2`, for other
+      chips and for the CPU (`chip` empty) integer arithmetic. Both give the same bytes:
+      magnitudes above 448, infinity among them, saturate to 448, and NaN gives 0x7f.
+    - `arith.extf` from any float of 8 bits or less (f8E4M3FN, f8E5M2, f8E8M0FNU, f4E2M1FN and
+      so on). It becomes integer arithmetic and is exact: f32, bf16 and f64 hold every value
+      of these types, subnormals and NaN included. f16 holds all but those of f8E8M0FNU, which
+      are rounded.
+
+    Other conversions are left alone.
   }];
   let options = [
     Option<"chip", "chip", "std::string", "\"\"",
@@ -92,6 +99,49 @@ def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
   ];
   let dependentDialects = ["arith::ArithDialect", "NVVM::NVVMDialect",
                            "vector::VectorDialect"];
+}
+
+def MoeExpandOps : Pass<"moe-expand-ops"> {
+  let summary = "Expand ops that have no direct conversion to the LLVM dialect";
+  let description = [{
+    Applies upstream's patterns to `arith` divisions that round up or down,
+    `arith.scaling_extf` and `arith.scaling_truncf`, and to `vector.contract`, `gather`,
+    `interleave`, `mask`, `multi_reduction`, `outerproduct`, `scan` and `transpose`. The moe
+    ops' own lowerings use none of them in a kernel, so that kernels stay as they are.
+  }];
+  let dependentDialects = ["arith::ArithDialect", "memref::MemRefDialect",
+                           "scf::SCFDialect", "ub::UBDialect", "vector::VectorDialect"];
+}
+
+def MoeConvertKernelMath : Pass<"moe-convert-kernel-math"> {
+  let summary = "Convert the functions of math that a GPU has instructions for";
+  let description = [{
+    In a `gpu.module`, converts absolute values, rounding, square roots, `math.fma`, classes of
+    floats and bit counts to LLVM's intrinsics. Other functions are left to
+    `convert-gpu-to-nvvm`, which calls libdevice, a library of the CUDA toolkit.
+  }];
+  let dependentDialects = ["LLVM::LLVMDialect"];
+}
+
+def MoeVerifyLowered : Pass<"moe-verify-lowered"> {
+  let summary = "Fail if a pipeline has left something unlowered";
+  let description = [{
+    Each named pipeline ends with it. Conversions leave what they do not know to those after
+    them, and say nothing. Here the first op that is left, or a type without a conversion, or
+    a memory space that the target lacks, is an error at its location. `level` says what may
+    be left:
+
+    - `cpu`: the LLVM dialect, in memory space 0 or 1 (the host has one memory);
+    - `cuda`: that, `gpu.binary` and `gpu.launch_func`, which the translation to LLVM IR takes;
+    - `kernel`: the LLVM and NVVM dialects within a `gpu.module`;
+    - `launch`: host code on memrefs in any dialect, but no moe op, `gpu.module`,
+      `gpu.launch`, tensor or unresolved cast.
+  }];
+  let options = [
+    Option<"level", "level", "std::string", "\"cpu\"", "cpu, cuda, kernel or launch">,
+    Option<"pipeline", "pipeline", "std::string", "\"\"",
+           "The pipeline that errors name; empty for this pass">,
+  ];
 }
 
 def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {

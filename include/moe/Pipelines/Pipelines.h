@@ -44,11 +44,12 @@ struct LowerToPTXOptions : PassPipelineOptions<LowerToPTXOptions> {
       *this, "access-bytes",
       llvm::cl::desc("Widest access to global memory in bytes; 0 for the chip's"),
       llvm::cl::init(0)};
+  static constexpr int kDefaultLevel = -1;
   Option<int> optLevel{
       *this, "O",
       llvm::cl::desc("LLVM's optimisation level, 0 to 3; by default 0 for format=isa, "
                      "which ptxas or the driver will optimise, else 3"),
-      llvm::cl::init(-1)};
+      llvm::cl::init(kDefaultLevel)};
 };
 
 /// Those of LowerToPTXOptions, and one more.
@@ -92,9 +93,17 @@ void buildLowerToCUDAPipeline(OpPassManager &pm, const LowerToCUDAOptions &optio
 /// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.
 void buildLowerToCPUPipeline(OpPassManager &pm, const LowerToCPUOptions &options);
 
+/// What stands beside the moe ops in host code, to loops, memory and vectors that the
+/// pipeline below takes: linalg, affine, reallocation and more.
+void buildStructuredLoweringPipeline(OpPassManager &pm);
+
 /// What host code needs on either way before its conversion to the LLVM dialect: bf16,
-/// and conversions to f8E4M3FN, in arithmetic of the host; control flow in basic blocks.
+/// and conversions of narrow floats, in arithmetic of the host; control flow in basic
+/// blocks; functions of math that LLVM does not have as calls of libm.
 void buildHostLoweringPipeline(OpPassManager &pm);
+
+/// The check that a named pipeline ends with: moe-verify-lowered at `level`.
+std::unique_ptr<Pass> createVerifyLowered(StringRef level, StringRef pipeline);
 
 /// Registers `--moe-bufferize`, `--moe-lower-to-ptx`, `--moe-lower-to-cuda` and
 /// `--moe-lower-to-cpu`.

@@ -25,7 +25,7 @@ def MoeAttachTarget : Pass<"moe-attach-target", "ModuleOp"> {
     Option<"chip", "chip", "std::string", "\"sm_90\"", "The GPU, such as sm_90">,
     Option<"features", "features", "std::string", "\"\"",
            "The PTX version, such as +ptx80; empty for the chip's default">,
-    Option<"optLevel", "O", "unsigned", "3",
+    Option<"optLevel", "O", "int", "3",
            "LLVM's optimisation level, 0 to 3; also that of ptxas if it runs">,
   ];
   let dependentDialects = ["gpu::GPUDialect", "NVVM::NVVMDialect"];

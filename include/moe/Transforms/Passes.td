@@ -30,15 +30,32 @@ def MoeFuseQuantize : Pass<"moe-fuse-quantize"> {
   }];
 }
 
-def MoeDeallocateBuffers : Pass<"moe-deallocate-buffers", "ModuleOp"> {
-  let summary = "Free what bufferization allocated";
+def MoeBufferizeTensors : Pass<"moe-bufferize-tensors", "ModuleOp"> {
+  let summary = "Bufferize tensors, and free what that allocates";
   let description = [{
-    Runs upstream's buffer deallocation pipeline and lowers the copies that it makes, unless
-    the module frees memory itself: upstream's analysis does not take such functions. What
-    bufferization allocates in such a module is not freed.
+    Runs one-shot bufferization, across function boundaries with identity layouts, on the
+    module and on those nested in it, and then frees what it allocated. The two are one pass
+    because only before the first can buffers of the program be told from those made for
+    tensors:
+
+    - A function without tensors is left as it is: a memref that it returns is that buffer,
+      and what it allocates is its own to free.
+    - In a function with tensors, what the program itself allocates and frees is left alone
+      too. A tensor that is returned becomes a buffer that the caller owns: a copy, where it
+      is one of the function's arguments.
+
+    Upstream's ownership-based deallocation does the freeing. A function that it does not
+    take (loops of basic blocks, ops of unknown effects) or in which tensors become memrefs
+    of the program has each buffer freed after its last use in its block; what goes into
+    another block or may be kept by the program, as a memref that is returned or stored, is
+    not freed.
   }];
-  let dependentDialects = ["bufferization::BufferizationDialect", "func::FuncDialect",
-                           "memref::MemRefDialect", "scf::SCFDialect"];
+  let options = [
+    Option<"deallocate", "deallocate", "bool", "true", "Free what bufferization allocates">,
+  ];
+  let dependentDialects = ["bufferization::BufferizationDialect", "cf::ControlFlowDialect",
+                           "func::FuncDialect", "memref::MemRefDialect",
+                           "scf::SCFDialect"];
 }
 
 def MoeShareHostMemory : Pass<"moe-share-host-memory", "ModuleOp"> {

@@ -1,0 +1,159 @@
+//===- VerifyLowered.cpp - Success means lowered --------------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// moe-verify-lowered: conversions are partial, so that each leaves to the next what it
+// does not know. Here is where nothing comes next.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Conversion/Passes.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "moe/IR/Moe.h"
+#include "llvm/ADT/StringSwitch.h"
+
+namespace mlir::moe {
+#define GEN_PASS_DEF_MOEVERIFYLOWERED
+#include "moe/Conversion/Passes.h.inc"
+} // namespace mlir::moe
+
+using namespace mlir;
+using namespace mlir::moe;
+
+namespace {
+
+enum class Level { CPU, CUDA, Kernel, Launch };
+
+/// Whether ops like `op` belong to the level.
+bool belongsTo(Level level, Operation *op) {
+  if (level == Level::Launch)
+    return !isa<gpu::GPUModuleOp, gpu::LaunchOp, UnrealizedConversionCastOp>(op) &&
+           !isa_and_present<MoeDialect>(op->getDialect()) &&
+           llvm::none_of(op->getOperandTypes(), llvm::IsaPred<TensorType>) &&
+           llvm::none_of(op->getResultTypes(), llvm::IsaPred<TensorType>);
+  if (isa_and_present<LLVM::LLVMDialect>(op->getDialect()))
+    return true;
+  switch (level) {
+  case Level::CPU:
+    return isa<ModuleOp>(op);
+  case Level::CUDA:
+    return isa<ModuleOp, gpu::BinaryOp, gpu::LaunchFuncOp>(op);
+  case Level::Kernel:
+    return isa<gpu::GPUModuleOp>(op) ||
+           isa_and_present<NVVM::NVVMDialect>(op->getDialect());
+  case Level::Launch:
+    break;
+  }
+  return false;
+}
+
+/// The host has one memory: space 1, a GPU's global memory, is taken for it, so that a
+/// program can be compiled for both.
+bool hasMemorySpace(Level level, unsigned space) {
+  if (level != Level::Kernel)
+    return space <= 1;
+  return space <= 7 && space != 2;
+}
+
+/// A pointer that the target does not have, or null.
+Type findForeignPointer(Level level, Operation *op) {
+  auto isForeign = [&](Type type) {
+    auto pointer = dyn_cast<LLVM::LLVMPointerType>(type);
+    return pointer && !hasMemorySpace(level, pointer.getAddressSpace());
+  };
+  Type found;
+  auto search = [&](Type type) {
+    if (found)
+      return;
+    type.walk([&](Type part) {
+      if (isForeign(part))
+        found = part;
+    });
+  };
+  for (Type type : op->getResultTypes())
+    search(type);
+  for (Type type : op->getOperandTypes())
+    search(type);
+  if (auto function = dyn_cast<LLVM::LLVMFuncOp>(op))
+    search(function.getFunctionType());
+  if (auto global = dyn_cast<LLVM::GlobalOp>(op))
+    if (!hasMemorySpace(level, global.getAddrSpace()))
+      found = LLVM::LLVMPointerType::get(op->getContext(), global.getAddrSpace());
+  return found;
+}
+
+struct VerifyLoweredPass : moe::impl::MoeVerifyLoweredBase<VerifyLoweredPass> {
+  using MoeVerifyLoweredBase::MoeVerifyLoweredBase;
+
+  void runOnOperation() override {
+    auto known = llvm::StringSwitch<std::optional<Level>>(level)
+                     .Case("cpu", Level::CPU)
+                     .Case("cuda", Level::CUDA)
+                     .Case("kernel", Level::Kernel)
+                     .Case("launch", Level::Launch)
+                     .Default(std::nullopt);
+    if (!known) {
+      emitError(getOperation()->getLoc())
+          << getArgument() << ": expected level to be cpu, cuda, kernel or launch, found '"
+          << level << "'";
+      return signalPassFailure();
+    }
+    if (failed(verify(*known)))
+      signalPassFailure();
+  }
+
+private:
+  std::string by() { return pipeline.empty() ? getArgument().str() : pipeline; }
+
+  /// One error: what is left often has the same cause.
+  LogicalResult verify(Level level) {
+    // Casts are what other ops have left.
+    Operation *op = nullptr, *cast = nullptr;
+    getOperation()->walk<WalkOrder::PreOrder>([&](Operation *candidate) {
+      if (belongsTo(level, candidate))
+        return WalkResult::advance();
+      if (isa<UnrealizedConversionCastOp>(candidate)) {
+        if (!cast)
+          cast = candidate;
+        return WalkResult::advance();
+      }
+      op = candidate;
+      return WalkResult::interrupt();
+    });
+    if (op)
+      return report(op);
+    if (cast)
+      return emitError(cast->getLoc())
+             << "type " << cast->getOperand(0).getType() << " was not lowered by " << by()
+             << " where " << cast->getResult(0).getType() << " is expected";
+    if (level == Level::Launch)
+      return success();
+    WalkResult result = getOperation()->walk([&](Operation *op) -> WalkResult {
+      if (Type type = findForeignPointer(level, op))
+        return emitError(op->getLoc())
+               << "expected a memory space that the target of " << by()
+               << " has, found that of " << type << " in '" << op->getName() << "'";
+      return WalkResult::advance();
+    });
+    return failure(result.wasInterrupted());
+  }
+
+  LogicalResult report(Operation *op) {
+    // At the location, not on the op: its regions would be printed with it.
+    auto diagnostic = emitError(op->getLoc())
+                      << "'" << op->getName() << "' op was not lowered by " << by();
+    if (op->getNumOperands() != 0 || op->getNumResults() != 0)
+      diagnostic << ": (" << op->getOperandTypes() << ") -> (" << op->getResultTypes()
+                 << ")";
+    return diagnostic;
+  }
+};
+
+} // namespace
