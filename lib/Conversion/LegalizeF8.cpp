@@ -7,8 +7,8 @@
 //
 // arith.truncf from f32, bf16 or f16 to f8E4M3FN, and arith.extf from any narrow float,
 // have no lowering upstream: convert-arith-to-llvm leaves them as they are. Here they
-// become the conversion instruction of the chip, or integer arithmetic that gives the same
-// bytes.
+// become the conversion instruction of the chip, or integer arithmetic that gives the
+// same bytes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -36,8 +36,8 @@ static bool hasFixedSize(Type type) {
   return !isa<ShapedType>(type);
 }
 
-/// The conversions that both patterns take: f32, bf16 or f16 to f8E4M3FN, scalar or vector
-/// of fixed size.
+/// The conversions that both patterns take: f32, bf16 or f16 to f8E4M3FN, scalar or
+/// vector of fixed size.
 static LogicalResult matchToE4M3(arith::TruncFOp op, PatternRewriter &rewriter) {
   Type from = getElementTypeOrSelf(op.getIn().getType());
   if (!isa<Float8E4M3FNType>(getElementTypeOrSelf(op.getType())) ||
@@ -98,7 +98,8 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
     bool isRow = type.getRank() == 1;
     Value in = op.getIn();
     if (!isRow)
-      in = vector::ShapeCastOp::create(b, withElementType(rowType, getElementTypeOrSelf(in)), in);
+      in = vector::ShapeCastOp::create(
+          b, withElementType(rowType, getElementTypeOrSelf(in)), in);
     SmallVector<Value> elements = buildElements(b, in);
     SmallVector<Value> pairs;
     for (int64_t i = 0; i < size; i += 2) {
@@ -230,8 +231,9 @@ struct ExpandExtension : OpRewritePattern<arith::ExtFOp> {
         b, withElementType(op.getType(), b.getIntegerType(from.getWidth())), op.getIn());
     Type i32 = withElementType(op.getType(), b.getI32Type());
     bits = arith::ExtUIOp::create(b, i32, bits);
-    Value wide = isa<Float8E8M0FNUType>(from) ? buildPowerOfTwo(b, bits)
-                                    : buildWide(b, bits, from.getFloatSemantics());
+    Value wide = isa<Float8E8M0FNUType>(from)
+                     ? buildPowerOfTwo(b, bits)
+                     : buildWide(b, bits, from.getFloatSemantics());
     Type f32 = withElementType(op.getType(), b.getF32Type());
     if (to.isBF16()) {
       // Nothing is in the lower half.
@@ -254,8 +256,7 @@ private:
 
   static Value buildCompare(ImplicitLocOpBuilder &b, arith::CmpIPredicate predicate,
                             Value lhs, int64_t rhs) {
-    return arith::CmpIOp::create(b, predicate, lhs,
-                                 buildConstant(b, lhs.getType(), rhs));
+    return arith::CmpIOp::create(b, predicate, lhs, buildConstant(b, lhs.getType(), rhs));
   }
 
   /// The bits of an f32 with the value of an E8M0. 2^-127, of code 0, is a subnormal.
@@ -284,15 +285,15 @@ private:
 
     // A normal value's exponent is rebiased; a subnormal one is a multiple of the least.
     Value shifted = arith::ShLIOp::create(b, magnitude, constant(23 - mantissaBits));
-    Value normal = arith::AddIOp::create(b, shifted,
-                                         constant((127 + leastExponent - 1) << 23));
+    Value normal =
+        arith::AddIOp::create(b, shifted, constant((127 + leastExponent - 1) << 23));
     Value unit = arith::BitcastOp::create(
         b, f32, constant((127 + leastExponent - mantissaBits) << 23));
     Value subnormal = arith::BitcastOp::create(
         b, i32,
         arith::MulFOp::create(b, arith::UIToFPOp::create(b, f32, magnitude), unit));
-    Value isSubnormal = buildCompare(b, arith::CmpIPredicate::ult, magnitude,
-                                     int64_t(1) << mantissaBits);
+    Value isSubnormal =
+        buildCompare(b, arith::CmpIPredicate::ult, magnitude, int64_t(1) << mantissaBits);
     Value wide = arith::SelectOp::create(b, isSubnormal, subnormal, normal);
 
     auto codeOf = [](const APFloat &value) {

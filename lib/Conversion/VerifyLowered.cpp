@@ -101,8 +101,9 @@ struct VerifyLoweredPass : moe::impl::MoeVerifyLoweredBase<VerifyLoweredPass> {
                      .Default(std::nullopt);
     if (!known) {
       emitError(getOperation()->getLoc())
-          << getArgument() << ": expected level to be cpu, cuda, kernel or launch, found '"
-          << level << "'";
+          << getArgument()
+          << ": expected level to be cpu, cuda, kernel or launch, found '" << level
+          << "'";
       return signalPassFailure();
     }
     if (failed(verify(*known)))

@@ -141,12 +141,11 @@ struct ModuleToBinaryPass : moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass>
         StringRef declaration = rest.take_until([](char c) { return c == ';'; });
         for (const auto &[name, loc] : calls)
           if (!isDriverFunction(name) && declares(declaration, name))
-            return emitError(loc) << getArgument() << ": expected a function that kernels "
-                                  << "can call, found '" << name
-                                  << "', which has no body"
-                                  << (name.starts_with("__nv_")
-                                          ? " without libdevice of a CUDA toolkit"
-                                          : "");
+            return emitError(loc)
+                   << getArgument() << ": expected a function that kernels "
+                   << "can call, found '" << name << "', which has no body"
+                   << (name.starts_with("__nv_") ? " without libdevice of a CUDA toolkit"
+                                                 : "");
       }
     }
     return success();

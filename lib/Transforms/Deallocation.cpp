@@ -93,8 +93,7 @@ static LogicalResult freeByOwnership(func::FuncOp function,
   OwningOpRef<func::FuncOp> original = function.clone();
   ScopedDiagnosticHandler ignore(function.getContext(),
                                  [](Diagnostic &) { return success(); });
-  if (succeeded(
-          bufferization::deallocateBuffersOwnershipBased(function, {}, symbols)))
+  if (succeeded(bufferization::deallocateBuffersOwnershipBased(function, {}, symbols)))
     return success();
   function.getBody().takeBody(original->getBody());
   return failure();
@@ -133,13 +132,27 @@ SetVector<Value> Deallocation::getOwnedBuffers(func::FuncOp function) {
   return buffers;
 }
 
+/// Upstream takes all that a call returns for views of its operands. No view of another
+/// buffer are those that are `owned`, and values that are no buffers at all.
+static BufferViewFlowAnalysis analyzeAliases(func::FuncOp function,
+                                             const SetVector<Value> &owned) {
+  BufferViewFlowAnalysis aliases(function);
+  SetVector<Value> others = owned;
+  function.walk([&](Operation *op) {
+    if (isa<CallOpInterface>(op))
+      for (Value result : op->getResults())
+        if (!isMemRef(result.getType()))
+          others.insert(result);
+  });
+  aliases.remove(others);
+  return aliases;
+}
+
 /// Where it is not certain that the function owns a buffer that it returns as a tensor,
 /// and nobody else has it, a copy is returned.
 void Deallocation::copyReturnedTensors(func::FuncOp function) {
   SetVector<Value> owned = getOwnedBuffers(function);
-  BufferViewFlowAnalysis aliases(function);
-  // Upstream takes what a call returns for a view of its operands.
-  aliases.remove(owned);
+  BufferViewFlowAnalysis aliases = analyzeAliases(function, owned);
   const Boundary &boundary = functions.find(function)->second;
   function.walk([&](func::ReturnOp ret) {
     for (unsigned index : boundary.isTensorResult.set_bits()) {
@@ -148,8 +161,7 @@ void Deallocation::copyReturnedTensors(func::FuncOp function) {
       while (auto cast = root.getDefiningOp<memref::CastOp>())
         root = cast.getSource();
       // Once there, such a buffer always gets to the end of its block.
-      bool isMoved = owned.contains(root) &&
-                     root.getParentBlock() == ret->getBlock();
+      bool isMoved = owned.contains(root) && root.getParentBlock() == ret->getBlock();
       if (isMoved) {
         for (Value alias : aliases.resolve(root))
           for (OpOperand &use : alias.getUses())
@@ -174,7 +186,8 @@ void Deallocation::copyReturnedTensors(func::FuncOp function) {
 /// op's results and the arguments of its blocks.
 bool Deallocation::mayKeep(OpOperand &use) {
   Operation *user = use.getOwner();
-  if (isa<func::ReturnOp, memref::ExtractAlignedPointerAsIndexOp>(user))
+  if (isa<func::ReturnOp, memref::ExtractAlignedPointerAsIndexOp,
+          UnrealizedConversionCastOp>(user))
     return true;
   if (auto store = dyn_cast<memref::StoreOp>(user))
     return use.get() == store.getValueToStore();
@@ -194,8 +207,7 @@ bool Deallocation::mayKeep(OpOperand &use) {
 void Deallocation::freeWhatStaysLocal(func::FuncOp function) {
   copyReturnedTensors(function);
   SetVector<Value> owned = getOwnedBuffers(function);
-  BufferViewFlowAnalysis aliases(function);
-  aliases.remove(owned);
+  BufferViewFlowAnalysis aliases = analyzeAliases(function, owned);
   // The frees come last: they are uses themselves.
   SmallVector<std::pair<Value, Operation *>> frees;
   for (Value buffer : owned) {
