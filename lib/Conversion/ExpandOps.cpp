@@ -14,6 +14,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
@@ -31,6 +33,7 @@ using namespace mlir;
 static void populatePatterns(RewritePatternSet &patterns) {
   arith::populateCeilFloorDivExpandOpsPatterns(patterns);
   arith::populateExpandScalingExtTruncPatterns(patterns);
+  math::populateExpansionPatterns(patterns, {"clampf"});
   vector::populateVectorMaskOpLoweringPatterns(patterns);
   vector::populateVectorContractLoweringPatterns(
       patterns, vector::VectorContractLowering::OuterProduct);
@@ -52,7 +55,8 @@ struct ExpandOpsPass : moe::impl::MoeExpandOpsBase<ExpandOpsPass> {
     SmallVector<Operation *> ops;
     getOperation()->walk([&](Operation *op) {
       if (isa<arith::CeilDivSIOp, arith::CeilDivUIOp, arith::FloorDivSIOp,
-              arith::ScalingExtFOp, arith::ScalingTruncFOp, vector::ContractionOp,
+              arith::ScalingExtFOp, arith::ScalingTruncFOp, math::ClampFOp,
+              vector::ContractionOp,
               vector::DeinterleaveOp, vector::GatherOp, vector::InterleaveOp,
               vector::MaskOp, vector::MultiDimReductionOp, vector::OuterProductOp,
               vector::ScanOp, vector::TransposeOp>(op))

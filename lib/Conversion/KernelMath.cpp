@@ -47,7 +47,23 @@ struct ConvertKernelMathPass
       return !converter.isLegal(op->getOperandTypes());
     });
     if (failed(applyPartialConversion(getOperation(), target, std::move(patterns))))
-      signalPassFailure();
+      return signalPassFailure();
+    getOperation()->walk([](Operation *op) {
+      if (isa<LLVM::CopySignOp, LLVM::FAbsOp, LLVM::FCeilOp, LLVM::FFloorOp,
+              LLVM::FTruncOp, LLVM::RoundEvenOp, LLVM::RoundOp, LLVM::SqrtOp>(op))
+        hide(op);
+    });
+  }
+
+  /// convert-gpu-to-nvvm refuses ops of intrinsics for which it calls libdevice. It does
+  /// not see them in a call by name.
+  static void hide(Operation *op) {
+    OpBuilder b(op);
+    std::string name = ("llvm." + op->getName().getStringRef().rsplit('.').second).str();
+    auto call = LLVM::CallIntrinsicOp::create(b, op->getLoc(), op->getResult(0).getType(),
+                                              b.getStringAttr(name), op->getOperands());
+    op->replaceAllUsesWith(call);
+    op->erase();
   }
 };
 

@@ -15,7 +15,9 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "moe/IR/Moe.h"
 #include "llvm/ADT/StringSwitch.h"
 
@@ -56,36 +58,46 @@ bool belongsTo(Level level, Operation *op) {
 
 /// The host has one memory: space 1, a GPU's global memory, is taken for it, so that a
 /// program can be compiled for both.
-bool hasMemorySpace(Level level, unsigned space) {
+bool hasMemorySpace(Level level, uint64_t space) {
   if (level != Level::Kernel)
     return space <= 1;
-  return space <= 7 && space != 2;
+  return space <= 1 || (space >= 3 && space <= 5) || space == 7;
 }
 
-/// A pointer that the target does not have, or null.
-Type findForeignPointer(Level level, Operation *op) {
-  auto isForeign = [&](Type type) {
-    auto pointer = dyn_cast<LLVM::LLVMPointerType>(type);
-    return pointer && !hasMemorySpace(level, pointer.getAddressSpace());
-  };
+bool hasMemorySpace(Level level, Attribute space) {
+  if (!space)
+    return true;
+  if (isa<gpu::AddressSpaceAttr>(space))
+    return level == Level::Kernel;
+  auto number = dyn_cast<IntegerAttr>(space);
+  return number && hasMemorySpace(level, number.getValue().getZExtValue());
+}
+
+bool isForeign(Level level, Type type) {
+  if (auto pointer = dyn_cast<LLVM::LLVMPointerType>(type))
+    return !hasMemorySpace(level, pointer.getAddressSpace());
+  if (auto memref = dyn_cast<BaseMemRefType>(type))
+    return !hasMemorySpace(level, memref.getMemorySpace());
+  return false;
+}
+
+/// A type of `op` with a memory space that the target does not have, or null.
+Type findForeignType(Level level, Operation *op) {
   Type found;
   auto search = [&](Type type) {
-    if (found)
-      return;
     type.walk([&](Type part) {
-      if (isForeign(part))
+      if (!found && isForeign(level, part))
         found = part;
     });
   };
-  for (Type type : op->getResultTypes())
-    search(type);
-  for (Type type : op->getOperandTypes())
-    search(type);
-  if (auto function = dyn_cast<LLVM::LLVMFuncOp>(op))
+  llvm::for_each(op->getResultTypes(), search);
+  llvm::for_each(op->getOperandTypes(), search);
+  if (auto function = dyn_cast<FunctionOpInterface>(op))
     search(function.getFunctionType());
+  if (auto global = dyn_cast<memref::GlobalOp>(op))
+    search(global.getType());
   if (auto global = dyn_cast<LLVM::GlobalOp>(op))
-    if (!hasMemorySpace(level, global.getAddrSpace()))
-      found = LLVM::LLVMPointerType::get(op->getContext(), global.getAddrSpace());
+    search(LLVM::LLVMPointerType::get(op->getContext(), global.getAddrSpace()));
   return found;
 }
 
@@ -106,7 +118,7 @@ struct VerifyLoweredPass : moe::impl::MoeVerifyLoweredBase<VerifyLoweredPass> {
           << "'";
       return signalPassFailure();
     }
-    if (failed(verify(*known)))
+    if (failed(memorySpaces ? verifyMemorySpaces(*known) : verify(*known)))
       signalPassFailure();
   }
 
@@ -136,14 +148,30 @@ private:
              << " where " << cast->getResult(0).getType() << " is expected";
     if (level == Level::Launch)
       return success();
-    WalkResult result = getOperation()->walk([&](Operation *op) -> WalkResult {
-      if (Type type = findForeignPointer(level, op))
+    return verifyMemorySpaces(level);
+  }
+
+  LogicalResult verifyMemorySpaces(Level level) {
+    auto verify = [&](Operation *op) -> WalkResult {
+      if (isa<gpu::GPUModuleOp, gpu::LaunchOp>(op) && level != Level::Kernel)
+        return report(op);
+      if (Type type = findForeignType(level, op))
         return emitError(op->getLoc())
                << "expected a memory space that the target of " << by()
                << " has, found that of " << type << " in '" << op->getName() << "'";
+      // Functions that allocate know one space alone.
+      if (level != Level::Kernel &&
+          isa<memref::AllocOp, memref::DeallocOp, memref::ReallocOp>(op)) {
+        Value buffer = op->getNumResults() != 0 ? op->getResult(0) : op->getOperand(0);
+        auto type = cast<BaseMemRefType>(buffer.getType());
+        if (type.getMemorySpaceAsInt() != 0)
+          return emitError(op->getLoc())
+                 << "expected '" << op->getName() << "' in memory space 0 for " << by()
+                 << ", found " << type;
+      }
       return WalkResult::advance();
-    });
-    return failure(result.wasInterrupted());
+    };
+    return failure(getOperation()->walk<WalkOrder::PreOrder>(verify).wasInterrupted());
   }
 
   LogicalResult report(Operation *op) {

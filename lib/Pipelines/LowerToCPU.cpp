@@ -31,6 +31,15 @@ std::unique_ptr<Pass> mlir::moe::createVerifyLowered(StringRef level,
   return createMoeVerifyLowered(options);
 }
 
+std::unique_ptr<Pass> mlir::moe::createVerifyMemorySpaces(StringRef level,
+                                                          StringRef pipeline) {
+  MoeVerifyLoweredOptions options;
+  options.level = level.str();
+  options.pipeline = pipeline.str();
+  options.memorySpaces = true;
+  return createMoeVerifyLowered(options);
+}
+
 void mlir::moe::buildStructuredLoweringPipeline(OpPassManager &pm) {
   pm.addPass(bufferization::createLowerDeallocationsPass());
   pm.addPass(createConvertBufferizationToMemRefPass());
@@ -41,6 +50,7 @@ void mlir::moe::buildStructuredLoweringPipeline(OpPassManager &pm) {
   // Before its loops' bodies are looked at, and before control flow is taken apart.
   pm.addPass(createLowerAffinePass());
   pm.addPass(createMoeExpandOps());
+  pm.addPass(createConvertComplexToStandardPass());
 }
 
 void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
@@ -73,10 +83,12 @@ void mlir::moe::buildHostLoweringPipeline(OpPassManager &pm) {
 
 void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
                                         const LowerToCPUOptions &options) {
+  constexpr StringLiteral name = "moe-lower-to-cpu";
   buildBufferizationPipeline(pm, BufferizationOptions());
   if (options.verifyAtRuntime)
     pm.addPass(createGenerateRuntimeVerificationPass());
   pm.addPass(createConvertMoeToSCF());
+  pm.addPass(createVerifyMemorySpaces("cpu", name));
   buildStructuredLoweringPipeline(pm);
   buildHostLoweringPipeline(pm);
   pm.addPass(createConvertVectorToLLVMPass());
@@ -85,10 +97,11 @@ void mlir::moe::buildLowerToCPUPipeline(OpPassManager &pm,
   pm.addPass(createConvertFuncToLLVMPass());
   pm.addPass(createConvertControlFlowToLLVMPass());
   pm.addPass(createConvertIndexToLLVMPass());
+  pm.addPass(createConvertComplexToLLVMPass());
   pm.addPass(createUBToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
   pm.addPass(createMoeLegalizeBF16Accesses());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
-  pm.addPass(createVerifyLowered("cpu", "moe-lower-to-cpu"));
+  pm.addPass(createVerifyLowered("cpu", name));
 }

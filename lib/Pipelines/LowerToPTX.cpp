@@ -70,6 +70,7 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options,
   pm.addPass(createMoeAttachTarget(target));
 
   OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
+  kernels.addPass(createVerifyMemorySpaces("kernel", pipeline));
   buildUserKernelLowering(kernels);
   MoeLegalizeF8Options legalizeF8;
   legalizeF8.chip = options.chip;
@@ -80,6 +81,7 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options,
   // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
   // calls.
   kernels.addPass(createMoeConvertKernelMath());
+  kernels.addPass(createConvertVectorToLLVMPass());
   ConvertToLLVMPassOptions toLLVM;
   toLLVM.filterDialects = {"arith", "memref", "vector"};
   kernels.addPass(createConvertToLLVMPass(toLLVM));
@@ -114,9 +116,12 @@ void mlir::moe::buildLowerToCUDAPipeline(OpPassManager &pm,
   if (options.verifyAtRuntime)
     pm.addPass(createGenerateRuntimeVerificationPass());
   buildKernels(pm, options, name);
+  pm.addPass(createVerifyMemorySpaces("cuda", name));
   buildStructuredLoweringPipeline(pm);
   pm.addPass(createMoeShareHostMemory());
   buildHostLoweringPipeline(pm);
+  // Which knows the ways of vectors that the pass below does not.
+  pm.addPass(createConvertVectorToLLVMPass());
   pm.addPass(createGpuToLLVMConversionPass());
   pm.addPass(createReconcileUnrealizedCastsPass());
   pm.addPass(createCanonicalizerPass());

@@ -141,6 +141,8 @@ def MoeVerifyLowered : Pass<"moe-verify-lowered"> {
     Option<"level", "level", "std::string", "\"cpu\"", "cpu, cuda, kernel or launch">,
     Option<"pipeline", "pipeline", "std::string", "\"\"",
            "The pipeline that errors name; empty for this pass">,
+    Option<"memorySpaces", "memory-spaces", "bool", "false",
+           "Check memory spaces, and that a CPU gets no kernels, alone: before a conversion">,
   ];
 }
 

@@ -105,6 +105,9 @@ void buildHostLoweringPipeline(OpPassManager &pm);
 /// The check that a named pipeline ends with: moe-verify-lowered at `level`.
 std::unique_ptr<Pass> createVerifyLowered(StringRef level, StringRef pipeline);
 
+/// The same of memory spaces alone, before conversions that give no location for them.
+std::unique_ptr<Pass> createVerifyMemorySpaces(StringRef level, StringRef pipeline);
+
 /// Registers `--moe-bufferize`, `--moe-lower-to-ptx`, `--moe-lower-to-cuda` and
 /// `--moe-lower-to-cpu`.
 void registerMoePipelines();
