@@ -18,6 +18,7 @@
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/CallInterfaces.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
 #include <vector>
@@ -141,10 +142,22 @@ struct ShareHostMemoryPass : moe::impl::MoeShareHostMemoryBase<ShareHostMemoryPa
 
 } // namespace
 
+/// Through views, and through what is called: a function may return its operand.
 bool HostBuffers::anyUse(Value buffer, function_ref<bool(Operation *)> predicate) {
-  for (Value alias : aliases.resolve(buffer))
-    if (llvm::any_of(alias.getUsers(), predicate))
-      return true;
+  SetVector<Value> reached;
+  reached.insert(buffer);
+  for (unsigned i = 0; i < reached.size(); ++i) {
+    for (Value alias : aliases.resolve(reached[i])) {
+      for (Operation *user : alias.getUsers()) {
+        if (predicate(user))
+          return true;
+        if (isa<CallOpInterface>(user))
+          for (Value result : user->getResults())
+            if (isa<BaseMemRefType>(result.getType()))
+              reached.insert(result);
+      }
+    }
+  }
   return false;
 }
 
@@ -160,7 +173,13 @@ LogicalResult HostBuffers::collectGlobal(memref::GetGlobalOp op) {
                           "write, found the global '")
            << op.getName() << "'";
   }
-  globals.push_back({op, anyUse(op, llvm::IsaPred<func::ReturnOp>)});
+  // In a memref of memrefs it may be found after the function has returned.
+  auto leaves = [](Operation *user) {
+    auto store = dyn_cast<memref::StoreOp>(user);
+    return isa<func::ReturnOp>(user) ||
+           (store && isa<BaseMemRefType>(store.getValueToStore().getType()));
+  };
+  globals.push_back({op, anyUse(op, leaves)});
   return success();
 }
 

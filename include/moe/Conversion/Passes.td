@@ -174,13 +174,18 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
 }
 
 def MoeStrictConversions : Pass<"moe-strict-conversions"> {
-  let summary = "Have every conversion between float types round";
+  let summary = "Have every conversion between float types round, and round once";
   let description = [{
     Removes the flag `contract` from `arith.extf` and `arith.truncf`.
     `arith-emulate-unsupported-floats` sets it on all that it makes, and a truncation followed
     by an extension then disappears: the result of one bf16 op would go to the next without
     having been rounded.
+
+    `arith.truncf` from f64 to bf16, for which LLVM calls a function that few C libraries
+    have, becomes one from f32. The f64 is rounded to that one to odd, so that the result is
+    that of rounding once.
   }];
+  let dependentDialects = ["arith::ArithDialect"];
 }
 
 def MoeLegalizeBF16Accesses : Pass<"moe-legalize-bf16-accesses"> {
