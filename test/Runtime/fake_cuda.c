@@ -41,7 +41,7 @@ typedef struct Function {
 } Function;
 
 typedef struct Module {
-  const char *image;
+  char *text; /* A copy of PTX; null for machine code, whose size the driver knows. */
   Function functions[64];
   int num_functions;
 } Module;
@@ -500,13 +500,14 @@ int cuModuleLoadDataEx(void **module, const void *image, unsigned num_options,
     fclose(file);
   }
   Module *made = calloc(1, sizeof(Module));
-  made->image = image;
+  made->text = strncmp(image, "//", 2) == 0 ? strdup(image) : NULL;
   *module = made;
   return SUCCESS;
 }
 
 int cuModuleUnload(void *module) {
   ENTER();
+  free(((Module *)module)->text);
   free(module);
   return SUCCESS;
 }
@@ -544,8 +545,8 @@ int cuPointerGetAttribute(void *value, int attribute, uint64_t pointer) {
 }
 
 static int count_parameters(const Function *function) {
-  const char *image = function->module->image;
-  if (strncmp(image, "//", 2) != 0) {
+  const char *text = function->module->text;
+  if (!text) {
     /* No PTX, so the library's own kernels: x, permutation_map, n_used, out; then scale of
      * rank 1 or 2. */
     int outputs = !strstr(function->name, "quantize")  ? 7
@@ -555,7 +556,7 @@ static int count_parameters(const Function *function) {
   }
   char entry[100];
   snprintf(entry, sizeof(entry), ".entry %s(", function->name);
-  const char *at = strstr(image, entry);
+  const char *at = strstr(text, entry);
   if (!at)
     abort();
   const char *end = strchr(at + strlen(entry), ')');
