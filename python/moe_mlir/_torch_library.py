@@ -46,8 +46,8 @@ def refuse_inference_tensors(name: str, **outputs: Tensor) -> None:
     for operand, tensor in outputs.items():
         if tensor.is_inference() and not torch.is_inference_mode_enabled():
             raise RuntimeError(
-                f"moe_mlir.{name}: {operand} is a tensor of inference mode, which cannot be written "
-                "outside of it. Clone it to get a normal one")
+                f"moe_mlir.{name}: {operand} is a tensor of inference mode, which cannot be "
+                "written outside of it. Clone it to get a normal one")
 
 
 def _fail_backward(name: str) -> None:
@@ -172,8 +172,7 @@ def register_composite(schema: str, run: Callable[..., Any]) -> None:
 def name_e8m0_for_inductor() -> None:
     """Lets Inductor copy E8M0 on the CPU.
 
-    That takes no more than the type's name in C++, which is missing from the table of PyTorch
-    2.11 and before.
+    That takes no more than the type's name in C++, which older versions, 2.11 among them, lack.
     """
     module = sys.modules.get("torch._inductor.codegen.cpp_utils")
     names, e8m0 = getattr(module, "DTYPE_TO_CPP", None), getattr(torch, "float8_e8m0fnu", None)

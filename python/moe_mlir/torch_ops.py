@@ -31,8 +31,7 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.autograd.graph import increment_version
+from torch.autograd import forward_ad, graph
 
 from . import _runtime
 from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
@@ -52,6 +51,8 @@ _is_compiling = torch.compiler.is_compiling
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda index: torch.cuda.current_stream(index).cuda_stream)
 _current_device = getattr(torch._C, "_cuda_getDevice", None) or torch.cuda.current_device
+# Tells autograd that what it may have saved is another value now.
+_increment_versions: Any = getattr(torch._C, "_increment_version", graph.increment_version)
 # Likewise; where one is missing every call goes through the dispatcher.
 _function_modes: Any = getattr(torch._C, "_len_torch_function_stack", None) or (lambda: 1)
 _included_keys: Any = getattr(torch._C, "_dispatch_tls_local_include_set", None) or set
@@ -312,7 +313,7 @@ def padded_squared_relu(x: Tensor, permutation_map: Tensor, n_used: Tensor,
         return torch.ops.moe_mlir.padded_squared_relu(x, permutation_map, n_used)
     if _is_direct(x, permutation_map, n_used) and _is_direct_output(out):
         _run_squared_relu(x, permutation_map, n_used, out)
-        _note_written(out)
+        _increment_versions((out,))
     else:
         _check_types(permutation_map=permutation_map, n_used=n_used, out=out)
         torch.ops.moe_mlir.padded_squared_relu_out(x, permutation_map, n_used, out=out)
@@ -344,7 +345,7 @@ def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_
         raise TypeError(f"scale: expected dtype {_E8M0}, found {_BYTE}")
     if is_direct:
         _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
-        _note_written(data, scale)
+        _increment_versions((data, scale))
     else:
         getattr(torch.ops.moe_mlir, op + "_out")(x, permutation_map, n_used, scale_layout,
                                                  dead_scales, data=data, scale=scale)
@@ -355,12 +356,6 @@ def _check_types(**operands: Any) -> None:
     """The dispatcher's own message does not say what came instead."""
     for name, tensor in operands.items():
         _check_type(name, tensor)
-
-
-def _note_written(*outputs: Tensor) -> None:
-    """Tells autograd that what it may have saved is another value now."""
-    for output in outputs:
-        increment_version(output)
 
 
 def load_kernels(device: Any = None) -> None:
@@ -450,7 +445,7 @@ def _register_quantizing(op: str) -> None:
         if (_is_direct(x, permutation_map, n_used) and _is_direct_output(data)
                 and _is_direct_output(scale)):
             _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
-            return _note_written(data, scale)
+            return _increment_versions((data, scale))
         rows, columns, _ = _check_inputs(x, permutation_map, n_used)
         layout, dead = _check_quantizing(columns, scale_layout, dead_scales)
         _check_outputs(data, scale, rows, columns, layout, scale_bytes(rows, columns, layout),
