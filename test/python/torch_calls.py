@@ -61,9 +61,10 @@ class Call(NamedTuple):
     def __call__(self, x: Any, permutation_map: Any, n_used: Any,
                  outs: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The result's tensors; those of `outs` where there are some."""
-        modes, names = {}, ("out",)
+        modes: dict[str, str] = {}
         if self.is_quantizing:
-            modes, names = {"scale_layout": self.layout, "dead_scales": self.dead}, ("data", "scale")
+            modes = {"scale_layout": self.layout, "dead_scales": self.dead}
+        names = ("data", "scale") if self.is_quantizing else ("out",)
         if self.through_ops:
             name = f"{self.op}_out" if outs else self.op
             result = getattr(torch.ops.moe_mlir, name)(x, permutation_map, n_used, **modes,
