@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from dataclasses import dataclass
+from typing import Any, Sequence
 
 import moe_mlir
 import numpy as np
@@ -43,7 +44,8 @@ def operands() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             torch.tensor(N_USED, dtype=torch.int32))
 
 
-class Call(NamedTuple):
+@dataclass(frozen=True)
+class Call:
     """An op with its modes, through the public function or through torch.ops."""
 
     op: str
@@ -52,7 +54,8 @@ class Call(NamedTuple):
     through_ops: bool = False
 
     def __str__(self) -> str:
-        return "-".join((*self[:3], "ops" if self.through_ops else "function"))
+        form = "ops" if self.through_ops else "function"
+        return "-".join((self.op, self.layout, self.dead, form))
 
     @property
     def is_quantizing(self) -> bool:
@@ -73,7 +76,8 @@ class Call(NamedTuple):
         function = getattr(moe_mlir, self.op)
         if not self.is_quantizing:
             return (function(x, permutation_map, n_used, out=outs[0] if outs else None),)
-        return tuple(function(x, permutation_map, n_used, **modes, out=tuple(outs) or None)[:2])
+        result = function(x, permutation_map, n_used, **modes, out=tuple(outs) or None)
+        return result.data, result.scale
 
     def outs(self, fill: int = 0x5A) -> tuple[torch.Tensor, ...]:
         """Outputs of which every byte is `fill`."""
