@@ -148,8 +148,7 @@ def _gates() -> list[Gate]:
     gates.append(Gate("time in times of the old library's, every case", 1.02,
                       _each("moe", "moe-old", lambda r: True), at_most=True))
     for name, limit in (("activation routed 64 K 1856 capacity 8192", 0.6),
-                        ("activation routed 64 K 2688 experts 512 top 22", 0.5),
-                        ("quantize routed 64 K 2688 experts 512 top 22", 0.5)):
+                        ("activation routed 64 K 2688 experts 512 top 22 capacity 8192", 0.5)):
         gates.append(Gate(
             f"time in times of the old library's, {name}", limit,
             _each("moe", "moe-old", lambda r, name=name: r["name"] == name), at_most=True))
