@@ -505,7 +505,9 @@ private:
 
 struct LegalizeBF16Pass : moe::impl::MoeLegalizeBF16Base<LegalizeBF16Pass> {
   void runOnOperation() override {
-    DataFlowSolver solver;
+    // Not through calls: the range of what a recursion counts down would be searched for
+    // one value at a time.
+    DataFlowSolver solver(DataFlowConfig().setInterprocedural(false));
     dataflow::loadBaselineAnalyses(solver);
     solver.load<dataflow::IntegerRangeAnalysis>();
     solver.load<FloatClassAnalysis>();
