@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
 #include "moe/Transforms/Passes.h"
@@ -20,6 +21,8 @@ void mlir::moe::buildBufferizationPipeline(OpPassManager &pm,
                                            const BufferizationOptions &options) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createMoeFuseQuantize());
+  // arith and math on tensors, which have no bufferization of their own.
+  pm.addPass(createConvertElementwiseToLinalgPass());
   MoeBufferizeTensorsOptions bufferizeTensors;
   bufferizeTensors.deallocate = options.deallocate;
   pm.addPass(createMoeBufferizeTensors(bufferizeTensors));

@@ -27,6 +27,16 @@
 // RUN: | FileCheck %s --check-prefix=ACCESS --implicit-check-not=gpu.binary --implicit-check-not=.version
 // ACCESS: error: {{.*}}expected access-bytes to be 16 or 32, found 8
 
+// RUN: not moe-opt %s -moe-lower-to-ptx=access-bytes=-16 2>&1 \
+// RUN: | FileCheck %s --check-prefix=NEGATIVE --implicit-check-not=gpu.binary --implicit-check-not=.version
+// NEGATIVE: error: {{.*}}expected access-bytes to be 16 or 32, found -16
+
+// RUN: not moe-opt %s -moe-lower-to-ptx=O=-7 2>&1 \
+// RUN: | FileCheck %s --check-prefix=LEVEL --implicit-check-not=gpu.binary --implicit-check-not=.version
+// RUN: not moe-opt %s -moe-lower-to-cuda=O=-1 2>&1 \
+// RUN: | FileCheck %s --check-prefix=LEVEL --implicit-check-not=gpu.binary --implicit-check-not=.version
+// LEVEL: error: {{.*}}expected O to be from 0 to 3, found -{{[17]}}
+
 // RUN: not moe-opt %s -moe-lower-to-ptx=chips=sm_90 2>&1 \
 // RUN: | FileCheck %s --check-prefix=OPTION --implicit-check-not=gpu.binary --implicit-check-not=.version
 // OPTION: no such option chips
