@@ -106,3 +106,36 @@ def test_products(tmp_path: Path) -> None:
         found_nan = np.isnan(found.view(ml_dtypes.bfloat16).astype(np.float32))
         assert np.array_equal(found_nan, is_nan)
         compare("product", found[~is_nan], wanted.view(np.uint16)[~is_nan])
+
+
+NARROW = {"f8E4M3FN": ml_dtypes.float8_e4m3fn, "f8E5M2": ml_dtypes.float8_e5m2,
+          "f8E8M0FNU": ml_dtypes.float8_e8m0fnu}
+WIDE = {"f32": np.dtype(np.float32), "bf16": np.dtype(ml_dtypes.bfloat16),
+        "f16": np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize("narrow", NARROW)
+@pytest.mark.parametrize("wide", WIDE)
+def test_every_code_of_narrow_floats(tmp_path: Path, narrow: str, wide: str) -> None:
+    program = f"""
+func.func @entry(%x: memref<256x{narrow}>, %out: memref<256x{wide}>) {{
+  %c0 = arith.constant 0 : index
+  %v = vector.load %x[%c0] : memref<256x{narrow}>, vector<128x{narrow}>
+  %w = arith.extf %v : vector<128x{narrow}> to vector<128x{wide}>
+  vector.store %w, %out[%c0] : memref<256x{wide}>, vector<128x{wide}>
+  affine.for %i = 128 to 256 {{
+    %a = affine.load %x[%i] : memref<256x{narrow}>
+    %b = arith.extf %a : {narrow} to {wide}
+    affine.store %b, %out[%i] : memref<256x{wide}>
+  }}
+  return
+}}"""
+    codes = np.arange(256, dtype=np.uint8)
+    stored = np.float16 if wide == "f16" else np.float32 if wide == "f32" else np.uint16
+    found = run(tmp_path, program, [codes], np.zeros(256, stored)).view(WIDE[wide])
+    with np.errstate(over="ignore"):
+        wanted = codes.view(NARROW[narrow]).astype(np.float32).astype(WIDE[wide])
+    is_nan = np.isnan(wanted.astype(np.float32))
+    assert np.array_equal(np.isnan(found.astype(np.float32)), is_nan)
+    bits = np.dtype(f"u{WIDE[wide].itemsize}")
+    compare("value", found.view(bits)[~is_nan], wanted.view(bits)[~is_nan])
