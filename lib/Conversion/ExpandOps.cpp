@@ -56,10 +56,9 @@ struct ExpandOpsPass : moe::impl::MoeExpandOpsBase<ExpandOpsPass> {
     getOperation()->walk([&](Operation *op) {
       if (isa<arith::CeilDivSIOp, arith::CeilDivUIOp, arith::FloorDivSIOp,
               arith::ScalingExtFOp, arith::ScalingTruncFOp, math::ClampFOp,
-              vector::ContractionOp,
-              vector::DeinterleaveOp, vector::GatherOp, vector::InterleaveOp,
-              vector::MaskOp, vector::MultiDimReductionOp, vector::OuterProductOp,
-              vector::ScanOp, vector::TransposeOp>(op))
+              vector::ContractionOp, vector::DeinterleaveOp, vector::GatherOp,
+              vector::InterleaveOp, vector::MaskOp, vector::MultiDimReductionOp,
+              vector::OuterProductOp, vector::ScanOp, vector::TransposeOp>(op))
         ops.push_back(op);
     });
     RewritePatternSet patterns(&getContext());

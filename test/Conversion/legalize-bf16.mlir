@@ -237,3 +237,41 @@ func.func @masked(%a: vector<8xbf16>, %mask: vector<8xi1>) -> bf16 {
     : vector<8xi1> -> bf16
   return %1 : bf16
 }
+
+// A mask of words clears the sign of every other element alone: signs are kept.
+// CHECK-LABEL: func.func @masked_words(
+// CHECK: arith.constant dense<128> : vector<4xi16>
+// CHECK: arith.ori
+// CHECK: return
+func.func @masked_words(%v: vector<4xbf16>, %field: i8) -> vector<4xf8E4M3FN> {
+  %mask = arith.constant dense<0x7fffffff> : vector<2xi32>
+  %c7 = arith.constant 7 : i32
+  %greatest = arith.constant 254 : i32
+  %words = vector.bitcast %v : vector<4xbf16> to vector<2xi32>
+  %masked = arith.andi %words, %mask : vector<2xi32>
+  %elements = vector.bitcast %masked : vector<2xi32> to vector<4xbf16>
+  %wide = arith.extui %field : i8 to i32
+  %bounded = arith.minui %wide, %greatest : i32
+  %shifted = arith.shli %bounded, %c7 : i32
+  %bits = arith.trunci %shifted : i32 to i16
+  %factor = arith.bitcast %bits : i16 to bf16
+  %factors = vector.broadcast %factor : bf16 to vector<4xbf16>
+  %scaled = arith.mulf %elements, %factors : vector<4xbf16>
+  %data = arith.truncf %scaled : vector<4xbf16> to vector<4xf8E4M3FN>
+  return %data : vector<4xf8E4M3FN>
+}
+
+// An exponent field of 8 bits may be that of infinity, which is no power of two.
+// CHECK-LABEL: func.func @infinite_factor(
+// CHECK: arith.truncf %{{.*}} : vector<4xbf16> to vector<4xf8E4M3FN>
+func.func @infinite_factor(%v: vector<4xbf16>, %field: i8) -> vector<4xf8E4M3FN> {
+  %c7 = arith.constant 7 : i32
+  %wide = arith.extui %field : i8 to i32
+  %shifted = arith.shli %wide, %c7 : i32
+  %bits = arith.trunci %shifted : i32 to i16
+  %factor = arith.bitcast %bits : i16 to bf16
+  %factors = vector.broadcast %factor : bf16 to vector<4xbf16>
+  %scaled = arith.mulf %v, %factors : vector<4xbf16>
+  %data = arith.truncf %scaled : vector<4xbf16> to vector<4xf8E4M3FN>
+  return %data : vector<4xf8E4M3FN>
+}

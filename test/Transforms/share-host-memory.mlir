@@ -198,3 +198,13 @@ func.func @alignment() -> memref<4xi32> {
   %0 = memref.alloc() {alignment = 512 : i64} : memref<4xi32>
   return %0 : memref<4xi32>
 }
+
+// -----
+
+// What managed memory is aligned to.
+// CHECK-LABEL: func.func @greatest_alignment(
+// CHECK: gpu.alloc host_shared () : memref<4xi32>
+func.func @greatest_alignment() -> memref<4xi32> {
+  %0 = memref.alloc() {alignment = 256 : i64} : memref<4xi32>
+  return %0 : memref<4xi32>
+}
