@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Part of each tool of the preset `sanitize`. The distribution's LLVM is not instrumented,
-// but code of its headers that is compiled here is.
+// Part of each tool of the preset `sanitize`. The distribution's LLVM is not
+// instrumented, but code of its headers that is compiled here is.
 //
 //===----------------------------------------------------------------------===//
 
