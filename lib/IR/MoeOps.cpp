@@ -223,7 +223,7 @@ static Violation checkQuantizeOp(MXFP8QuantizeOpInterface op, TypeRange types) {
 
 /// The constraints on operands of these types; see those of the operands themselves
 /// below.
-static Violation checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
+Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
   if (Violation violation = checkPaddingAwareOp(op, types))
     return violation;
   if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation()))

@@ -97,14 +97,16 @@ MoeStatus moe::getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout
                 "found %d",
                 int(layout));
   int64_t rowUnits = rows, rowBytes = columns / kGroupSize;
+  bool overflows = false;
   if (layout == MOE_SCALE_SWIZZLE_32_4_4) {
     rowUnits = ceilDiv(rows, kScaleTileRows);
-    // At most 4 * K, so this one cannot wrap where the product below does not.
-    if (__builtin_mul_overflow(ceilDiv(rowBytes, kScaleTileColumns), kScaleTileBytes,
-                               &rowBytes))
-      rowBytes = INT64_MAX;
+    // Of no rows there is nothing, however wide.
+    overflows = __builtin_mul_overflow(ceilDiv(rowBytes, kScaleTileColumns),
+                                       kScaleTileBytes, &rowBytes) &&
+                rows > 0;
   }
-  if (__builtin_mul_overflow(rowUnits, rowBytes, &bytes))
+  overflows |= __builtin_mul_overflow(rowUnits, rowBytes, &bytes);
+  if (overflows)
     return fail(MOE_INVALID_ARGUMENT,
                 "the scales of %" PRId64 " x %" PRId64 " overflow a size of 64 bits",
                 rows, columns);

@@ -41,6 +41,11 @@ struct FuseSquaredReluIntoQuantize : OpRewritePattern<QuantizeMXFP8Op> {
       return rewriter.notifyMatchFailure(quantize, "the permutation maps differ");
     if (activation.getNUsed() != quantize.getNUsed())
       return rewriter.notifyMatchFailure(quantize, "the numbers of used rows differ");
+    // Static sizes may contradict each other across a result of dynamic ones.
+    SmallVector<Type> types(quantize->getOperandTypes());
+    types.front() = activation.getX().getType();
+    if (std::optional<std::string> violation = checkOperandTypes(quantize, types))
+      return rewriter.notifyMatchFailure(quantize, *violation);
 
     auto fused = SquaredReluQuantizeMXFP8Op::create(
         rewriter, rewriter.getFusedLoc({activation.getLoc(), quantize.getLoc()}),

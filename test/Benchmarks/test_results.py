@@ -43,7 +43,7 @@ def test_every_gate_passes_on_good_results() -> None:
     verdicts = judge(make_results())
     assert {verdict.status for verdict in verdicts.values()} == {"PASS"}
     assert all(verdict.cases == verdict.planned > 0 for verdict in verdicts.values())
-    assert len(verdicts) == 16
+    assert len(verdicts) == 15
 
 
 def slow(name: str, peer: str, factor: float) -> Callable[[list[dict[str, Any]]], None]:

@@ -137,6 +137,7 @@ def test_messages_are_of_a_thread() -> None:
 
 def test_scale_size() -> None:
     assert moe.scale_size(0, 1024) == 0
+    assert moe.scale_size(0, 2**61) == 0
     assert moe.scale_size(1, 32) == 512
     assert moe.scale_size(129, 160) == 2 * 2 * 512
     assert moe.scale_size(129, 160, moe.LINEAR) == 129 * 5
@@ -148,6 +149,8 @@ def test_scale_size() -> None:
         ((1, -32), "expected sizes that are not negative, found M = 1 and K = -32"),
         ((1, 33), "expected K to be a multiple of 32, found 33"),
         ((1, 32, 5), "scale layout: expected"),
+        # The bytes of a row tile alone.
+        ((1, 2**61), f"the scales of 1 x {2**61} overflow a size of 64 bits"),
         ((MAX, 128), f"the scales of {MAX} x 128 overflow a size of 64 bits"),
         ((MAX, 2**62, moe.LINEAR), "the scales of .* overflow a size of 64 bits"),
         ((2**62, 2**62), "the scales of .* overflow a size of 64 bits"),

@@ -157,3 +157,32 @@ func.func @through_casts(%x: tensor<300x64xbf16>, %map: tensor<300xi32>, %n: ten
     -> tensor<?x64xf8E4M3FN>, tensor<?xf8E8M0FNU>
   return %q#0 : tensor<?x64xf8E4M3FN>
 }
+
+// -----
+
+// Each op is valid by itself, as the size between them is not known; one of both would not be.
+// CHECK-LABEL: func @contradiction
+// CHECK: moe.padded_squared_relu
+// CHECK: moe.quantize_mxfp8
+// CHECK: moe.padded_squared_relu
+// CHECK: moe.quantize_mxfp8
+func.func @contradiction(%x: tensor<4x64xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
+                         %init: tensor<?x64xbf16>, %data: tensor<8x64xf8E4M3FN>,
+                         %scale: tensor<?xf8E8M0FNU>, %any: tensor<?x64xf8E4M3FN>,
+                         %two_tiles: tensor<1024xf8E8M0FNU>) {
+  %a = moe.padded_squared_relu
+    ins(%x, %map, %n : tensor<4x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%init : tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  %q:2 = moe.quantize_mxfp8
+    ins(%a, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%data, %scale : tensor<8x64xf8E4M3FN>, tensor<?xf8E8M0FNU>)
+    -> tensor<8x64xf8E4M3FN>, tensor<?xf8E8M0FNU>
+  %b = moe.padded_squared_relu
+    ins(%x, %map, %n : tensor<4x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%init : tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  %r:2 = moe.quantize_mxfp8
+    ins(%b, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%any, %two_tiles : tensor<?x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>)
+    -> tensor<?x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>
+  return
+}

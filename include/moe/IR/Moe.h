@@ -49,4 +49,12 @@ int64_t getSwizzledScaleSize(int64_t rows, int64_t columns);
 #define GET_OP_CLASSES
 #include "moe/IR/MoeOps.h.inc"
 
+namespace mlir::moe {
+
+/// Which constraint `op` would break if its operands had `types`, as the verifier says it;
+/// nothing if it would be valid. For a rewrite that puts other operands in their place.
+std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, TypeRange types);
+
+} // namespace mlir::moe
+
 #endif // MOE_IR_MOE_H
