@@ -67,7 +67,7 @@ def check(where: str, documented: str | None, status: int, printed: str,
 
 
 @pytest.mark.needs(*NEEDS)
-@pytest.mark.parametrize("page, need", cases())
+@pytest.mark.parametrize("page, need", list(cases()))
 def test_page(page: Path, need: str, tmp_path: Path) -> None:
     if need == PYTORCH:
         pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -98,6 +98,14 @@ def test_readme_has_its_commands() -> None:
     assert [block.text for block in blocks if block.not_run] == ["scripts/test.sh\n"]
 
 
+def test_ir_of_the_pages_is_that_of_the_examples() -> None:
+    examples = [path.read_text() for path in (ROOT / "examples").rglob("*.mlir")]
+    blocks = [block for page in PAGES for block in read_blocks(page) if block.language == "mlir"]
+    assert blocks
+    for block in blocks:
+        assert any(block.text in example for example in examples), block.text
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
@@ -114,7 +122,8 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_folders_of_the_table_exist() -> None:
-    table = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "layout.md").read_text(), re.M)
+    section = (ROOT / "docs" / "developing.md").read_text().split("\n## What is where\n")[1]
+    table = re.findall(r"^\| (`.*?) \|", section.split("\n## ")[0], re.M)
     folders = re.findall(r"`([^`]+)`", " ".join(table))
     assert len(folders) > 10
     for folder in folders:
