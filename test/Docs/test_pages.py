@@ -49,12 +49,20 @@ def cases() -> Iterator[object]:
             yield pytest.param(page, need, id=name)
 
 
-def run(command: list[str]) -> tuple[int, str]:
-    path = [str(ROOT / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
+def run(command: list[str], **environment: str) -> tuple[int, str]:
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-                          env={**os.environ, "PYTHONPATH": ":".join(path)})
+                          env={**os.environ, **environment})
     return done.returncode, done.stdout
+
+
+def run_bash(commands: str) -> tuple[int, str]:
+    return run(["bash", "-euo", "pipefail", "-c", commands])
+
+
+def run_python(program: Path) -> tuple[int, str]:
+    path = [str(ROOT / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return run([sys.executable, str(program)], PYTHONPATH=":".join(path))
 
 
 def check(where: str, documented: str | None, status: int, printed: str,
@@ -80,14 +88,13 @@ def test_page(page: Path, need: str, tmp_path: Path) -> None:
         if block.language == "python":
             program = tmp_path / f"line{block.line}.py"
             program.write_text(block.text)
-            check(where, block.output, *run([sys.executable, str(program)]))
+            check(where, block.output, *run_python(program))
         elif block.language == "sh":
-            check(where, block.output, *run(["bash", "-euo", "pipefail", "-c", block.text]))
+            check(where, block.output, *run_bash(block.text))
         else:
             for command, output in split_console(block.text):
                 # A page that shows what a command prints may show how it fails.
-                check(f"{where}: {command.strip()}", output,
-                      *run(["bash", "-euo", "pipefail", "-c", command]),
+                check(f"{where}: {command.strip()}", output, *run_bash(command),
                       may_fail=bool(output.replace("...", "").strip()))
 
 
