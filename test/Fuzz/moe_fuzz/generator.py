@@ -9,11 +9,13 @@ import random
 from . import moe_ops
 from .builder import Builder
 from .control import WRAPPERS
+from .memory import MEMORY
 from .neighbours import NEIGHBOURS
 from .program import Function, Module, Shaped
+from .tensors import TENSORS
 
 # What a caller can leave out, by name.
-PARTS = sorted({*WRAPPERS, *NEIGHBOURS, "affine", "alloca", "globals", "layouts", "math",
+PARTS = sorted({*WRAPPERS, *NEIGHBOURS, *MEMORY, *TENSORS, "affine", "alloca", "globals", "layouts", "math",
                 "multi_reduction", "returned-memrefs", "tensors"})
 
 
@@ -26,7 +28,10 @@ def statement(b: Builder) -> None:
     if choice < 0.3 and b.depth < 3 and wrappers:
         rng.choice(wrappers)(b, [statement] * rng.randint(1, 3))
     elif choice < 0.6:
-        rng.choice([f for name, f in NEIGHBOURS.items() if name not in b.avoid])(b)
+        tables = [NEIGHBOURS, NEIGHBOURS, MEMORY]
+        if b.uses_tensors and "tensors" not in b.avoid:
+            tables += [TENSORS, TENSORS]
+        rng.choice([f for name, f in rng.choice(tables).items() if name not in b.avoid])(b)
     else:
         moe_statement(b)
 

@@ -155,7 +155,7 @@ def vectors(b: Builder) -> None:
         name, function = b.rng.choice([("add", lambda v: wrap(sum(map(int, v)))), ("maxsi", lambda v: int(max(v)))])
         if b.rng.random() < 0.5 and "multi_reduction" not in b.avoid:
             total = b.pure("i", "i32", f"vector.multi_reduction <{name}>, {{}}, {zero.name} [0] : {type} to i32",
-                           (lambda v, f=function, n=name: f(v) if n == "add" else max(f(v), 0)), x)
+                           lambda v, f=function, n=name: f(v) if n == "add" else max(f(v), 0), x)
         else:
             total = b.pure("i", "i32", f"vector.reduction <{name}>, {{}} : {type} into i32", function, x)
         return store(b, total, memref, indices(b, memref))

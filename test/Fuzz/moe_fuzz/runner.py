@@ -22,8 +22,8 @@ from .program import DTYPES, Module, Shaped
 BIN_DIR = Path(os.environ.get("MOE_BIN_DIR", Path(__file__).resolve().parents[3] / "build" / "bin"))
 MARKER = "// -----"
 LOCATED_ERROR = re.compile(r"^(?:<stdin>|[\w./-]+\.mlir):(\d+):\d+: error: (.*)$", re.MULTILINE)
-# For one module; a batch gets as much again for each.
-TIMEOUT_S = 60
+# For one module, and a second more for each of a batch.
+TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ def run_tool(tool: str, options: list[str], texts: list[str]) -> list[Outcome]:
     outputs = re.split(rf"^{MARKER}\n?", out, flags=re.MULTILINE)
     if code not in (0, 1) or len(outputs) != len(texts):
         if len(texts) > 1:
-            half = len(texts) // 2
-            return run_tool(tool, options, texts[:half]) + run_tool(tool, options, texts[half:])
+            return [run_tool(tool, options, [text])[0] for text in texts]
         if code is None:
             return [Outcome("hang")]
         if code not in (0, 1):
