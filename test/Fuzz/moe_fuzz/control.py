@@ -13,6 +13,11 @@ from .program import Block, Function, Shaped, Value
 
 Statement = Callable[[Builder], None]
 
+# Names that a lowering or a JIT may want for its own.
+TAKEN_NAMES = ["_mlir_entry", "_mlir_ciface_entry", "_mlir__mlir_entry", "main", "malloc", "free", "abort", "memcpy",
+               "memrefCopy", "mgpuLaunchKernel", "mgpuMemAlloc", "padded_squared_relu", "quantize_mxfp8", "moe",
+               "__truncsfbf2", "floorf", "entry_0"]
+
 
 def body(b: Builder, statements: list[Statement], *arguments: Value, terminator: str = "") -> Block:
     with b.region(*arguments, terminator=terminator) as block:
@@ -170,7 +175,11 @@ def call(b: Builder, inner: list[Statement]) -> None:
         # Parameters that may be the same buffer must not be taken for different ones.
         if not any(value.bases & other.bases for other in chosen):
             chosen.append(value)
-    function = Function(f"f{next(b.module.names)}", is_private=rng.random() < 0.7)
+    name = f"f{next(b.module.names)}"
+    is_taken = rng.random() < 0.08 and "names" not in b.avoid
+    if is_taken:
+        name = rng.choice([n for n in TAKEN_NAMES if n not in {f.name for f in b.module.functions}])
+    function = Function(name, is_private=rng.random() < 0.7)
     for value in chosen:
         name = b.name("q")
         bases = frozenset([name]) if value.type.is_memref else frozenset()
@@ -197,7 +206,8 @@ def call(b: Builder, inner: list[Statement]) -> None:
     left = ", ".join(v.name for v in results) + (" = " if results else "")
     b.add(f"{left}func.call @{function.name}({', '.join(v.name for v in chosen)}) : "
           f"({', '.join(str(v.type) for v in chosen)}) -> ({', '.join(str(v.type) for v in results)})",
-          run, tuple(chosen), results, callee=function)
+          run, tuple(chosen), results, callee=function,
+          refused_by=frozenset(["cpu", "cuda"] if is_taken else []))
 
 
 def _may_return(value: Value, function: Function) -> bool:

@@ -15,7 +15,7 @@ from .program import Function, Module, Shaped
 from .tensors import TENSORS
 
 # What a caller can leave out, by name.
-PARTS = sorted({*WRAPPERS, *NEIGHBOURS, *MEMORY, *TENSORS, "affine", "alloca", "globals", "layouts", "math",
+PARTS = sorted({*WRAPPERS, *NEIGHBOURS, *MEMORY, *TENSORS, "affine", "alloca", "globals", "layouts", "math", "names",
                 "multi_reduction", "returned-memrefs", "tensors"})
 
 

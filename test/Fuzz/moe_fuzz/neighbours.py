@@ -94,8 +94,13 @@ def floats(b: Builder) -> None:
     at = indices(b, memref)
     x = clean(b, load(b, memref, at))
     y = clean(b, load(b, memref, indices(b, memref)))
-    half = b.rng.random()
-    if half < 0.5:
+    choice = b.rng.random()
+    if choice < 0.2:
+        w, v = (b.pure("f", "f64", "arith.extf {} : bf16 to f64", np.float64, z) for z in (x, y))
+        w = b.pure("f", "f64", "arith.addf {}, {} : f64", lambda x, y: np.float64(x + y), w, v)
+        w = clean(b, w)
+        x = b.pure("f", "bf16", "arith.truncf {} : f64 to bf16", round_once, w)
+    elif choice < 0.6:
         x = b.pure("f", "bf16", *b.rng.choice([
             ("arith.mulf {}, {} : bf16", lambda x, y: bfloat16(np.float32(x) * np.float32(y))),
             ("arith.addf {}, {} : bf16", lambda x, y: bfloat16(np.float32(x) + np.float32(y))),
@@ -117,6 +122,16 @@ def floats(b: Builder) -> None:
             ]), w)
         x = b.pure("f", "bf16", "arith.truncf {} : f32 to bf16", bfloat16, w)
     store(b, x, memref, at)
+
+
+def round_once(x: np.float64) -> object:
+    """bf16 nearest to `x`, ties to even; ml_dtypes rounds to f32 in between."""
+    near = np.float32(x)
+    if np.isfinite(near) and np.float64(near) != x:
+        # An f32 with an odd last bit is no tie of bf16 and no value of it.
+        toward = near if abs(np.float64(near)) < abs(x) else np.nextafter(near, np.float32(0))
+        near = (toward.view(np.uint32) | np.uint32(1)).view(np.float32)
+    return bfloat16(near)
 
 
 def maximum(x, y):

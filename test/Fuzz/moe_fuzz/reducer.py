@@ -14,7 +14,7 @@ from typing import Callable
 from .program import Module, Stuck
 from .properties import Case, Failure, Stage, check_case
 
-MAX_SECONDS = 60.0
+MAX_SECONDS = 40.0
 
 
 def minimize(count: int, attempt: Callable[[list[int]], bool]) -> None:
