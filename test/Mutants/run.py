@@ -26,9 +26,9 @@ TIMEOUT_S = 1200
 # For files that begin so: what to build, and the tests that are likely to notice, below test/. A test that is
 # no .py is a folder or file of lit.
 FIRST = [
-    ("python/moe_mlir/_compiler", "", "python/test_compile.py"),
+    ("python/moe_mlir/_compiler", "", "python/test_compile.py python/test_compile_op.py"),
     ("python/moe_mlir/torch_ops", "", "python/test_torch.py"),
-    ("python/", "", "python/test_numpy.py"),
+    ("python/", "", "python/test_numpy.py python/test_numpy_memory.py"),
     ("lib/Runtime/Mgpu", "moe_mgpu_runtime", "Runtime/test_mgpu.py"),
     ("lib/Runtime/Cuda", "moe_runtime", "Runtime/test_runtime_cuda.py Runtime/test_runtime_errors.py"),
     ("lib/Runtime/Image", "moe_runtime", "Runtime/test_runtime_cuda.py"),
