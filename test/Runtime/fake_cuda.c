@@ -72,7 +72,7 @@ static int failing_code;
 static int is_capturing; /* Module loads then need the relaxed capture mode. */
 static __thread int capture_mode;
 static char missing_suffix[80]; /* Kernels whose names end so are not found. */
-static uint64_t device_memory_begin, device_memory_end;
+static uint64_t device_memory_begin, device_memory_end, device_shift;
 static Launch launches[MAX_LAUNCHES];
 static int num_launches;
 static char calls[LOG_BYTES]; /* Names, a space after each. */
@@ -141,6 +141,9 @@ void fake_set_capturing(int value) { is_capturing = value; }
 void fake_set_missing_suffix(const char *suffix) {
   snprintf(missing_suffix, sizeof(missing_suffix), "%s", suffix);
 }
+/* From now on the device has memory elsewhere than the host, as registered memory may. */
+void fake_set_device_shift(uint64_t shift) { device_shift = shift; }
+
 void fake_set_device_memory(uint64_t begin, uint64_t end) {
   device_memory_begin = begin;
   device_memory_end = end;
@@ -540,7 +543,7 @@ int cuPointerGetAttribute(void *value, int attribute, uint64_t pointer) {
   ENTER();
   if (attribute != 3 || pointer < device_memory_begin || pointer >= device_memory_end)
     return INVALID_VALUE;
-  *(uint64_t *)value = pointer;
+  *(uint64_t *)value = pointer + device_shift;
   return SUCCESS;
 }
 

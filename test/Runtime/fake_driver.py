@@ -87,6 +87,10 @@ class FakeDriver:
     def set_device_memory(self, begin: int, end: int) -> None:
         self.library.fake_set_device_memory(begin, end)
 
+    def set_device_shift(self, shift: int) -> None:
+        """How much further on than the host the device sees the same memory."""
+        self.library.fake_set_device_shift(c_uint64(shift))
+
     def take_calls(self) -> list[str]:
         """The driver calls since the last time, whose launches are forgotten too."""
         calls = self.library.fake_calls().decode().split()
