@@ -10,6 +10,7 @@ first; all others only if those did not (and not at all with --first).
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import subprocess
 import sys
@@ -134,11 +135,21 @@ def main() -> int:
         print("\n".join(problems) or f"all {len(chosen)} can be made")
         return 1 if problems else 0
 
+    COPY.parent.mkdir(exist_ok=True)
+    with open(COPY.with_suffix(".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another run is at work in {COPY}")
+        return try_all(chosen, options.first)
+
+
+def try_all(chosen: list[Mutant], only_first: bool) -> int:
     prepare()
     missed = []
     for mutant in chosen:
         begin = time.monotonic()
-        by = notice(mutant, options.first)
+        by = notice(mutant, only_first)
         missed += [] if by else [mutant.name]
         print(f"{'noticed    ' if by else 'NOT NOTICED'} {mutant.name} ({time.monotonic() - begin:.0f} s)"
               + (f": {by.splitlines()[0][:160]}" if by else ""), flush=True)
