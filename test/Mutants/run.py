@@ -39,7 +39,9 @@ FIRST = [
     ("lib/IR/", "moe-opt", "Dialect Transforms"),
     ("lib/Transforms/", "moe-opt", "Transforms Pipelines"),
     ("lib/Target/", "moe-opt moe-translate", "Target Pipelines"),
-    ("lib/Conversion/", "moe-opt moe-translate moe-run", "Conversion Pipelines Integration/CPU Integration/PTX/test_kernels.py"),
+    ("lib/Conversion/Kernel", "moe-opt moe-translate", "Conversion Integration/PTX/test_kernel_edges.py Integration/PTX/test_kernels.py"),
+    ("lib/Conversion/MoeToSCF", "moe-run", "Integration/CPU/test_cpu.py"),
+    ("lib/Conversion/", "moe-opt moe-translate moe-run", "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py"),
     ("include/moe/Target/", "moe-opt moe-translate", "Target Pipelines Conversion"),
 ]
 
@@ -64,7 +66,7 @@ def build(targets: list[str]) -> str | None:
 
 def test(paths: list[str]) -> str | None:
     """The first test of these that fails."""
-    for path in sorted(paths, key=lambda p: p.endswith(".py") or "Integration" in p):
+    for path in paths:
         if path.endswith(".py") or path.startswith("Integration"):
             result = run([str(PYTHON), "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"test/{path}"])
             marks = ("FAILED", "ERROR")

@@ -81,7 +81,7 @@ MUTANTS = [
     Mutant("scale-size-wraps", _PROBLEM, "      rowBytes = INT64_MAX;", "      rowBytes = 0;"),
     Mutant("cpu-slices-of-64-rows", _CPU, "sliceTiles * kScaleTileRows, ceilDiv(tiles, sliceTiles)", "sliceTiles * kScaleTileRows / 2, 2 * ceilDiv(tiles, sliceTiles)"),
     Mutant("cpu-last-slice", _CPU, "ceilDiv(tiles, sliceTiles)};", "tiles / sliceTiles};"),
-    Mutant("cpu-used-rows-not-clamped-below", _CPU, "std::clamp<int64_t>(usedRows - begin, 0, rows)", "std::min<int64_t>(usedRows - begin, rows)"),
+    Mutant("cpu-used-rows-of-a-slice", _CPU, "std::clamp<int64_t>(usedRows - begin, 0, rows)", "std::clamp<int64_t>(usedRows, 0, rows)"),
     Mutant("cpu-float-environment", _CPU, "kAllMaskedNearest = 0x1f80", "kAllMaskedNearest = 0x9f80"),
     Mutant("cpu-environment-not-restored", _CPU, "~DefaultFloatEnvironment() { _mm_setcsr(saved); }", "~DefaultFloatEnvironment() {}"),
     Mutant("cpu-negative-threads", _CPU, "if (numThreads < 0)", "if (numThreads < -1)"),

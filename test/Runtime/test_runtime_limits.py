@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -89,3 +90,25 @@ def test_image_whose_parts_only_fit_one_by_one() -> None:
     fatbin += (60).to_bytes(8, "little") + bytes(48)
     with pytest.raises(moe.MoeError, match="^image: expected the 76 bytes of a fatbin, found 64"):
         moe.load_module(fatbin)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_float_environment_is_left_as_it_was(num_threads: int) -> None:
+    """fegetround tells of the x87 unit alone, so a sum has to tell of the other."""
+    libm = ctypes.CDLL("libm.so.6")
+    upward, tiny = 0x800, 2.0**-60
+    rows = 300
+    x, permutation_map = np.ones((rows, 64), oracle.bfloat16), np.zeros(rows, np.int32)
+    n_used, out = np.array(rows, np.int32), np.zeros((rows, 64), oracle.bfloat16)
+    call = moe.Call(SQUARED_RELU, rows, 64, x=x.ctypes.data, permutation_map=permutation_map.ctypes.data,
+                    n_used=n_used.ctypes.data, out=out.ctypes.data, num_threads=num_threads)
+    before = libm.fegetround()
+    assert 1.0 + tiny == 1.0
+    try:
+        assert libm.fesetround(upward) == 0
+        was_upward = 1.0 + tiny > 1.0
+        call.run()
+        is_upward = 1.0 + tiny > 1.0
+    finally:
+        libm.fesetround(before)
+    assert was_upward and is_upward
