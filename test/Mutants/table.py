@@ -99,7 +99,7 @@ MUTANTS = [
     Mutant("cuda-waits-from-90", _CUDA, "device.capability >= kWaitingCapability, made", "device.capability > kWaitingCapability, made"),
     Mutant("cuda-oldest-device", _CUDA, "device.capability < kMinCapability", "device.capability <= kMinCapability"),
     Mutant("cuda-not-initialized", _CUDA, " || result == kDriverNotInitialized", ""),
-    Mutant("cuda-context-zero", _CUDA, "    context = id + 1;", "    context = id;"),
+    Mutant("cuda-old-driver-without-context", _CUDA, "  if (!handle)\n    return failNoContext();\n", ""),
     Mutant("cuda-pointer-elsewhere", _CUDA, " || device != reinterpret_cast<uintptr_t>(pointer)", ""),
     Mutant("cuda-first-image", _CUDA, "if (kGpuImages[i].capability <= device.capability)", "if (kGpuImages[i].capability < device.capability)"),
     Mutant("cuda-module-context", _CUDA, "if (module.context != context)", "if (!context)"),
