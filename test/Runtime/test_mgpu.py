@@ -146,6 +146,21 @@ def test_host_registration(driver_path: Path) -> None:
     assert calls.count("cuMemHostRegister_v2") == calls.count("cuMemHostUnregister") == 1
 
 
+@in_child
+def test_host_registration_of_sizes_0_and_1(driver_path: Path) -> None:
+    """The stride of a dimension of one element means nothing, and no elements are no range."""
+    driver, library = FakeDriver(driver_path), open_library()
+    array = np.zeros(60, np.float32)
+    address = array.ctypes.data
+    for sizes, strides, calls in [((1, 5), (99, 1), 1), ((5, 1), (1, 77), 1), ((1, 1), (0, -3), 1),
+                                  ((0, 5), (5, 1), 0), ((5, 0), (0, 1), 0)]:
+        descriptor = (c_int64 * 7)(0, address, 0, *sizes, *strides)
+        library.mgpuMemHostRegisterMemRef(c_int64(2), descriptor, c_int64(4))
+        assert driver.take_calls().count("cuMemHostRegister_v2") == calls, sizes
+        library.mgpuMemHostUnregisterMemRef(c_int64(2), descriptor, c_int64(4))
+        assert driver.take_calls().count("cuMemHostUnregister") == calls, sizes
+
+
 BAD_CALLS = {
     "driver": ("cuMemAlloc_v2 2", lambda library: library.mgpuMemAlloc(8, None, 0),
                "mgpuMemAlloc: cuMemAlloc returned CUDA_ERROR_OUT_OF_MEMORY (2): "),
