@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from moe_fuzz.runner import BIN_DIR
+
 FUZZ = Path(__file__).with_name("fuzz.py")
+pytestmark = pytest.mark.skipif(not (BIN_DIR / "moe-run").is_file(), reason="needs moe-opt and moe-run")
 COUNT = 48
 
 

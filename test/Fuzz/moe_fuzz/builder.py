@@ -201,9 +201,8 @@ class Builder:
         else:
             dense = '"0x' + "".join(f"{int(b):0{digits}X}" for b in bits.byteswap().ravel()) + '"'
         type = Shaped(element, sizes)
-        tensor = Shaped(element, sizes, is_memref=False)
         self.module.globals[symbol] = (
-            f"memref.global \"private\" constant @{symbol} : {type} = dense<{dense}> // {tensor}", array)
+            f"memref.global \"private\" constant @{symbol} : {type} = dense<{dense}>", array)
         result = self.value("g", type, sizes, frozenset([symbol]), is_read_only=True)
 
         def run(machine, env, op) -> None:
