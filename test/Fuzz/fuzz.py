@@ -27,7 +27,9 @@ def stages_of(seed: int, index: int):
     return stages(random.Random(f"{seed}/{index // BATCH}/stages"))
 
 
-def fuzz(seed: int, indices: range, avoid: frozenset[str], deadline: float | None, report: Report) -> None:
+def fuzz(
+    seed: int, indices: range, avoid: frozenset[str], deadline: float | None, report: Report
+) -> None:
     for first in range(indices.start, indices.stop, BATCH):
         if deadline and time.monotonic() > deadline:
             return
@@ -39,10 +41,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, help="stop after this time")
-    parser.add_argument("--count", type=int, help="stop after this many modules (96 unless --seconds)")
+    parser.add_argument(
+        "--count", type=int, help="stop after this many modules (96 unless --seconds)"
+    )
     parser.add_argument("--only", type=int, help="the one module with this number")
-    parser.add_argument("--avoid", nargs="*", default=[], choices=PARTS, help="leave these parts out")
-    parser.add_argument("--keep", type=int, default=20, help="reduce at most this many kinds of failures")
+    parser.add_argument(
+        "--avoid", nargs="*", default=[], choices=PARTS, help="leave these parts out"
+    )
+    parser.add_argument(
+        "--keep", type=int, default=20, help="reduce at most this many kinds of failures"
+    )
     options = parser.parse_args()
     avoid = frozenset(options.avoid)
     report = Report()
@@ -66,8 +74,10 @@ def main() -> int:
         print(f"== {case.name}\n{str(last)[:3000]}\n-- reduced to\n{reduced}", flush=True)
     for signature, number in sorted(seen.items(), key=lambda item: -item[1]):
         print(f"{number:6} x {' | '.join(signature)}")
-    print(f"seed {options.seed}: {report.modules} modules, {len(report.failures)} failures;",
-          ", ".join(f"{name} {number}" for name, number in sorted(report.counts.items())))
+    print(
+        f"seed {options.seed}: {report.modules} modules, {len(report.failures)} failures;",
+        ", ".join(f"{name} {number}" for name, number in sorted(report.counts.items())),
+    )
     return 1 if report.failures else 0
 
 

@@ -16,13 +16,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from moe_fuzz.runner import BIN_DIR
 
 FUZZ = Path(__file__).with_name("fuzz.py")
-pytestmark = pytest.mark.skipif(not (BIN_DIR / "moe-run").is_file(), reason="needs moe-opt and moe-run")
+pytestmark = pytest.mark.skipif(
+    not (BIN_DIR / "moe-run").is_file(), reason="needs moe-opt and moe-run"
+)
 COUNT = 48
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_bounded_run(seed: int) -> None:
-    result = subprocess.run([sys.executable, FUZZ, "--seed", str(seed), "--count", str(COUNT), "--keep", "2"],
-                            capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, FUZZ, "--seed", str(seed), "--count", str(COUNT), "--keep", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"{COUNT} modules, 0 failures" in result.stdout

@@ -19,8 +19,12 @@ from moe_fuzz.properties import Case, Stage, check_execution, check_outcome, mak
 from moe_fuzz.reducer import minimize, reduce_case
 from moe_fuzz.runner import BIN_DIR, Outcome, run_tool
 
-pytestmark = pytest.mark.skipif(not (BIN_DIR / "moe-run").is_file(), reason="needs moe-opt and moe-run")
-CPU = Stage("cpu", ("--moe-lower-to-cpu", "--mlir-print-op-generic"), "cpu", frozenset(["builtin", "llvm"]))
+pytestmark = pytest.mark.skipif(
+    not (BIN_DIR / "moe-run").is_file(), reason="needs moe-opt and moe-run"
+)
+CPU = Stage(
+    "cpu", ("--moe-lower-to-cpu", "--mlir-print-op-generic"), "cpu", frozenset(["builtin", "llvm"])
+)
 
 
 def test_same_seed_same_modules() -> None:
@@ -41,24 +45,40 @@ def test_what_is_avoided_is_not_there() -> None:
 
 
 def test_errors_belong_to_their_modules() -> None:
-    good, bad = "func.func @f() {\n  return\n}\n", "func.func @g() {\n  call @f() : () -> ()\n  return\n}\n"
+    good, bad = (
+        "func.func @f() {\n  return\n}\n",
+        "func.func @g() {\n  call @f() : () -> ()\n  return\n}\n",
+    )
     outcomes = run_tool("moe-opt", [], [good, bad, good, "not mlir\n", good])
     assert [o.kind for o in outcomes] == ["ok", "refused", "ok", "refused", "ok"]
     assert "'f' does not reference a valid function" in outcomes[1].text
     assert "custom op 'not' is unknown" in outcomes[3].text
 
 
-@pytest.mark.parametrize("outcome, may_be_refused, kind", [
-    (Outcome("crash", "exit code -11"), True, "crash"),
-    (Outcome("hang"), True, "hang"),
-    (Outcome("refused", "expected something"), False, "refused"),
-    (Outcome("refused", "expected something"), True, None),
-    (Outcome("refused", ""), True, "refused without a located error"),
-    (Outcome("ok", '"llvm.func"() ({\n  %0 = "arith.extf"(%1) : (f8E4M3FN) -> f32\n}) : () -> ()\n'), True,
-     "accepted but not lowered"),
-    (Outcome("ok", '"builtin.module"() ({\n  "gpu.launch"(%1) ({\n})\n})\n'), True, "accepted but not lowered"),
-    (Outcome("ok", '"builtin.module"() ({\n  "llvm.return"() : () -> ()\n})\n'), False, None),
-])
+@pytest.mark.parametrize(
+    "outcome, may_be_refused, kind",
+    [
+        (Outcome("crash", "exit code -11"), True, "crash"),
+        (Outcome("hang"), True, "hang"),
+        (Outcome("refused", "expected something"), False, "refused"),
+        (Outcome("refused", "expected something"), True, None),
+        (Outcome("refused", ""), True, "refused without a located error"),
+        (
+            Outcome(
+                "ok",
+                '"llvm.func"() ({\n  %0 = "arith.extf"(%1) : (f8E4M3FN) -> f32\n}) : () -> ()\n',
+            ),
+            True,
+            "accepted but not lowered",
+        ),
+        (
+            Outcome("ok", '"builtin.module"() ({\n  "gpu.launch"(%1) ({\n})\n})\n'),
+            True,
+            "accepted but not lowered",
+        ),
+        (Outcome("ok", '"builtin.module"() ({\n  "llvm.return"() : () -> ()\n})\n'), False, None),
+    ],
+)
 def test_outcomes(outcome: Outcome, may_be_refused: bool, kind: str | None) -> None:
     failure = check_outcome(CPU, outcome, may_be_refused)
     assert (failure and failure.kind) == kind

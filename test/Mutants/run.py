@@ -17,8 +17,11 @@ import sys
 import time
 from pathlib import Path
 
-from table import MUTANTS, Mutant
+import in_compiler
+import in_libraries
+from mutant import Mutant
 
+MUTANTS = in_libraries.MUTANTS + in_compiler.MUTANTS
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "mutants"
 PYTHON = ROOT / "build" / "venv" / "bin" / "python"
@@ -31,17 +34,41 @@ FIRST = [
     ("python/moe_mlir/torch_ops", "", "python/test_torch.py"),
     ("python/", "", "python/test_numpy.py python/test_numpy_memory.py"),
     ("lib/Runtime/Mgpu", "moe_mgpu_runtime", "Runtime/test_mgpu.py"),
-    ("lib/Runtime/Cuda", "moe_runtime", "Runtime/test_runtime_choices.py Runtime/test_runtime_limits.py Runtime/test_runtime_cuda.py"),
-    ("lib/Runtime/Image", "moe_runtime", "Runtime/test_runtime_limits.py Runtime/test_runtime_cuda.py"),
-    ("lib/Runtime/Driver", "moe_runtime moe_mgpu_runtime", "Runtime/test_runtime_cuda.py Runtime/test_mgpu.py"),
-    ("lib/Runtime/", "moe_runtime", "Runtime/test_runtime_limits.py Runtime/test_runtime_errors.py Runtime/test_runtime_cpu.py Runtime/test_runtime_choices.py"),
+    (
+        "lib/Runtime/Cuda",
+        "moe_runtime",
+        "Runtime/test_runtime_choices.py Runtime/test_runtime_limits.py Runtime/test_runtime_cuda.py",
+    ),
+    (
+        "lib/Runtime/Image",
+        "moe_runtime",
+        "Runtime/test_runtime_limits.py Runtime/test_runtime_cuda.py",
+    ),
+    (
+        "lib/Runtime/Driver",
+        "moe_runtime moe_mgpu_runtime",
+        "Runtime/test_runtime_cuda.py Runtime/test_mgpu.py",
+    ),
+    (
+        "lib/Runtime/",
+        "moe_runtime",
+        "Runtime/test_runtime_limits.py Runtime/test_runtime_errors.py Runtime/test_runtime_cpu.py Runtime/test_runtime_choices.py",
+    ),
     ("tools/moe-run/", "moe-run", "Tools/moe-run/test_moe_run.py"),
     ("lib/IR/", "moe-opt", "Dialect Transforms"),
     ("lib/Transforms/", "moe-opt", "Transforms Pipelines"),
     ("lib/Target/", "moe-opt moe-translate", "Target Pipelines"),
-    ("lib/Conversion/Kernel", "moe-opt moe-translate", "Conversion Integration/PTX/test_kernel_edges.py Integration/PTX/test_kernels.py"),
+    (
+        "lib/Conversion/Kernel",
+        "moe-opt moe-translate",
+        "Conversion Integration/PTX/test_kernel_edges.py Integration/PTX/test_kernels.py",
+    ),
     ("lib/Conversion/MoeToSCF", "moe-run", "Integration/CPU/test_cpu.py"),
-    ("lib/Conversion/", "moe-opt moe-translate moe-run", "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py"),
+    (
+        "lib/Conversion/",
+        "moe-opt moe-translate moe-run",
+        "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py",
+    ),
     ("include/moe/Target/", "moe-opt moe-translate", "Target Pipelines Conversion"),
 ]
 
@@ -49,8 +76,15 @@ FIRST = [
 def run(command: list[str], **kwargs) -> subprocess.CompletedProcess | None:
     """None after a timeout, which a test that hangs deserves to be noticed by."""
     try:
-        return subprocess.run(command, cwd=COPY, capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
-                              **kwargs)
+        return subprocess.run(
+            command,
+            cwd=COPY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+            **kwargs,
+        )
     except subprocess.TimeoutExpired:
         return None
 
@@ -68,11 +102,16 @@ def test(paths: list[str]) -> str | None:
     """The first test of these that fails."""
     for path in paths:
         if path.endswith(".py") or path.startswith("Integration"):
-            result = run([str(PYTHON), "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"test/{path}"])
+            result = run(
+                [str(PYTHON), "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"test/{path}"]
+            )
             marks = ("FAILED", "ERROR")
         else:
-            result = run(["/usr/lib/llvm-22/bin/lit", "-sv", f"build/test/{path}"] if path else
-                         ["cmake", "--build", "build", "--target", "check-moe"])
+            result = run(
+                ["/usr/lib/llvm-22/bin/lit", "-sv", f"build/test/{path}"]
+                if path
+                else ["cmake", "--build", "build", "--target", "check-moe"]
+            )
             marks = ("FAIL:", "TIMEOUT:")
         if result is None:
             return f"{path} (does not end)"
@@ -86,9 +125,13 @@ def prepare() -> None:
     """A copy of the last commit, built."""
     if not (COPY / ".git").exists():
         subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(COPY)], check=True)
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for command in (["git", "fetch", "--quiet", str(ROOT), head.strip()],
-                    ["git", "checkout", "--quiet", "--force", "--detach", head.strip()]):
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    for command in (
+        ["git", "fetch", "--quiet", str(ROOT), head.strip()],
+        ["git", "checkout", "--quiet", "--force", "--detach", head.strip()],
+    ):
         subprocess.run(command, cwd=COPY, check=True)
     (COPY / "build").mkdir(exist_ok=True)
     if not (COPY / "build" / "venv").exists():
@@ -106,7 +149,11 @@ def problem_of(mutant: Mutant, root: Path) -> str | None:
     if not path.is_file():
         return f"{mutant.name}: no file {mutant.file}"
     count = path.read_text().count(mutant.old)
-    return None if count == 1 else f"{mutant.name}: {mutant.file} has the text {count} times, not once: {mutant.old!r}"
+    return (
+        None
+        if count == 1
+        else f"{mutant.name}: {mutant.file} has the text {count} times, not once: {mutant.old!r}"
+    )
 
 
 def notice(mutant: Mutant, only_first: bool) -> str | None:
@@ -117,21 +164,29 @@ def notice(mutant: Mutant, only_first: bool) -> str | None:
     path.write_text(text.replace(mutant.old, mutant.new))
     try:
         problem = build(targets.split()) if targets else None
-        problem = problem or test((mutant.tests or first).split())
+        problem = problem or test(first.split())
         if problem or only_first:
             return problem
-        return (build([]) if targets else None) or test(["", "python", "Runtime", "Tools", "Integration", "Package"])
+        return (build([]) if targets else None) or test(
+            ["", "python", "Runtime", "Tools", "Integration", "Package"]
+        )
     finally:
         path.write_text(text)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="mutants to try, or parts of their names or files; all if none")
+    parser.add_argument(
+        "names", nargs="*", help="mutants to try, or parts of their names or files; all if none"
+    )
     parser.add_argument("--check", action="store_true", help="only say which can no longer be made")
     parser.add_argument("--first", action="store_true", help="run the likeliest tests alone")
     options = parser.parse_args()
-    chosen = [m for m in MUTANTS if not options.names or any(n in m.name or n in m.file for n in options.names)]
+    chosen = [
+        m
+        for m in MUTANTS
+        if not options.names or any(n in m.name or n in m.file for n in options.names)
+    ]
     problems = [p for p in (problem_of(m, ROOT) for m in chosen) if p]
     if problems or options.check:
         print("\n".join(problems) or f"all {len(chosen)} can be made")
@@ -153,9 +208,14 @@ def try_all(chosen: list[Mutant], only_first: bool) -> int:
         begin = time.monotonic()
         by = notice(mutant, only_first)
         missed += [] if by else [mutant.name]
-        print(f"{'noticed    ' if by else 'NOT NOTICED'} {mutant.name} ({time.monotonic() - begin:.0f} s)"
-              + (f": {by.splitlines()[0][:160]}" if by else ""), flush=True)
-    print(f"{len(chosen) - len(missed)} of {len(chosen)} noticed; not noticed: {', '.join(missed) or 'none'}")
+        print(
+            f"{'noticed    ' if by else 'NOT NOTICED'} {mutant.name} ({time.monotonic() - begin:.0f} s)"
+            + (f": {by.splitlines()[0][:160]}" if by else ""),
+            flush=True,
+        )
+    print(
+        f"{len(chosen) - len(missed)} of {len(chosen)} noticed; not noticed: {', '.join(missed) or 'none'}"
+    )
     return 1 if missed else 0
 
 

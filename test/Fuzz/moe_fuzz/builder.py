@@ -14,8 +14,28 @@ import numpy as np
 from .program import DTYPES, Block, Function, Module, Op, Run, Shaped, Value
 
 # Bit patterns that decide something: zeros, subnormals, the ends of each range, infinities, NaN.
-BF16_CORNERS = [0x0000, 0x8000, 0x0001, 0x8001, 0x007F, 0x0080, 0x1FFF, 0x3F80, 0x3FE0, 0x43E0, 0x43E1,
-                0x5F7F, 0x5F80, 0x7F7F, 0x7F80, 0xFF80, 0x7F81, 0x7FC0, 0xFFFF, 0xFF7F]
+BF16_CORNERS = [
+    0x0000,
+    0x8000,
+    0x0001,
+    0x8001,
+    0x007F,
+    0x0080,
+    0x1FFF,
+    0x3F80,
+    0x3FE0,
+    0x43E0,
+    0x43E1,
+    0x5F7F,
+    0x5F80,
+    0x7F7F,
+    0x7F80,
+    0xFF80,
+    0x7F81,
+    0x7FC0,
+    0xFFFF,
+    0xFF7F,
+]
 
 
 def random_array(rng: random.Random, element: str, sizes: tuple[int, ...]) -> np.ndarray:
@@ -25,7 +45,7 @@ def random_array(rng: random.Random, element: str, sizes: tuple[int, ...]) -> np
     if element == "i32":
         values = generator.integers(-2, 9, sizes).astype(np.int32)
         wild = generator.random(sizes) < 0.1
-        return np.where(wild, generator.integers(-2**31, 2**31, sizes), values).astype(np.int32)
+        return np.where(wild, generator.integers(-(2**31), 2**31, sizes), values).astype(np.int32)
     if element == "f32":
         return generator.standard_normal(sizes).astype(np.float32)
     if element == "bf16" and rng.random() < 0.5:
@@ -44,8 +64,13 @@ def random_array(rng: random.Random, element: str, sizes: tuple[int, ...]) -> np
 class Builder:
     """Appends to one function of a module. `values` are those in scope."""
 
-    def __init__(self, rng: random.Random, module: Module, function: Function,
-                 avoid: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        module: Module,
+        function: Function,
+        avoid: frozenset[str] = frozenset(),
+    ) -> None:
         self.rng = rng
         self.module = module
         self.function = function
@@ -61,27 +86,49 @@ class Builder:
     def name(self, hint: str) -> str:
         return f"%{hint}{next(self.module.names)}"
 
-    def value(self, hint: str, type: Shaped | str, sizes: tuple[int, ...] = (),
-              bases: frozenset[str] = frozenset(), is_read_only: bool = False) -> Value:
+    def value(
+        self,
+        hint: str,
+        type: Shaped | str,
+        sizes: tuple[int, ...] = (),
+        bases: frozenset[str] = frozenset(),
+        is_read_only: bool = False,
+    ) -> Value:
         return Value(self.name(hint), type, sizes, bases, is_read_only)
 
-    def add(self, text: str, run: Run, operands: tuple[Value, ...] = (),
-            results: tuple[Value, ...] = (), **kwargs) -> Op:
+    def add(
+        self,
+        text: str,
+        run: Run,
+        operands: tuple[Value, ...] = (),
+        results: tuple[Value, ...] = (),
+        **kwargs,
+    ) -> Op:
         op = Op(text, run, operands, results, **kwargs)
         self.block.ops.append(op)
         self.values += results
         return op
 
-    def pure(self, hint: str, type: str, expression: str, function: Callable[..., object],
-             *operands: Value) -> Value:
+    def pure(
+        self,
+        hint: str,
+        type: str,
+        expression: str,
+        function: Callable[..., object],
+        *operands: Value,
+    ) -> Value:
         """A scalar or vector value of `expression`, in which {} are the operands."""
         result = self.value(hint, type)
 
         def run(machine, env, op) -> None:
             env[result.name] = function(*(env[v.name] for v in operands))
 
-        self.add(f"{result.name} = " + expression.format(*(v.name for v in operands)), run,
-                 operands, (result,))
+        self.add(
+            f"{result.name} = " + expression.format(*(v.name for v in operands)),
+            run,
+            operands,
+            (result,),
+        )
         return result
 
     @contextmanager
@@ -105,15 +152,26 @@ class Builder:
 
     def size(self, number: int) -> Value:
         """An index that is `number`: a constant, or the size of something."""
-        candidates = [(v, d) for v in self.values if isinstance(v.type, Shaped)
-                      for d, s in enumerate(v.sizes) if s == number]
+        candidates = [
+            (v, d)
+            for v in self.values
+            if isinstance(v.type, Shaped)
+            for d, s in enumerate(v.sizes)
+            if s == number
+        ]
         if not candidates or self.rng.random() < 0.4:
             return self.index(number)
         value, dim = self.rng.choice(candidates)
         at = self.index(dim)
         dialect = "memref" if value.type.is_memref else "tensor"
-        return self.pure("d", "index", f"{dialect}.dim {{}}, {{}} : {value.type}",
-                         lambda array, dim: array.shape[dim], value, at)
+        return self.pure(
+            "d",
+            "index",
+            f"{dialect}.dim {{}}, {{}} : {value.type}",
+            lambda array, dim: array.shape[dim],
+            value,
+            at,
+        )
 
     # Memrefs.
 
@@ -123,8 +181,12 @@ class Builder:
 
     def alloc(self, element: str, sizes: tuple[int, ...]) -> Value:
         """A buffer of its own with defined contents."""
-        on_stack = (math.prod(sizes) <= 4096 and self.depth == 0 and self.rng.random() < 0.15
-                    and "alloca" not in self.avoid)
+        on_stack = (
+            math.prod(sizes) <= 4096
+            and self.depth == 0
+            and self.rng.random() < 0.15
+            and "alloca" not in self.avoid
+        )
         type = Shaped(element, self.hide(sizes, 0.3))
         dynamic = tuple(self.size(s) for s, t in zip(sizes, type.sizes) if t is None)
         name = self.name("m")
@@ -135,10 +197,22 @@ class Builder:
         def run(machine, env, op) -> None:
             env[name] = np.zeros(sizes, DTYPES[element])
 
-        self.add(f"{name} = memref.{'alloca' if on_stack else 'alloc'}({names}){alignment} : {type}",
-                 run, dynamic, (result,), refused_by=frozenset(["cuda", "ptx"] if on_stack else []))
-        sources = [v for v in self.values if isinstance(v.type, Shaped) and v.type.is_memref
-                   and v.type.element == element and v.sizes == sizes and v.name != name]
+        self.add(
+            f"{name} = memref.{'alloca' if on_stack else 'alloc'}({names}){alignment} : {type}",
+            run,
+            dynamic,
+            (result,),
+            refused_by=frozenset(["cuda", "ptx"] if on_stack else []),
+        )
+        sources = [
+            v
+            for v in self.values
+            if isinstance(v.type, Shaped)
+            and v.type.is_memref
+            and v.type.element == element
+            and v.sizes == sizes
+            and v.name != name
+        ]
         if sources and self.rng.random() < 0.5:
             self.copy(self.rng.choice(sources), result)
         else:
@@ -148,7 +222,10 @@ class Builder:
     def constant(self, element: str) -> tuple[Value, object]:
         if element in ("i32", "i8"):
             number = self.rng.choice([0, 1, -1, 5])
-            return self.pure("k", element, f"arith.constant {number} : {element}", lambda: number), number
+            return (
+                self.pure("k", element, f"arith.constant {number} : {element}", lambda: number),
+                number,
+            )
         text, number = self.rng.choice([("0.0", 0.0), ("1.5", 1.5), ("-2.0", -2.0)])
         if element == "f8E8M0FNU":
             text, number = "1.0", 1.0
@@ -161,8 +238,11 @@ class Builder:
         def run(machine, env, op) -> None:
             env[memref.name][...] = number
 
-        self.add(f"linalg.fill ins({scalar.name} : {scalar.type}) outs({memref.name} : {memref.type})",
-                 run, (scalar, memref))
+        self.add(
+            f"linalg.fill ins({scalar.name} : {scalar.type}) outs({memref.name} : {memref.type})",
+            run,
+            (scalar, memref),
+        )
 
     def copy(self, source: Value, target: Value) -> None:
         def run(machine, env, op) -> None:
@@ -181,8 +261,7 @@ class Builder:
         if sizes and self.rng.random() < 0.3 and "layouts" not in self.avoid:
             strides = Shaped(element, sizes).strides_and_offset()[0]
             hidden = tuple(None if self.rng.random() < 0.5 else s for s in strides[:-1])
-            type = Shaped(element, type.sizes,
-                          layout=((*hidden, 1), self.rng.choice([0, None])))
+            type = Shaped(element, type.sizes, layout=((*hidden, 1), self.rng.choice([0, None])))
         name = self.name("a")
         value = Value(name, type, sizes, frozenset([name]))
         self.function.params.append(value)
@@ -202,7 +281,9 @@ class Builder:
             dense = '"0x' + "".join(f"{int(b):0{digits}X}" for b in bits.byteswap().ravel()) + '"'
         type = Shaped(element, sizes)
         self.module.globals[symbol] = (
-            f"memref.global \"private\" constant @{symbol} : {type} = dense<{dense}>", array)
+            f'memref.global "private" constant @{symbol} : {type} = dense<{dense}>',
+            array,
+        )
         result = self.value("g", type, sizes, frozenset([symbol]), is_read_only=True)
 
         def run(machine, env, op) -> None:
@@ -218,18 +299,31 @@ class Builder:
         if shown:
             new = Shaped(type.element, shown, layout=type.layout, space=type.space)
         elif self.rng.random() < 0.5 and memref.sizes:
-            new = Shaped(type.element, tuple(None if self.rng.random() < 0.5 else s for s in type.sizes),
-                         layout=((*(None if self.rng.random() < 0.5 else s for s in strides[:-1]),
-                                  strides[-1]), self.rng.choice([offset, None])), space=type.space)
+            new = Shaped(
+                type.element,
+                tuple(None if self.rng.random() < 0.5 else s for s in type.sizes),
+                layout=(
+                    (*(None if self.rng.random() < 0.5 else s for s in strides[:-1]), strides[-1]),
+                    self.rng.choice([offset, None]),
+                ),
+                space=type.space,
+            )
         else:
-            sizes = tuple(s if self.rng.random() < 0.5 else t for s, t in zip(memref.sizes, type.sizes))
+            sizes = tuple(
+                s if self.rng.random() < 0.5 else t for s, t in zip(memref.sizes, type.sizes)
+            )
             new = Shaped(type.element, sizes, layout=type.layout, space=type.space)
         result = self.value("v", new, memref.sizes, memref.bases, memref.is_read_only)
 
         def run(machine, env, op) -> None:
             env[result.name] = env[memref.name]
 
-        self.add(f"{result.name} = memref.cast {memref.name} : {type} to {new}", run, (memref,), (result,))
+        self.add(
+            f"{result.name} = memref.cast {memref.name} : {type} to {new}",
+            run,
+            (memref,),
+            (result,),
+        )
         return result
 
     def subview(self, memref: Value, sizes: tuple[int, ...]) -> Value | None:
@@ -241,8 +335,10 @@ class Builder:
         steps = [1] * len(sizes)
         if len(sizes) == 2 and 2 * sizes[0] - 1 <= memref.sizes[0] and rng.random() < 0.4:
             steps[0] = 2
-        offsets = [rng.randint(0, t - (s - 1) * p - 1) if s else 0
-                   for s, t, p in zip(sizes, memref.sizes, steps)]
+        offsets = [
+            rng.randint(0, t - (s - 1) * p - 1) if s else 0
+            for s, t, p in zip(sizes, memref.sizes, steps)
+        ]
         operands: list[Value] = []
 
         def mixed(numbers, chance: float) -> tuple[list[str], list[int | None]]:
@@ -263,31 +359,55 @@ class Builder:
         new_strides = tuple(None if s is None else s * p for s, p in zip(strides, steps))
         for o, s in zip(offset_static, strides):
             offset = None if None in (offset, o) or s is None and o != 0 else offset + o * (s or 0)
-        new = Shaped(type.element, tuple(size_static), layout=(new_strides, offset), space=type.space)
+        new = Shaped(
+            type.element, tuple(size_static), layout=(new_strides, offset), space=type.space
+        )
         result = self.value("s", new, sizes, memref.bases, memref.is_read_only)
-        index = tuple(slice(o, o + (s - 1) * p + 1 if s else o, p) for o, s, p in zip(offsets, sizes, steps))
+        index = tuple(
+            slice(o, o + (s - 1) * p + 1 if s else o, p) for o, s, p in zip(offsets, sizes, steps)
+        )
 
         def run(machine, env, op) -> None:
             env[result.name] = env[memref.name][index]
 
-        self.add(f"{result.name} = memref.subview {memref.name}[{', '.join(offset_texts)}]"
-                 f"[{', '.join(size_texts)}][{', '.join(map(str, steps))}] : {type} to {new}",
-                 run, (memref, *operands), (result,))
+        self.add(
+            f"{result.name} = memref.subview {memref.name}[{', '.join(offset_texts)}]"
+            f"[{', '.join(size_texts)}][{', '.join(map(str, steps))}] : {type} to {new}",
+            run,
+            (memref, *operands),
+            (result,),
+        )
         return result
 
-    def need(self, element: str, sizes: tuple[int, ...], avoid: frozenset[str] = frozenset(),
-             is_written: bool = False) -> Value:
+    def need(
+        self,
+        element: str,
+        sizes: tuple[int, ...],
+        avoid: frozenset[str] = frozenset(),
+        is_written: bool = False,
+    ) -> Value:
         """A memref of this shape, innermost stride 1, that overlaps nothing in `avoid`."""
         rng = self.rng
 
         def fits(v: Value) -> bool:
-            return (isinstance(v.type, Shaped) and v.type.is_memref and v.type.element == element
-                    and not v.bases & avoid and not (is_written and v.is_read_only)
-                    and (not v.sizes or v.type.strides_and_offset()[0][-1] == 1))
+            return (
+                isinstance(v.type, Shaped)
+                and v.type.is_memref
+                and v.type.element == element
+                and not v.bases & avoid
+                and not (is_written and v.is_read_only)
+                and (not v.sizes or v.type.strides_and_offset()[0][-1] == 1)
+            )
 
         same = [v for v in self.values if fits(v) and v.sizes == sizes]
-        larger = [v for v in self.values if fits(v) and len(v.sizes) == len(sizes)
-                  and v.sizes != sizes and all(s <= t for s, t in zip(sizes, v.sizes))]
+        larger = [
+            v
+            for v in self.values
+            if fits(v)
+            and len(v.sizes) == len(sizes)
+            and v.sizes != sizes
+            and all(s <= t for s, t in zip(sizes, v.sizes))
+        ]
         choice = rng.random()
         value = None
         if same and choice < 0.55:
@@ -299,8 +419,13 @@ class Builder:
             value = self.argument(element, grown if len(sizes) == 2 else sizes)
             if value.sizes != sizes:
                 value = self.subview(value, sizes)
-        if value is None and not is_written and math.prod(sizes) and rng.random() < 0.15 \
-                and "globals" not in self.avoid:
+        if (
+            value is None
+            and not is_written
+            and math.prod(sizes)
+            and rng.random() < 0.15
+            and "globals" not in self.avoid
+        ):
             value = self.global_constant(element, sizes)
         if value is None:
             value = self.alloc(element, sizes)

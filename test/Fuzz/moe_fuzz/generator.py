@@ -15,16 +15,34 @@ from .program import Function, Module, Shaped
 from .tensors import TENSORS
 
 # What a caller can leave out, by name.
-PARTS = sorted({*WRAPPERS, *NEIGHBOURS, *MEMORY, *TENSORS, "affine", "alloca", "globals", "layouts", "math", "names",
-                "multi_reduction", "returned-memrefs", "tensors"})
+PARTS = sorted(
+    {
+        *WRAPPERS,
+        *NEIGHBOURS,
+        *MEMORY,
+        *TENSORS,
+        "affine",
+        "alloca",
+        "globals",
+        "layouts",
+        "math",
+        "names",
+        "multi_reduction",
+        "returned-memrefs",
+        "tensors",
+    }
+)
 
 
 def statement(b: Builder) -> None:
     """An op with what it needs, or control flow around one to three of them."""
     rng = b.rng
     choice = rng.random()
-    wrappers = [f for name, f in WRAPPERS.items() if name not in b.avoid
-                and not ("affine" in b.avoid and name.startswith("affine"))]
+    wrappers = [
+        f
+        for name, f in WRAPPERS.items()
+        if name not in b.avoid and not ("affine" in b.avoid and name.startswith("affine"))
+    ]
     if choice < 0.3 and b.depth < 3 and wrappers:
         rng.choice(wrappers)(b, [statement] * rng.randint(1, 3))
     elif choice < 0.6:

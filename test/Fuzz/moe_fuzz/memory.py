@@ -1,7 +1,8 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What programs do with buffers beside moe ops: other ways to name them, to free them, to keep them
-in globals and in other memory spaces, and functions that call themselves or are called through a pointer."""
+in globals and in other memory spaces, and functions that call themselves or are called through a pointer.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +11,19 @@ import numpy as np
 from .builder import Builder, random_array
 from .moe_ops import store
 from .neighbours import indices, integers, load, target, wrap
-from .program import Function, Op, Shaped, Value
+from .program import DTYPES, Function, Op, Shaped, Value
 
 
-def view(b: Builder, text: str, memref: Value, type: Shaped, sizes: tuple[int, ...], function, *operands: Value,
-         **kwargs) -> Value:
+def view(
+    b: Builder,
+    text: str,
+    memref: Value,
+    type: Shaped,
+    sizes: tuple[int, ...],
+    function,
+    *operands: Value,
+    **kwargs,
+) -> Value:
     """`text` names `memref` or a part of it anew."""
     result = b.value("v", type, sizes, memref.bases, memref.is_read_only)
 
@@ -26,8 +35,13 @@ def view(b: Builder, text: str, memref: Value, type: Shaped, sizes: tuple[int, .
 
 
 def any_memref(b: Builder, has_identity_layout: bool = False) -> Value | None:
-    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref
-             and not (has_identity_layout and (v.type.layout or None in v.type.sizes))]
+    found = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and v.type.is_memref
+        and not (has_identity_layout and (v.type.layout or None in v.type.sizes))
+    ]
     return b.rng.choice(found) if found else None
 
 
@@ -43,8 +57,13 @@ def unranked(b: Builder) -> None:
     def run(machine, env, op) -> None:
         env[result.name] = env[memref.name]
 
-    b.add(f"{name} = memref.cast {memref.name} : {memref.type} to {type}\n"
-          f"{result.name} = memref.cast {name} : {type} to {memref.type}", run, (memref,), (result,))
+    b.add(
+        f"{name} = memref.cast {memref.name} : {memref.type} to {type}\n"
+        f"{result.name} = memref.cast {name} : {type} to {memref.type}",
+        run,
+        (memref,),
+        (result,),
+    )
 
 
 def other_space(b: Builder) -> None:
@@ -53,21 +72,41 @@ def other_space(b: Builder) -> None:
     if memref is None or memref.type.space:
         return integers(b)
     type = Shaped(memref.type.element, memref.type.sizes, layout=memref.type.layout, space="1")
-    view(b, f"memref.memory_space_cast {memref.name} : {memref.type} to {type}", memref, type, memref.sizes,
-         lambda array: array)
+    view(
+        b,
+        f"memref.memory_space_cast {memref.name} : {memref.type} to {type}",
+        memref,
+        type,
+        memref.sizes,
+        lambda array: array,
+    )
 
 
 def expand(b: Builder) -> None:
     """A vector as a matrix: map entries, scales."""
-    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref and not v.type.layout
-             and len(v.sizes) == 1 and v.type.sizes[0] and v.sizes[0] % 32 == 0]
+    found = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and v.type.is_memref
+        and not v.type.layout
+        and len(v.sizes) == 1
+        and v.type.sizes[0]
+        and v.sizes[0] % 32 == 0
+    ]
     if not found:
         return integers(b)
     memref = b.rng.choice(found)
     sizes = (memref.sizes[0] // 32, 32)
     type = Shaped(memref.type.element, sizes)
-    view(b, f"memref.expand_shape {memref.name} [[0, 1]] output_shape [{sizes[0]}, 32] : {memref.type} into {type}",
-         memref, type, sizes, lambda array: array.reshape(sizes))
+    view(
+        b,
+        f"memref.expand_shape {memref.name} [[0, 1]] output_shape [{sizes[0]}, 32] : {memref.type} into {type}",
+        memref,
+        type,
+        sizes,
+        lambda array: array.reshape(sizes),
+    )
 
 
 def transpose(b: Builder) -> None:
@@ -77,8 +116,14 @@ def transpose(b: Builder) -> None:
         return integers(b)
     rows, columns = memref.sizes
     type = Shaped(memref.type.element, (columns, rows), layout=((1, columns), 0))
-    turned = view(b, f"memref.transpose {memref.name} (i, j) -> (j, i) : {memref.type} to {type}", memref, type,
-                  (columns, rows), lambda array: array.T)
+    turned = view(
+        b,
+        f"memref.transpose {memref.name} (i, j) -> (j, i) : {memref.type} to {type}",
+        memref,
+        type,
+        (columns, rows),
+        lambda array: array.T,
+    )
     fresh = b.alloc(memref.type.element, (columns, rows))
     b.copy(turned, fresh)
 
@@ -87,7 +132,9 @@ def atomic(b: Builder) -> None:
     memref = target(b, "i32", b.rng.choice([0, 1]))
     at = indices(b, memref)
     names = ", ".join(v.name for v in at)
-    kind, function = b.rng.choice([("addi", lambda x, y: wrap(x + y)), ("maxs", max), ("assign", lambda x, y: x)])
+    kind, function = b.rng.choice(
+        [("addi", lambda x, y: wrap(x + y)), ("maxs", max), ("assign", lambda x, y: x)]
+    )
     k = b.i32(b.rng.choice([1, -1]))
     result = b.value("i", "i32")
 
@@ -96,8 +143,12 @@ def atomic(b: Builder) -> None:
         env[result.name] = int(env[memref.name][index])
         env[memref.name][index] = function(env[k.name], env[result.name])
 
-    b.add(f"{result.name} = memref.atomic_rmw {kind} {k.name}, {memref.name}[{names}] : (i32, {memref.type}) -> i32",
-          run, (k, memref, *at), (result,))
+    b.add(
+        f"{result.name} = memref.atomic_rmw {kind} {k.name}, {memref.name}[{names}] : (i32, {memref.type}) -> i32",
+        run,
+        (k, memref, *at),
+        (result,),
+    )
 
 
 def prefetch(b: Builder) -> None:
@@ -106,8 +157,11 @@ def prefetch(b: Builder) -> None:
         return integers(b)
     at = indices(b, memref)
     names = ", ".join(v.name for v in at)
-    b.add(f"memref.prefetch {memref.name}[{names}], read, locality<3>, data : {memref.type}",
-          lambda machine, env, op: None, (memref, *at))
+    b.add(
+        f"memref.prefetch {memref.name}[{names}], read, locality<3>, data : {memref.type}",
+        lambda machine, env, op: None,
+        (memref, *at),
+    )
 
 
 def alloc_and_free(b: Builder) -> None:
@@ -123,7 +177,11 @@ def alloc_and_free(b: Builder) -> None:
     b.add(f"{temporary.name} = memref.alloc() : memref<4xi32>", make, (), (temporary,))
     store(b, k, temporary, (zero,))
     store(b, load(b, temporary, (zero,)), memref, indices(b, memref))
-    b.add(f"memref.dealloc {temporary.name} : memref<4xi32>", lambda machine, env, op: None, (temporary,))
+    b.add(
+        f"memref.dealloc {temporary.name} : memref<4xi32>",
+        lambda machine, env, op: None,
+        (temporary,),
+    )
     b.values.remove(temporary)
 
 
@@ -132,15 +190,22 @@ def mutable_global(b: Builder) -> None:
     element, sizes = b.rng.choice([("i32", (4,)), ("i32", ()), ("bf16", (3, 32))])
     symbol = f"g{next(b.module.names)}"
     type = Shaped(element, sizes)
-    b.module.globals[symbol] = (f"memref.global \"private\" @{symbol} : {type} = uninitialized",
-                                random_array(b.rng, element, sizes))
+    b.module.globals[symbol] = (
+        f'memref.global "private" @{symbol} : {type} = uninitialized',
+        random_array(b.rng, element, sizes),
+    )
     result = b.value("g", type, sizes, frozenset([symbol]))
 
     def run(machine, env, op) -> None:
         env[result.name] = machine.globals[symbol]
 
-    b.add(f"{result.name} = memref.get_global @{symbol} : {type}", run, (), (result,),
-          refused_by=frozenset(["cuda"]))
+    b.add(
+        f"{result.name} = memref.get_global @{symbol} : {type}",
+        run,
+        (),
+        (result,),
+        refused_by=frozenset(["cuda"]),
+    )
     b.fill(result)
 
 
@@ -157,19 +222,27 @@ def recursion(b: Builder) -> None:
     def add(machine, env, op) -> None:
         env[q][0] = wrap(int(env[q][0]) + env[i])
 
-    function.body.ops.append(Op(
-        f"{c} = arith.constant 0 : index\n{p} = arith.cmpi sgt, {i}, {c} : index\nscf.if {p} {{\n"
-        f"  {k} = arith.constant 1 : index\n  {d} = arith.subi {i}, {k} : index\n"
-        f"  {x} = memref.load {q}[{c}] : {memref.type}\n  {z} = arith.constant 1 : i32\n"
-        f"  {y} = arith.addi {x}, {z} : i32\n  memref.store {y}, {q}[{c}] : {memref.type}\n"
-        f"  func.call @{function.name}({q}, {d}) : ({memref.type}, index) -> ()\n}}", add))
+    function.body.ops.append(
+        Op(
+            f"{c} = arith.constant 0 : index\n{p} = arith.cmpi sgt, {i}, {c} : index\nscf.if {p} {{\n"
+            f"  {k} = arith.constant 1 : index\n  {d} = arith.subi {i}, {k} : index\n"
+            f"  {x} = memref.load {q}[{c}] : {memref.type}\n  {z} = arith.constant 1 : i32\n"
+            f"  {y} = arith.addi {x}, {z} : i32\n  memref.store {y}, {q}[{c}] : {memref.type}\n"
+            f"  func.call @{function.name}({q}, {d}) : ({memref.type}, index) -> ()\n}}",
+            add,
+        )
+    )
     b.module.functions.append(function)
 
     def run(machine, env, op) -> None:
         machine.call(function, [env[memref.name], trips])
 
-    b.add(f"func.call @{function.name}({memref.name}, {n.name}) : ({memref.type}, index) -> ()", run,
-          (memref, n), callee=function)
+    b.add(
+        f"func.call @{function.name}({memref.name}, {n.name}) : ({memref.type}, index) -> ()",
+        run,
+        (memref, n),
+        callee=function,
+    )
 
 
 def assertion(b: Builder) -> None:
@@ -179,7 +252,7 @@ def assertion(b: Builder) -> None:
         return integers(b)
     size = b.size(memref.sizes[0])
     p = b.pure("p", "i1", "arith.cmpi sge, {}, {} : index", lambda x, y: x >= y, size, size)
-    b.add(f"cf.assert {p.name}, \"holds\"", lambda machine, env, op: None, (p,))
+    b.add(f'cf.assert {p.name}, "holds"', lambda machine, env, op: None, (p,))
 
 
 def scope(b: Builder) -> None:
@@ -192,13 +265,143 @@ def scope(b: Builder) -> None:
     def run(machine, env, op) -> None:
         env[memref.name][tuple(env[v.name] for v in at)] = 9
 
-    b.add(f"memref.alloca_scope {{\n  {k} = arith.constant 9 : i32\n  {x} = memref.alloca() : memref<i32>\n"
-          f"  memref.store {k}, {x}[] : memref<i32>\n  {c} = memref.load {x}[] : memref<i32>\n"
-          f"  memref.store {c}, {memref.name}[{names}] : {memref.type}\n}}", run, (memref, *at))
+    b.add(
+        f"memref.alloca_scope {{\n  {k} = arith.constant 9 : i32\n  {x} = memref.alloca() : memref<i32>\n"
+        f"  memref.store {k}, {x}[] : memref<i32>\n  {c} = memref.load {x}[] : memref<i32>\n"
+        f"  memref.store {c}, {memref.name}[{names}] : {memref.type}\n}}",
+        run,
+        (memref, *at),
+    )
+
+
+def view_of_bytes(b: Builder) -> None:
+    """A buffer of bytes seen as bf16 and as E4M3: one memory, two types."""
+    rows, columns = b.rng.choice([1, 3, 64]), b.rng.choice([32, 64])
+    size = rows * columns * 2 + 64
+    memory = b.alloc("i8", (size,))
+    if memory.type.sizes[0] is None:
+        return
+    for element in b.rng.choice([("bf16",), ("f8E4M3FN", "bf16")]):
+        offset = b.index(b.rng.choice([0, 64]))
+        result = b.value("v", Shaped(element, (rows, columns)), (rows, columns), memory.bases)
+
+        def run(machine, env, op, result=result, offset=offset, element=element) -> None:
+            dtype = DTYPES[element]
+            part = env[memory.name][env[offset.name] :][: rows * columns * dtype.itemsize]
+            env[result.name] = part.view(dtype).reshape(rows, columns)
+
+        b.add(
+            f"{result.name} = memref.view {memory.name}[{offset.name}][] : {memory.type} to {result.type}",
+            run,
+            (memory, offset),
+            (result,),
+        )
+
+
+def reshape(b: Builder) -> None:
+    """The scales of the linear layout in one dimension, or map entries in two."""
+    found = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and v.type.is_memref
+        and not v.type.layout
+        and None not in v.type.sizes
+        and len(v.sizes) == 2
+    ]
+    if not found:
+        return integers(b)
+    memref = b.rng.choice(found)
+    sizes = (memref.sizes[0] * memref.sizes[1],)
+    result = b.value(
+        "v", Shaped(memref.type.element, sizes), sizes, memref.bases, memref.is_read_only
+    )
+
+    def run(machine, env, op) -> None:
+        env[result.name] = env[memref.name].reshape(sizes)
+
+    b.add(
+        f"{result.name} = memref.collapse_shape {memref.name} [[0, 1]] : {memref.type} into {result.type}",
+        run,
+        (memref,),
+        (result,),
+    )
+
+
+def reinterpret(b: Builder) -> None:
+    """Rows of a contiguous buffer, two at a time apart, by reinterpret_cast."""
+    found = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and v.type.is_memref
+        and not v.type.layout
+        and None not in v.type.sizes
+        and len(v.sizes) == 2
+        and v.sizes[0] >= 3
+    ]
+    if not found:
+        return integers(b)
+    memref = b.rng.choice(found)
+    rows, columns = memref.sizes
+    sizes = (rows // 2, columns)
+    offset = b.rng.choice([0, columns])
+    shown = b.index(offset) if b.rng.random() < 0.5 else None
+    type = Shaped(memref.type.element, sizes, layout=((2 * columns, 1), None if shown else offset))
+    result = b.value("v", type, sizes, memref.bases, memref.is_read_only)
+
+    def run(machine, env, op) -> None:
+        start = offset // columns
+        env[result.name] = env[memref.name][start : start + 2 * (rows // 2) - 1 : 2]
+
+    b.add(
+        f"{result.name} = memref.reinterpret_cast {memref.name} to offset: [{shown.name if shown else offset}], "
+        f"sizes: [{sizes[0]}, {columns}], strides: [{2 * columns}, 1] : {memref.type} to {type}",
+        run,
+        (memref, *([shown] if shown else [])),
+        (result,),
+    )
+
+
+def nested_memref(b: Builder) -> None:
+    """A buffer that escapes into memory and comes back."""
+    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref]
+    if not found:
+        return integers(b)
+    memref = b.rng.choice(found)
+    box, result = b.name("b"), b.value(
+        "v", memref.type, memref.sizes, memref.bases, memref.is_read_only
+    )
+    zero = b.index(0)
+
+    def run(machine, env, op) -> None:
+        env[result.name] = env[memref.name]
+
+    type = f"memref<1x{memref.type}>"
+    b.add(
+        f"{box} = memref.alloc() : {type}\nmemref.store {memref.name}, {box}[{zero.name}] : {type}\n"
+        f"{result.name} = memref.load {box}[{zero.name}] : {type}",
+        run,
+        (memref, zero),
+        (result,),
+        refused_by=frozenset(["cuda", "ptx"]),
+    )
 
 
 MEMORY = {
-    "unranked": unranked, "space": other_space, "expand": expand, "transpose": transpose, "atomic": atomic,
-    "prefetch": prefetch, "free": alloc_and_free, "mutable-global": mutable_global, "recursion": recursion,
-    "assert": assertion, "scope": scope,
+    "nested-memref": nested_memref,
+    "reinterpret": reinterpret,
+    "reshape": reshape,
+    "view": view_of_bytes,
+    "unranked": unranked,
+    "space": other_space,
+    "expand": expand,
+    "transpose": transpose,
+    "atomic": atomic,
+    "prefetch": prefetch,
+    "free": alloc_and_free,
+    "mutable-global": mutable_global,
+    "recursion": recursion,
+    "assert": assertion,
+    "scope": scope,
 }

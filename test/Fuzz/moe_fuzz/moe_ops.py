@@ -39,16 +39,25 @@ def random_shape(b: Builder) -> tuple[str, tuple[int, int], dict[str, str]]:
     rows = b.rng.choice([1, 2, 3, 5, 31, 33, 64, 127, 128, 129, 160])
     if op == RELU:
         return op, (rows, b.rng.choice([1, 7, 31, 32, 33, 64, 96, 160])), {}
-    modes = {"scale_layout": b.rng.choice(["swizzle_32_4_4", "linear"]),
-             "dead_scales": b.rng.choice(["zero", "untouched"])}
+    modes = {
+        "scale_layout": b.rng.choice(["swizzle_32_4_4", "linear"]),
+        "dead_scales": b.rng.choice(["zero", "untouched"]),
+    }
     return op, (rows, b.rng.choice([32, 64, 96, 128, 160])), modes
 
 
 def shape_in_use(b: Builder) -> tuple[str, tuple[int, int], dict[str, str]]:
     """Rather a shape that some value has, so that ops meet on the same buffers."""
     op, sizes, modes = random_shape(b)
-    known = [v.sizes for v in b.values if isinstance(v.type, Shaped) and v.type.element == "bf16"
-             and len(v.sizes) == 2 and 0 < v.sizes[1] and (op == RELU or v.sizes[1] % 32 == 0)]
+    known = [
+        v.sizes
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and v.type.element == "bf16"
+        and len(v.sizes) == 2
+        and 0 < v.sizes[1]
+        and (op == RELU or v.sizes[1] % 32 == 0)
+    ]
     if known and b.rng.random() < 0.75:
         sizes = b.rng.choice(known)
     return op, sizes, modes
@@ -57,14 +66,17 @@ def shape_in_use(b: Builder) -> tuple[str, tuple[int, int], dict[str, str]]:
 def modes_text(b: Builder, modes: dict[str, str]) -> str:
     """The attributes; defaults are sometimes left out."""
     defaults = {"scale_layout": "swizzle_32_4_4", "dead_scales": "zero"}
-    return "".join(f" {name}<{value}>" for name, value in modes.items()
-                   if value != defaults[name] or b.rng.random() < 0.3)
+    return "".join(
+        f" {name}<{value}>"
+        for name, value in modes.items()
+        if value != defaults[name] or b.rng.random() < 0.3
+    )
 
 
 def n_used(b: Builder, sizes: tuple[int, ...], is_memref: bool) -> Value:
     """A number of rows that cuts off some, in memory or as a tensor."""
     rows = sizes[0]
-    number = b.rng.choice([0, 1, rows - 1, rows, rows + 1, rows // 2, -1, -2**31, 2**31 - 1])
+    number = b.rng.choice([0, 1, rows - 1, rows, rows + 1, rows // 2, -1, -(2**31), 2**31 - 1])
     shape = b.rng.choice([(), (1,)])
     if is_memref:
         value = b.need("i32", shape, is_written=b.rng.random() < 0.5)
@@ -86,15 +98,19 @@ def n_used(b: Builder, sizes: tuple[int, ...], is_memref: bool) -> Value:
     return result
 
 
-def store(b: Builder, scalar: Value, memref: Value, indices: tuple[Value, ...],
-          dialect: str = "memref") -> None:
+def store(
+    b: Builder, scalar: Value, memref: Value, indices: tuple[Value, ...], dialect: str = "memref"
+) -> None:
     at = ", ".join(v.name for v in indices)
 
     def run(machine, env, op) -> None:
         env[memref.name][tuple(env[v.name] for v in indices)] = env[scalar.name]
 
-    b.add(f"{dialect}.store {scalar.name}, {memref.name}[{at}] : {memref.type}", run,
-          (scalar, memref, *indices))
+    b.add(
+        f"{dialect}.store {scalar.name}, {memref.name}[{at}] : {memref.type}",
+        run,
+        (scalar, memref, *indices),
+    )
 
 
 def on_memrefs(b: Builder) -> None:
@@ -108,8 +124,15 @@ def on_memrefs(b: Builder) -> None:
         outs = [b.need("bf16", sizes, taken, is_written=True)]
     else:
         data = b.need("f8E4M3FN", sizes, taken, is_written=True)
-        outs = [data, b.need("f8E8M0FNU", scale_sizes(*sizes, modes["scale_layout"]), taken | data.bases,
-                             is_written=True)]
+        outs = [
+            data,
+            b.need(
+                "f8E8M0FNU",
+                scale_sizes(*sizes, modes["scale_layout"]),
+                taken | data.bases,
+                is_written=True,
+            ),
+        ]
     ins = [x, map, n]
 
     def run(machine, env, op_) -> None:
@@ -117,7 +140,11 @@ def on_memrefs(b: Builder) -> None:
         for out, result in zip(outs, results):
             env[out.name][...] = result
 
-    b.add(f"moe.{op} ins({listed(ins)}) outs({listed(outs)}){modes_text(b, modes)}", run, (*ins, *outs))
+    b.add(
+        f"moe.{op} ins({listed(ins)}) outs({listed(outs)}){modes_text(b, modes)}",
+        run,
+        (*ins, *outs),
+    )
 
 
 def listed(values: list[Value]) -> str:
@@ -127,10 +154,18 @@ def listed(values: list[Value]) -> str:
 def tensor(b: Builder, element: str, sizes: tuple[int, ...]) -> Value:
     """A tensor of this shape in scope, a part of one, or a new one."""
     rng = b.rng
-    tensors = [v for v in b.values if isinstance(v.type, Shaped) and not v.type.is_memref
-               and v.type.element == element and len(v.sizes) == len(sizes)]
+    tensors = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and not v.type.is_memref
+        and v.type.element == element
+        and len(v.sizes) == len(sizes)
+    ]
     same = [v for v in tensors if v.sizes == sizes]
-    larger = [v for v in tensors if v.sizes != sizes and all(s <= t for s, t in zip(sizes, v.sizes))]
+    larger = [
+        v for v in tensors if v.sizes != sizes and all(s <= t for s, t in zip(sizes, v.sizes))
+    ]
     choice = rng.random()
     if same and choice < 0.6:
         value = rng.choice(same)
@@ -165,24 +200,39 @@ def filled_tensor(b: Builder, element: str, sizes: tuple[int, ...]) -> Value:
     def fill(machine, env, op) -> None:
         env[result.name] = np.full(sizes, number, DTYPES[element])
 
-    b.add(f"{empty.name} = tensor.empty({', '.join(v.name for v in dynamic)}) : {type}", make, dynamic,
-          (empty,))
+    b.add(
+        f"{empty.name} = tensor.empty({', '.join(v.name for v in dynamic)}) : {type}",
+        make,
+        dynamic,
+        (empty,),
+    )
     b.values.remove(empty)
-    b.add(f"{result.name} = linalg.fill ins({scalar.name} : {element}) outs({empty.name} : {type})"
-          f" -> {type}", fill, (scalar, empty), (result,))
+    b.add(
+        f"{result.name} = linalg.fill ins({scalar.name} : {element}) outs({empty.name} : {type})"
+        f" -> {type}",
+        fill,
+        (scalar, empty),
+        (result,),
+    )
     return result
 
 
 def tensor_cast(b: Builder, value: Value, shown: tuple[int, ...] | None = None) -> Value:
-    sizes = shown or tuple(s if b.rng.random() < 0.5 else (None if b.rng.random() < 0.5 else t)
-                  for s, t in zip(value.sizes, value.type.sizes))
+    sizes = shown or tuple(
+        s if b.rng.random() < 0.5 else (None if b.rng.random() < 0.5 else t)
+        for s, t in zip(value.sizes, value.type.sizes)
+    )
     result = b.value("t", Shaped(value.type.element, sizes, is_memref=False), value.sizes)
 
     def run(machine, env, op) -> None:
         env[result.name] = env[value.name]
 
-    b.add(f"{result.name} = tensor.cast {value.name} : {value.type} to {result.type}", run, (value,),
-          (result,))
+    b.add(
+        f"{result.name} = tensor.cast {value.name} : {value.type} to {result.type}",
+        run,
+        (value,),
+        (result,),
+    )
     return result
 
 
@@ -195,9 +245,13 @@ def extract_slice(b: Builder, source: Value, sizes: tuple[int, ...]) -> Value:
     def run(machine, env, op) -> None:
         env[result.name] = env[source.name][index].copy()
 
-    b.add(f"{result.name} = tensor.extract_slice {source.name}[{texts}][{', '.join(map(str, sizes))}]"
-          f"[{', '.join('1' for _ in sizes)}] : {source.type} to {result.type}", run,
-          (source, *operands), (result,))
+    b.add(
+        f"{result.name} = tensor.extract_slice {source.name}[{texts}][{', '.join(map(str, sizes))}]"
+        f"[{', '.join('1' for _ in sizes)}] : {source.type} to {result.type}",
+        run,
+        (source, *operands),
+        (result,),
+    )
     return result
 
 
@@ -216,19 +270,26 @@ def insert_slice(b: Builder, source: Value, target: Value) -> None:
         array[index] = env[source.name]
         env[result.name] = array
 
-    b.add(f"{result.name} = tensor.insert_slice {source.name} into {target.name}[{texts}][{shown}]"
-          f"[{', '.join('1' for _ in offsets)}] : {source.type} into {target.type}", run,
-          (source, target, *operands), (result,))
+    b.add(
+        f"{result.name} = tensor.insert_slice {source.name} into {target.name}[{texts}][{shown}]"
+        f"[{', '.join('1' for _ in offsets)}] : {source.type} into {target.type}",
+        run,
+        (source, target, *operands),
+        (result,),
+    )
 
 
 def slice_offsets(b: Builder, offsets: list[int]) -> tuple[str, list[Value]]:
     values = [b.size(o) if b.rng.random() < 0.4 else None for o in offsets]
-    return (", ".join(v.name if v else str(o) for v, o in zip(values, offsets)),
-            [v for v in values if v])
+    return (
+        ", ".join(v.name if v else str(o) for v, o in zip(values, offsets)),
+        [v for v in values if v],
+    )
 
 
-def apply_to_tensors(b: Builder, op: str, modes: dict[str, str], ins: list[Value],
-                     outs: list[Value]) -> list[Value]:
+def apply_to_tensors(
+    b: Builder, op: str, modes: dict[str, str], ins: list[Value], outs: list[Value]
+) -> list[Value]:
     results = [b.value("t", v.type, v.sizes) for v in outs]
     ins, outs = tuple(ins), tuple(outs)
 
@@ -237,8 +298,13 @@ def apply_to_tensors(b: Builder, op: str, modes: dict[str, str], ins: list[Value
         env.update({v.name: a for v, a in zip(results, arrays)})
 
     names = results[0].name if len(results) == 1 else ", ".join(v.name for v in results)
-    b.add(f"{names} = moe.{op} ins({listed(ins)}) outs({listed(outs)}){modes_text(b, modes)}"
-          f" -> {', '.join(str(v.type) for v in outs)}", run, (*ins, *outs), tuple(results))
+    b.add(
+        f"{names} = moe.{op} ins({listed(ins)}) outs({listed(outs)}){modes_text(b, modes)}"
+        f" -> {', '.join(str(v.type) for v in outs)}",
+        run,
+        (*ins, *outs),
+        tuple(results),
+    )
     return results
 
 
@@ -260,10 +326,17 @@ def on_tensors(b: Builder) -> None:
 
 def on_slices(b: Builder) -> None:
     """A part of a tensor put into another."""
-    candidates = [v for v in b.values if isinstance(v.type, Shaped) and not v.type.is_memref and v.sizes]
+    candidates = [
+        v for v in b.values if isinstance(v.type, Shaped) and not v.type.is_memref and v.sizes
+    ]
     if not candidates:
         return on_tensors(b)
     source = b.rng.choice(candidates)
-    targets = [v for v in candidates if v.type.element == source.type.element
-               and len(v.sizes) == len(source.sizes) and all(s <= t for s, t in zip(source.sizes, v.sizes))]
+    targets = [
+        v
+        for v in candidates
+        if v.type.element == source.type.element
+        and len(v.sizes) == len(source.sizes)
+        and all(s <= t for s, t in zip(source.sizes, v.sizes))
+    ]
     insert_slice(b, source, b.rng.choice(targets))

@@ -8,10 +8,43 @@ from __future__ import annotations
 import random
 import re
 
-ELEMENTS = ["bf16", "f8E4M3FN", "f8E8M0FNU", "f8E5M2", "f4E2M1FN", "f16", "f32", "f64", "i32", "i8", "i1", "i64",
-            "index", "si32", "ui32", "i128", "complex<f32>", "vector<4xbf16>"]
-SIZES = ["0", "1", "2", "3", "31", "32", "64", "127", "129", "512", "2147483647", "2147483648",
-         "36028797018963968", "9223372036854775807", "?"]
+ELEMENTS = [
+    "bf16",
+    "f8E4M3FN",
+    "f8E8M0FNU",
+    "f8E5M2",
+    "f4E2M1FN",
+    "f16",
+    "f32",
+    "f64",
+    "i32",
+    "i8",
+    "i1",
+    "i64",
+    "index",
+    "si32",
+    "ui32",
+    "i128",
+    "complex<f32>",
+    "vector<4xbf16>",
+]
+SIZES = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "31",
+    "32",
+    "64",
+    "127",
+    "129",
+    "512",
+    "2147483647",
+    "2147483648",
+    "36028797018963968",
+    "9223372036854775807",
+    "?",
+]
 SPACES = ["1", "3", "7", "#gpu.address_space<global>", "#gpu.address_space<workgroup>", '"host"']
 # Ops that stand alone. $f is a value of the type in front, made for the purpose.
 NEIGHBOURS = """
@@ -85,11 +118,13 @@ def _replace_one(rng: random.Random, text: str, pattern: str, new: str) -> str:
     if not places:
         return text
     place = rng.choice(places)
-    return text[:place.start()] + new + text[place.end():]
+    return text[: place.start()] + new + text[place.end() :]
 
 
 def element(rng: random.Random, text: str) -> str:
-    return _replace_one(rng, text, r"(?<=x)(?:bf16|f8E\w+|i32)(?=[,>])|(?<=<)i32(?=>)", rng.choice(ELEMENTS))
+    return _replace_one(
+        rng, text, r"(?<=x)(?:bf16|f8E\w+|i32)(?=[,>])|(?<=<)i32(?=>)", rng.choice(ELEMENTS)
+    )
 
 
 def every_element(rng: random.Random, text: str) -> str:
@@ -125,8 +160,16 @@ def layout(rng: random.Random, text: str) -> str:
     old = rng.choice(types)
     rank = old.count("x") - (1 if "?" not in old and "x" in old else 0)
     rank = len(re.findall(r"(?:\d+|\?)x", old))
-    strides = rng.choice([["?"] * rank, ["?"] * (rank - 1) + ["1"], ["0"] * rank, ["-1"] * rank, ["1"] * rank,
-                          ["2"] * rank])
+    strides = rng.choice(
+        [
+            ["?"] * rank,
+            ["?"] * (rank - 1) + ["1"],
+            ["0"] * rank,
+            ["-1"] * rank,
+            ["1"] * rank,
+            ["2"] * rank,
+        ]
+    )
     offset = rng.choice(["", ", offset: ?", ", offset: 3"])
     return text.replace(old, f"{old[:-1]}, strided<[{', '.join(strides)}]{offset}>>")
 
@@ -138,8 +181,16 @@ def operand(rng: random.Random, text: str) -> str:
 
 def in_place(rng: random.Random, text: str) -> str:
     """The destination is the input too."""
-    return re.sub(r"outs\(%\w+ :", lambda m: "outs(" + re.findall(r"ins\((%\w+)", text[:m.start()])[-1] + " :"
-                  if "ins(%" in text[:m.start()] else m[0], text, count=rng.randint(1, 2))
+    return re.sub(
+        r"outs\(%\w+ :",
+        lambda m: (
+            "outs(" + re.findall(r"ins\((%\w+)", text[: m.start()])[-1] + " :"
+            if "ins(%" in text[: m.start()]
+            else m[0]
+        ),
+        text,
+        count=rng.randint(1, 2),
+    )
 
 
 def number(rng: random.Random, text: str) -> str:
@@ -148,9 +199,21 @@ def number(rng: random.Random, text: str) -> str:
 
 
 def attribute(rng: random.Random, text: str) -> str:
-    return _replace_one(rng, text, r" (?:scale_layout|dead_scales)<\w+>|(?<=\)) *$|(?<=\)) ->",
-                        rng.choice([" scale_layout<linear>", " scale_layout<swizzle_32_4_4>", " scale_layout<>",
-                                    " dead_scales<untouched>", " {a = dense<1> : tensor<4xi32>}", " {scale_layout = 1}"]))
+    return _replace_one(
+        rng,
+        text,
+        r" (?:scale_layout|dead_scales)<\w+>|(?<=\)) *$|(?<=\)) ->",
+        rng.choice(
+            [
+                " scale_layout<linear>",
+                " scale_layout<swizzle_32_4_4>",
+                " scale_layout<>",
+                " dead_scales<untouched>",
+                " {a = dense<1> : tensor<4xi32>}",
+                " {scale_layout = 1}",
+            ]
+        ),
+    )
 
 
 def drop_line(rng: random.Random, text: str) -> str:
@@ -175,24 +238,37 @@ def neighbour(rng: random.Random, text: str) -> str:
         return text
     tag = rng.randrange(10**6)
     results = "%z" + str(tag) + (":2" if "extended" in op or "sincos" in op else "")
-    lines[rng.choice(places):0] = [f"%y{tag} = func.call @opaque{tag}() : () -> {type}",
-                                   f"{results} = {op.replace('$f', f'%y{tag}')}"]
+    lines[rng.choice(places) : 0] = [
+        f"%y{tag} = func.call @opaque{tag}() : () -> {type}",
+        f"{results} = {op.replace('$f', f'%y{tag}')}",
+    ]
     lines.append(f"func.func private @opaque{tag}() -> {type}")
     return "\n".join(lines) + "\n"
 
 
 def around(rng: random.Random, text: str) -> str:
     """A region around the first moe op that has no result."""
-    before, after = rng.choice([
-        ("%u = arith.constant 1 : index\ngpu.launch blocks(%a, %b, %c) in (%d, %e, %f = %u, %g, %h) "
-         "threads(%i, %j, %k) in (%l, %m, %n = %u, %o, %p) {", "gpu.terminator\n}"),
-        ("scf.execute_region {", "scf.yield\n}"), ("memref.alloca_scope {", "}"),
-        ("%tok = async.execute {", "async.yield\n}"), ("omp.parallel {", "omp.terminator\n}"),
-        ("scf.forall (%q) in (4) {", "}"), ("affine.parallel (%q) = (0) to (4) {", "}"),
-        ("scf.parallel (%q) = (%u) to (%u) step (%u) {", "}"),
-        ('"some.op"() ({', "}) : () -> ()"), ("transform.sequence failures(propagate) {\n^bb0(%q: !transform.any_op):", "}"),
-    ])
-    return re.sub(r"^( *moe\..*)$", lambda m: f"{before}\n{m[1]}\n{after}", text, count=1, flags=re.MULTILINE)
+    before, after = rng.choice(
+        [
+            (
+                "%u = arith.constant 1 : index\ngpu.launch blocks(%a, %b, %c) in (%d, %e, %f = %u, %g, %h) "
+                "threads(%i, %j, %k) in (%l, %m, %n = %u, %o, %p) {",
+                "gpu.terminator\n}",
+            ),
+            ("scf.execute_region {", "scf.yield\n}"),
+            ("memref.alloca_scope {", "}"),
+            ("%tok = async.execute {", "async.yield\n}"),
+            ("omp.parallel {", "omp.terminator\n}"),
+            ("scf.forall (%q) in (4) {", "}"),
+            ("affine.parallel (%q) = (0) to (4) {", "}"),
+            ("scf.parallel (%q) = (%u) to (%u) step (%u) {", "}"),
+            ('"some.op"() ({', "}) : () -> ()"),
+            ("transform.sequence failures(propagate) {\n^bb0(%q: !transform.any_op):", "}"),
+        ]
+    )
+    return re.sub(
+        r"^( *moe\..*)$", lambda m: f"{before}\n{m[1]}\n{after}", text, count=1, flags=re.MULTILINE
+    )
 
 
 def rename(rng: random.Random, text: str) -> str:
@@ -200,24 +276,82 @@ def rename(rng: random.Random, text: str) -> str:
     names = re.findall(r"@(\w+)\(", text)
     if not names:
         return text
-    new = rng.choice(["malloc", "free", "memrefCopy", "_mlir_entry", "_mlir_ciface_entry", "mgpuLaunchKernel",
-                      "padded_squared_relu", "moe_kernels", "moe", "llvm.memcpy", '"a b"', "main", "abort", "printf"])
+    new = rng.choice(
+        [
+            "malloc",
+            "free",
+            "memrefCopy",
+            "_mlir_entry",
+            "_mlir_ciface_entry",
+            "mgpuLaunchKernel",
+            "padded_squared_relu",
+            "moe_kernels",
+            "moe",
+            "llvm.memcpy",
+            '"a b"',
+            "main",
+            "abort",
+            "printf",
+        ]
+    )
     return text.replace(f"@{rng.choice(names)}(", f"@{new}(")
 
 
 def nest(rng: random.Random, text: str) -> str:
     """The module within another, or within something that holds functions."""
-    before = rng.choice(["module {", "module @inner {", "module attributes {gpu.container_module} {",
-                         "gpu.module @kernels {", "module {\nmodule @other {\nfunc.func private @entry()\n}"])
+    before = rng.choice(
+        [
+            "module {",
+            "module @inner {",
+            "module attributes {gpu.container_module} {",
+            "gpu.module @kernels {",
+            "module {\nmodule @other {\nfunc.func private @entry()\n}",
+        ]
+    )
     return f"{before}\n{text}}}\n"
 
 
 def function_attribute(rng: random.Random, text: str) -> str:
-    new = rng.choice(["llvm.emit_c_interface", "passthrough = [\"noinline\"]", "gpu.kernel", "no_inline",
-                      "llvm.linkage = #llvm.linkage<internal>", "sym_visibility = \"nested\""])
-    return re.sub(r"\) (->.*)?\{$", lambda m: f") {m[1] or ''}attributes {{{new}}} {{", text, count=1, flags=re.MULTILINE)
+    new = rng.choice(
+        [
+            "llvm.emit_c_interface",
+            'passthrough = ["noinline"]',
+            "gpu.kernel",
+            "no_inline",
+            "llvm.linkage = #llvm.linkage<internal>",
+            'sym_visibility = "nested"',
+        ]
+    )
+    return re.sub(
+        r"\) (->.*)?\{$",
+        lambda m: f") {m[1] or ''}attributes {{{new}}} {{",
+        text,
+        count=1,
+        flags=re.MULTILINE,
+    )
 
 
-MUTATIONS = [element, every_element, size, every_size, space, space, layout, layout, operand, in_place, number,
-             attribute, drop_line, repeat_line, neighbour, neighbour, neighbour, around, around, rename, nest,
-             function_attribute]
+MUTATIONS = [
+    element,
+    every_element,
+    size,
+    every_size,
+    space,
+    space,
+    layout,
+    layout,
+    operand,
+    in_place,
+    number,
+    attribute,
+    drop_line,
+    repeat_line,
+    neighbour,
+    neighbour,
+    neighbour,
+    around,
+    around,
+    rename,
+    nest,
+    function_attribute,
+]

@@ -12,7 +12,7 @@ import numpy as np
 
 from .builder import Builder
 from .moe_ops import store
-from .program import DTYPES, Shaped, Value
+from .program import Shaped, Value
 
 bfloat16 = ml_dtypes.bfloat16
 
@@ -21,11 +21,20 @@ def wrap(number: int) -> int:
     return (int(number) + 2**31) % 2**32 - 2**31
 
 
-def pick(b: Builder, element: str, *, is_written: bool = False, rank: int | None = None) -> Value | None:
+def pick(
+    b: Builder, element: str, *, is_written: bool = False, rank: int | None = None
+) -> Value | None:
     """A memref in scope that is not empty."""
-    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref
-             and v.type.element == element and all(v.sizes) and not (is_written and v.is_read_only)
-             and (rank is None or len(v.sizes) == rank)]
+    found = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and v.type.is_memref
+        and v.type.element == element
+        and all(v.sizes)
+        and not (is_written and v.is_read_only)
+        and (rank is None or len(v.sizes) == rank)
+    ]
     return b.rng.choice(found) if found else None
 
 
@@ -38,22 +47,39 @@ def target(b: Builder, element: str, rank: int) -> Value:
 def indices(b: Builder, memref: Value, room: int = 1) -> tuple[Value, ...]:
     """Indices with `room` elements from there on in the innermost dimension."""
     last = len(memref.sizes) - 1
-    return tuple(b.index(b.rng.randint(0, s - (room if d == last else 1)))
-                 for d, s in enumerate(memref.sizes))
+    return tuple(
+        b.index(b.rng.randint(0, s - (room if d == last else 1)))
+        for d, s in enumerate(memref.sizes)
+    )
 
 
 def load(b: Builder, memref: Value, at: tuple[Value, ...], dialect: str = "memref") -> Value:
     names = ", ".join(v.name for v in at)
-    return b.pure("l", memref.type.element, f"{dialect}.load {memref.name}[{names}] : {memref.type}",
-                  lambda array, *numbers: array[tuple(numbers)], memref, *at)
+    return b.pure(
+        "l",
+        memref.type.element,
+        f"{dialect}.load {memref.name}[{names}] : {memref.type}",
+        lambda array, *numbers: array[tuple(numbers)],
+        memref,
+        *at,
+    )
 
 
 def clean(b: Builder, value: Value) -> Value:
     """`value`, or 1 in the place of NaN."""
     one = b.pure("k", value.type, f"arith.constant 1.0 : {value.type}", lambda: 1.0)
-    same = b.pure("p", "i1", f"arith.cmpf oeq, {{}}, {{}} : {value.type}", lambda x, y: x == x, value, value)
-    return b.pure("s", value.type, f"arith.select {{}}, {{}}, {{}} : {value.type}",
-                  lambda p, x, y: x if p else type(x)(y), same, value, one)
+    same = b.pure(
+        "p", "i1", f"arith.cmpf oeq, {{}}, {{}} : {value.type}", lambda x, y: x == x, value, value
+    )
+    return b.pure(
+        "s",
+        value.type,
+        f"arith.select {{}}, {{}}, {{}} : {value.type}",
+        lambda p, x, y: x if p else type(x)(y),
+        same,
+        value,
+        one,
+    )
 
 
 def integers(b: Builder) -> None:
@@ -64,27 +90,52 @@ def integers(b: Builder) -> None:
     x = load(b, memref, at, dialect)
     k = b.i32(b.rng.choice([1, 3, -1]))
     for _ in range(b.rng.randint(1, 3)):
-        x = b.pure("i", "i32", *b.rng.choice([
-            ("arith.addi {}, {} : i32", lambda x, y: wrap(int(x) + int(y))),
-            ("arith.muli {}, {} : i32", lambda x, y: wrap(int(x) * int(y))),
-            ("arith.maxsi {}, {} : i32", lambda x, y: max(int(x), int(y))),
-            ("arith.minsi {}, {} : i32", lambda x, y: min(int(x), int(y))),
-            ("arith.xori {}, {} : i32", lambda x, y: wrap(int(x) ^ int(y))),
-            ("arith.floordivsi {}, {} : i32", lambda x, y: wrap(int(x) // int(y))),
-        ]), x, k)
+        x = b.pure(
+            "i",
+            "i32",
+            *b.rng.choice(
+                [
+                    ("arith.addi {}, {} : i32", lambda x, y: wrap(int(x) + int(y))),
+                    ("arith.muli {}, {} : i32", lambda x, y: wrap(int(x) * int(y))),
+                    ("arith.maxsi {}, {} : i32", lambda x, y: max(int(x), int(y))),
+                    ("arith.minsi {}, {} : i32", lambda x, y: min(int(x), int(y))),
+                    ("arith.xori {}, {} : i32", lambda x, y: wrap(int(x) ^ int(y))),
+                    ("arith.floordivsi {}, {} : i32", lambda x, y: wrap(int(x) // int(y))),
+                ]
+            ),
+            x,
+            k,
+        )
     if b.rng.random() < 0.5:
         i = b.pure("x", "index", "arith.index_cast {} : i32 to index", int, x)
-        i = b.pure("x", "index", *b.rng.choice([
-            ("index.add {}, {}", lambda x, y: x + y), ("index.maxs {}, {}", max),
-            ("index.sub {}, {}", lambda x, y: x - y), ("index.ceildivs {}, {}", lambda x, y: -(-x // y)),
-        ]), i, b.index(3))
+        i = b.pure(
+            "x",
+            "index",
+            *b.rng.choice(
+                [
+                    ("index.add {}, {}", lambda x, y: x + y),
+                    ("index.maxs {}, {}", max),
+                    ("index.sub {}, {}", lambda x, y: x - y),
+                    ("index.ceildivs {}, {}", lambda x, y: -(-x // y)),
+                ]
+            ),
+            i,
+            b.index(3),
+        )
         x = b.pure("i", "i32", "arith.index_cast {} : index to i32", wrap, i)
     if b.rng.random() < 0.4 and "math" not in b.avoid:
-        x = b.pure("i", "i32", *b.rng.choice([
-            ("math.ctpop {} : i32", lambda x: bin(int(x) % 2**32).count("1")),
-            ("math.ctlz {} : i32", lambda x: 32 - (int(x) % 2**32).bit_length()),
-            ("math.absi {} : i32", lambda x: wrap(abs(int(x)))),
-        ]), x)
+        x = b.pure(
+            "i",
+            "i32",
+            *b.rng.choice(
+                [
+                    ("math.ctpop {} : i32", lambda x: bin(int(x) % 2**32).count("1")),
+                    ("math.ctlz {} : i32", lambda x: 32 - (int(x) % 2**32).bit_length()),
+                    ("math.absi {} : i32", lambda x: wrap(abs(int(x)))),
+                ]
+            ),
+            x,
+        )
     store(b, x, memref, at, dialect)
 
 
@@ -101,25 +152,58 @@ def floats(b: Builder) -> None:
         w = clean(b, w)
         x = b.pure("f", "bf16", "arith.truncf {} : f64 to bf16", round_once, w)
     elif choice < 0.6:
-        x = b.pure("f", "bf16", *b.rng.choice([
-            ("arith.mulf {}, {} : bf16", lambda x, y: bfloat16(np.float32(x) * np.float32(y))),
-            ("arith.addf {}, {} : bf16", lambda x, y: bfloat16(np.float32(x) + np.float32(y))),
-            ("arith.maximumf {}, {} : bf16", maximum), ("arith.maxnumf {}, {} : bf16", maximum),
-        ]), x, y)
+        x = b.pure(
+            "f",
+            "bf16",
+            *b.rng.choice(
+                [
+                    (
+                        "arith.mulf {}, {} : bf16",
+                        lambda x, y: bfloat16(np.float32(x) * np.float32(y)),
+                    ),
+                    (
+                        "arith.addf {}, {} : bf16",
+                        lambda x, y: bfloat16(np.float32(x) + np.float32(y)),
+                    ),
+                    ("arith.maximumf {}, {} : bf16", maximum),
+                    ("arith.maxnumf {}, {} : bf16", maximum),
+                ]
+            ),
+            x,
+            y,
+        )
         x = clean(b, x)
     else:
         w, v = (b.pure("f", "f32", "arith.extf {} : bf16 to f32", np.float32, z) for z in (x, y))
-        w = b.pure("f", "f32", *b.rng.choice([
-            ("arith.mulf {}, {} : f32", lambda x, y: np.float32(x * y)),
-            ("math.copysign {}, {} : f32", np.copysign), ("arith.maximumf {}, {} : f32", maximum),
-        ]), w, v)
+        w = b.pure(
+            "f",
+            "f32",
+            *b.rng.choice(
+                [
+                    ("arith.mulf {}, {} : f32", lambda x, y: np.float32(x * y)),
+                    ("math.copysign {}, {} : f32", np.copysign),
+                    ("arith.maximumf {}, {} : f32", maximum),
+                ]
+            ),
+            w,
+            v,
+        )
         w = clean(b, w)
         if b.rng.random() < 0.5 and "math" not in b.avoid:
-            w = b.pure("f", "f32", *b.rng.choice([
-                ("math.floor {} : f32", np.floor), ("math.ceil {} : f32", np.ceil),
-                ("math.trunc {} : f32", np.trunc), ("math.roundeven {} : f32", np.round),
-                ("math.absf {} : f32", np.abs),
-            ]), w)
+            w = b.pure(
+                "f",
+                "f32",
+                *b.rng.choice(
+                    [
+                        ("math.floor {} : f32", np.floor),
+                        ("math.ceil {} : f32", np.ceil),
+                        ("math.trunc {} : f32", np.trunc),
+                        ("math.roundeven {} : f32", np.round),
+                        ("math.absf {} : f32", np.abs),
+                    ]
+                ),
+                w,
+            )
         x = b.pure("f", "bf16", "arith.truncf {} : f32 to bf16", bfloat16, w)
     store(b, x, memref, at)
 
@@ -165,25 +249,39 @@ def vectors(b: Builder) -> None:
         text = f"vector.load {memref.name}[{names}] : {memref.type}, {type}"
     else:
         text = f"vector.transfer_read {memref.name}[{names}], {zero.name} : {memref.type}, {type}"
-    x = b.pure("v", type, text, lambda array, *n: array[n[-1]:n[-1] + room].copy(), memref, *at)
+    x = b.pure("v", type, text, lambda array, *n: array[n[-1] : n[-1] + room].copy(), memref, *at)
     if b.rng.random() < 0.5:
-        name, function = b.rng.choice([("add", lambda v: wrap(sum(map(int, v)))), ("maxsi", lambda v: int(max(v)))])
+        name, function = b.rng.choice(
+            [("add", lambda v: wrap(sum(map(int, v)))), ("maxsi", lambda v: int(max(v)))]
+        )
         if b.rng.random() < 0.5 and "multi_reduction" not in b.avoid:
-            total = b.pure("i", "i32", f"vector.multi_reduction <{name}>, {{}}, {zero.name} [0] : {type} to i32",
-                           lambda v, f=function, n=name: f(v) if n == "add" else max(f(v), 0), x)
+            total = b.pure(
+                "i",
+                "i32",
+                f"vector.multi_reduction <{name}>, {{}}, {zero.name} [0] : {type} to i32",
+                lambda v, f=function, n=name: f(v) if n == "add" else max(f(v), 0),
+                x,
+            )
         else:
-            total = b.pure("i", "i32", f"vector.reduction <{name}>, {{}} : {type} into i32", function, x)
+            total = b.pure(
+                "i", "i32", f"vector.reduction <{name}>, {{}} : {type} into i32", function, x
+            )
         return store(b, total, memref, indices(b, memref))
     x = b.pure("v", type, f"arith.addi {{}}, {{}} : {type}", lambda x, y: x + y, x, x)
     at = indices(b, memref, room)
     names = ", ".join(v.name for v in at)
-    verb = b.rng.choice(["vector.store", "vector.transfer_write"]) if unit else "vector.transfer_write"
-    text = (f"vector.store {x.name}, {memref.name}[{names}] : {memref.type}, {type}" if verb == "vector.store"
-            else f"vector.transfer_write {x.name}, {memref.name}[{names}] : {type}, {memref.type}")
+    verb = (
+        b.rng.choice(["vector.store", "vector.transfer_write"]) if unit else "vector.transfer_write"
+    )
+    text = (
+        f"vector.store {x.name}, {memref.name}[{names}] : {memref.type}, {type}"
+        if verb == "vector.store"
+        else f"vector.transfer_write {x.name}, {memref.name}[{names}] : {type}, {memref.type}"
+    )
 
     def run(machine, env, op) -> None:
         start = env[at[-1].name]
-        env[memref.name][start:start + room] = env[x.name]
+        env[memref.name][start : start + room] = env[x.name]
 
     b.add(text, run, (x, memref, *at))
 
@@ -196,109 +294,53 @@ def generic(b: Builder) -> None:
     dims = ", ".join(f"d{d}" for d in range(rank))
     iterators = ", ".join(['"parallel"'] * rank)
     e, one, r, p = (b.name(h) for h in ("e", "k", "r", "p"))
-    inner = (f"  {one} = arith.constant 1 : i32\n  {r} = arith.addi {e}, {one} : i32\n" if element == "i32" else
-             f"  {one} = arith.constant 1.0 : bf16\n  {p} = arith.cmpf oeq, {e}, {e} : bf16\n"
-             f"  {r} = arith.select {p}, {e}, {one} : bf16\n")
+    inner = (
+        f"  {one} = arith.constant 1 : i32\n  {r} = arith.addi {e}, {one} : i32\n"
+        if element == "i32"
+        else f"  {one} = arith.constant 1.0 : bf16\n  {p} = arith.cmpf oeq, {e}, {e} : bf16\n"
+        f"  {r} = arith.select {p}, {e}, {one} : bf16\n"
+    )
 
     def run(machine, env, op) -> None:
         array = env[memref.name]
         with np.errstate(all="ignore"):
-            array[...] = array + np.int32(1) if element == "i32" else np.where(np.isnan(array), bfloat16(1), array)
+            array[...] = (
+                array + np.int32(1)
+                if element == "i32"
+                else np.where(np.isnan(array), bfloat16(1), array)
+            )
 
-    b.add(f"linalg.generic {{indexing_maps = [affine_map<({dims}) -> ({dims})>], iterator_types = [{iterators}]}}"
-          f" outs({memref.name} : {memref.type}) {{\n^bb0({e}: {element}):\n{inner}  linalg.yield {r} : {element}\n}}",
-          run, (memref,))
-
-
-def view_of_bytes(b: Builder) -> None:
-    """A buffer of bytes seen as bf16 and as E4M3: one memory, two types."""
-    rows, columns = b.rng.choice([1, 3, 64]), b.rng.choice([32, 64])
-    size = rows * columns * 2 + 64
-    memory = b.alloc("i8", (size,))
-    if memory.type.sizes[0] is None:
-        return
-    for element in b.rng.choice([("bf16",), ("f8E4M3FN", "bf16")]):
-        offset = b.index(b.rng.choice([0, 64]))
-        result = b.value("v", Shaped(element, (rows, columns)), (rows, columns), memory.bases)
-
-        def run(machine, env, op, result=result, offset=offset, element=element) -> None:
-            dtype = DTYPES[element]
-            part = env[memory.name][env[offset.name]:][: rows * columns * dtype.itemsize]
-            env[result.name] = part.view(dtype).reshape(rows, columns)
-
-        b.add(f"{result.name} = memref.view {memory.name}[{offset.name}][] : {memory.type} to {result.type}",
-              run, (memory, offset), (result,))
-
-
-def reshape(b: Builder) -> None:
-    """The scales of the linear layout in one dimension, or map entries in two."""
-    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref and not v.type.layout
-             and None not in v.type.sizes and len(v.sizes) == 2]
-    if not found:
-        return integers(b)
-    memref = b.rng.choice(found)
-    sizes = (memref.sizes[0] * memref.sizes[1],)
-    result = b.value("v", Shaped(memref.type.element, sizes), sizes, memref.bases, memref.is_read_only)
-
-    def run(machine, env, op) -> None:
-        env[result.name] = env[memref.name].reshape(sizes)
-
-    b.add(f"{result.name} = memref.collapse_shape {memref.name} [[0, 1]] : {memref.type} into {result.type}",
-          run, (memref,), (result,))
-
-
-def reinterpret(b: Builder) -> None:
-    """Rows of a contiguous buffer, two at a time apart, by reinterpret_cast."""
-    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref and not v.type.layout
-             and None not in v.type.sizes and len(v.sizes) == 2 and v.sizes[0] >= 3]
-    if not found:
-        return integers(b)
-    memref = b.rng.choice(found)
-    rows, columns = memref.sizes
-    sizes = (rows // 2, columns)
-    offset = b.rng.choice([0, columns])
-    shown = b.index(offset) if b.rng.random() < 0.5 else None
-    type = Shaped(memref.type.element, sizes, layout=((2 * columns, 1), None if shown else offset))
-    result = b.value("v", type, sizes, memref.bases, memref.is_read_only)
-
-    def run(machine, env, op) -> None:
-        start = offset // columns
-        env[result.name] = env[memref.name][start: start + 2 * (rows // 2) - 1: 2]
-
-    b.add(f"{result.name} = memref.reinterpret_cast {memref.name} to offset: [{shown.name if shown else offset}], "
-          f"sizes: [{sizes[0]}, {columns}], strides: [{2 * columns}, 1] : {memref.type} to {type}", run,
-          (memref, *([shown] if shown else [])), (result,))
-
-
-def nested_memref(b: Builder) -> None:
-    """A buffer that escapes into memory and comes back."""
-    found = [v for v in b.values if isinstance(v.type, Shaped) and v.type.is_memref]
-    if not found:
-        return integers(b)
-    memref = b.rng.choice(found)
-    box, result = b.name("b"), b.value("v", memref.type, memref.sizes, memref.bases, memref.is_read_only)
-    zero = b.index(0)
-
-    def run(machine, env, op) -> None:
-        env[result.name] = env[memref.name]
-
-    type = f"memref<1x{memref.type}>"
-    b.add(f"{box} = memref.alloc() : {type}\nmemref.store {memref.name}, {box}[{zero.name}] : {type}\n"
-          f"{result.name} = memref.load {box}[{zero.name}] : {type}", run, (memref, zero), (result,),
-          refused_by=frozenset(["cuda", "ptx"]))
+    b.add(
+        f"linalg.generic {{indexing_maps = [affine_map<({dims}) -> ({dims})>], iterator_types = [{iterators}]}}"
+        f" outs({memref.name} : {memref.type}) {{\n^bb0({e}: {element}):\n{inner}  linalg.yield {r} : {element}\n}}",
+        run,
+        (memref,),
+    )
 
 
 def tensor_elements(b: Builder) -> None:
     """An element of a tensor replaced, by tensor.extract and tensor.insert."""
-    found = [v for v in b.values if isinstance(v.type, Shaped) and not v.type.is_memref and all(v.sizes)
-             and v.type.element == "i32"]
+    found = [
+        v
+        for v in b.values
+        if isinstance(v.type, Shaped)
+        and not v.type.is_memref
+        and all(v.sizes)
+        and v.type.element == "i32"
+    ]
     if not found:
         return integers(b)
     tensor = b.rng.choice(found)
     at = indices(b, tensor)
     names = ", ".join(v.name for v in at)
-    x = b.pure("x", "i32", f"tensor.extract {tensor.name}[{names}] : {tensor.type}",
-               lambda array, *n: int(array[tuple(n)]), tensor, *at)
+    x = b.pure(
+        "x",
+        "i32",
+        f"tensor.extract {tensor.name}[{names}] : {tensor.type}",
+        lambda array, *n: int(array[tuple(n)]),
+        tensor,
+        *at,
+    )
     x = b.pure("x", "i32", "arith.addi {}, {} : i32", lambda x, y: wrap(x + y), x, b.i32(1))
     result = b.value("t", tensor.type, tensor.sizes)
 
@@ -307,8 +349,12 @@ def tensor_elements(b: Builder) -> None:
         array[tuple(env[v.name] for v in at)] = env[x.name]
         env[result.name] = array
 
-    b.add(f"{result.name} = tensor.insert {x.name} into {tensor.name}[{names}] : {tensor.type}", run,
-          (x, tensor, *at), (result,))
+    b.add(
+        f"{result.name} = tensor.insert {x.name} into {tensor.name}[{names}] : {tensor.type}",
+        run,
+        (x, tensor, *at),
+        (result,),
+    )
 
 
 def loop_of_stores(b: Builder) -> None:
@@ -317,8 +363,11 @@ def loop_of_stores(b: Builder) -> None:
     begin, end, step = b.index(0), b.size(memref.sizes[0]), b.index(b.rng.choice([1, 3]))
     i, k = b.name("i"), b.name("k")
     uses_affine = b.rng.random() < 0.4 and "affine" not in b.avoid
-    head = (f"affine.for {i} = 0 to {memref.sizes[0]} {{" if uses_affine else
-            f"scf.for {i} = {begin.name} to {end.name} step {step.name} {{")
+    head = (
+        f"affine.for {i} = 0 to {memref.sizes[0]} {{"
+        if uses_affine
+        else f"scf.for {i} = {begin.name} to {end.name} step {step.name} {{"
+    )
 
     def run(machine, env, op) -> None:
         array = env[memref.name]
@@ -326,12 +375,20 @@ def loop_of_stores(b: Builder) -> None:
             array[number] = number
 
     verb = "affine" if uses_affine else "memref"
-    b.add(f"{head}\n  {k} = arith.index_cast {i} : index to i32\n"
-          f"  {verb}.store {k}, {memref.name}[{i}] : {memref.type}\n}}", run, (memref, begin, end, step))
+    b.add(
+        f"{head}\n  {k} = arith.index_cast {i} : index to i32\n"
+        f"  {verb}.store {k}, {memref.name}[{i}] : {memref.type}\n}}",
+        run,
+        (memref, begin, end, step),
+    )
 
 
 NEIGHBOURS = {
-    "integers": integers, "floats": floats, "dequantize": dequantize, "vectors": vectors,
-    "generic": generic, "view": view_of_bytes, "reshape": reshape, "reinterpret": reinterpret,
-    "nested-memref": nested_memref, "tensor-elements": tensor_elements, "loop-of-stores": loop_of_stores,
+    "integers": integers,
+    "floats": floats,
+    "dequantize": dequantize,
+    "vectors": vectors,
+    "generic": generic,
+    "tensor-elements": tensor_elements,
+    "loop-of-stores": loop_of_stores,
 }

@@ -177,8 +177,9 @@ class Module:
 
     def refused_by(self) -> frozenset[str]:
         """The pipelines that need not take it."""
-        return frozenset().union(*(
-            op.refused_by for f in self.functions if f.is_on for op in f.body.walk() if op.is_on))
+        return frozenset().union(
+            *(op.refused_by for f in self.functions if f.is_on for op in f.body.walk() if op.is_on)
+        )
 
     def switch_off(self, wanted: set[int]) -> bool:
         """Switches off the ops with these indices of `ops()`, and all that needs them. False, and

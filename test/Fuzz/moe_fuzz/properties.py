@@ -18,8 +18,19 @@ from .mutations import mutate
 from .program import Module, expected
 from .runner import Outcome, execute, run_tool
 
-CHIPS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_90a", "sm_100", "sm_100a", "sm_103f", "sm_110",
-         "sm_120", "sm_121a"]
+CHIPS = [
+    "sm_80",
+    "sm_86",
+    "sm_89",
+    "sm_90",
+    "sm_90a",
+    "sm_100",
+    "sm_100a",
+    "sm_103f",
+    "sm_110",
+    "sm_120",
+    "sm_121a",
+]
 OP_NAME = re.compile(r'(?:^|= )\s*"([a-z_0-9]+)\.([\w.]+)"[(<]', re.MULTILINE)
 
 
@@ -40,16 +51,27 @@ def stages(rng: random.Random) -> list[Stage]:
     """The passes and pipelines, two of them for chips and options of `rng`."""
     generic = "--mlir-print-op-generic"
     chip, other = rng.choice(CHIPS), rng.choice(CHIPS)
-    width = rng.choice(["", " access-bytes=16", " num-ctas=1", " threads-per-cta=64", " num-ctas=65535"])
+    width = rng.choice(
+        ["", " access-bytes=16", " num-ctas=1", " threads-per-cta=64", " num-ctas=65535"]
+    )
     checks = rng.choice(["", "=verify-at-runtime"])
     return [
         Stage("round trip", ("--verify-roundtrip",), has_moe=True),
-        Stage("canonicalize", ("--canonicalize", "--cse", "--moe-fuse-quantize", "--canonicalize"),
-              has_moe=True),
+        Stage(
+            "canonicalize",
+            ("--canonicalize", "--cse", "--moe-fuse-quantize", "--canonicalize"),
+            has_moe=True,
+        ),
         Stage("bufferize", ("--moe-bufferize",), "cpu", has_moe=True),
-        Stage("cpu", (f"--moe-lower-to-cpu{checks}", generic), "cpu", frozenset(["builtin", "llvm"])),
-        Stage("cuda", (f"--moe-lower-to-cuda=chip={chip}{width}", generic), "cuda",
-              frozenset(["builtin", "llvm", "gpu.binary", "gpu.launch_func"])),
+        Stage(
+            "cpu", (f"--moe-lower-to-cpu{checks}", generic), "cpu", frozenset(["builtin", "llvm"])
+        ),
+        Stage(
+            "cuda",
+            (f"--moe-lower-to-cuda=chip={chip}{width}", generic),
+            "cuda",
+            frozenset(["builtin", "llvm", "gpu.binary", "gpu.launch_func"]),
+        ),
         Stage("ptx", (f"--moe-lower-to-ptx=chip={other}{width}", generic), "ptx"),
     ]
 
@@ -88,7 +110,10 @@ def make_case(seed: int, index: int, avoid: frozenset[str]) -> Case:
     module = generate(seed, index, avoid)
     if index % 2 == 0:
         return Case(f"--seed {seed} --only {index}", module.text(), module)
-    return Case(f"--seed {seed} --only {index}", mutate(random.Random(f"{seed}/{index}/mutant"), module.text()))
+    return Case(
+        f"--seed {seed} --only {index}",
+        mutate(random.Random(f"{seed}/{index}/mutant"), module.text()),
+    )
 
 
 def check_outcome(stage: Stage, outcome: Outcome, may_be_refused: bool) -> Failure | None:
@@ -100,9 +125,14 @@ def check_outcome(stage: Stage, outcome: Outcome, may_be_refused: bool) -> Failu
         return None if may_be_refused else Failure(stage.name, "refused", outcome.text)
     if stage.has_moe:
         return None
-    left = sorted({f"{d}.{n}" for d, n in OP_NAME.findall(outcome.text)
-                   if d == "moe" or (stage.lowered and not {d, f"{d}.{n}"} & stage.lowered)}
-                  | ({"gpu.module"} if '"gpu.module"' in outcome.text else set()))
+    left = sorted(
+        {
+            f"{d}.{n}"
+            for d, n in OP_NAME.findall(outcome.text)
+            if d == "moe" or (stage.lowered and not {d, f"{d}.{n}"} & stage.lowered)
+        }
+        | ({"gpu.module"} if '"gpu.module"' in outcome.text else set())
+    )
     return Failure(stage.name, "accepted but not lowered", ", ".join(left)) if left else None
 
 
@@ -115,19 +145,28 @@ def check_execution(module: Module, text: str, stage: str) -> Failure | None:
         return None
     if outcome.kind != "ok":
         return Failure(stage, outcome.kind, outcome.text)
-    names = [f"argument {i}" for i in range(len(arguments))] + [f"result {i}" for i in range(len(results))]
+    names = [f"argument {i}" for i in range(len(arguments))] + [
+        f"result {i}" for i in range(len(results))
+    ]
     is_compared = [v.type.is_memref for v in module.entry.params] + [True] * len(results)
     for name, found, wanted in itertools.compress(
-            zip(names, arguments + results, wanted_arguments + wanted_results), is_compared):
+        zip(names, arguments + results, wanted_arguments + wanted_results), is_compared
+    ):
         bits = f"u{wanted.itemsize}"
         if found.shape != wanted.shape:
-            return Failure(stage, "wrong bytes", f"{name}: expected shape {wanted.shape}, found {found.shape}")
+            return Failure(
+                stage, "wrong bytes", f"{name}: expected shape {wanted.shape}, found {found.shape}"
+            )
         wrong = np.argwhere(np.atleast_1d(found.view(bits) != wanted.view(bits)))
         if len(wrong):
             at = tuple(int(i) for i in wrong[0])
             pair = [int(np.atleast_1d(a.view(bits))[at]) for a in (wanted, found)]
-            return Failure(stage, "wrong bytes", f"{name}{list(at)}: expected {pair[0]:#x}, found {pair[1]:#x}"
-                                                 f" ({len(wrong)} elements differ)")
+            return Failure(
+                stage,
+                "wrong bytes",
+                f"{name}{list(at)}: expected {pair[0]:#x}, found {pair[1]:#x}"
+                f" ({len(wrong)} elements differ)",
+            )
     return None
 
 
@@ -158,8 +197,14 @@ def _check_both_executions(case: Case) -> Failure | None:
     failure = check_execution(case.module, case.text, "execution")
     if failure:
         return failure
-    outcome = run_tool("moe-opt", ["--canonicalize", "--cse", "--moe-fuse-quantize"], [case.text])[0]
-    return check_execution(case.module, outcome.text, "execution after passes") if outcome.kind == "ok" else None
+    outcome = run_tool("moe-opt", ["--canonicalize", "--cse", "--moe-fuse-quantize"], [case.text])[
+        0
+    ]
+    return (
+        check_execution(case.module, outcome.text, "execution after passes")
+        if outcome.kind == "ok"
+        else None
+    )
 
 
 def _may_be_refused(case: Case, stage: Stage) -> bool:
@@ -202,8 +247,11 @@ def check_batch(cases: list[Case], stage_list: list[Stage], report: Report) -> N
             left = [i for i, outcome in zip(left, outcomes) if outcome.kind == "ok"]
     for i, case in enumerate(cases):
         if case.module and i not in failed:
-            failure = _check_both_executions(case) if i % 8 == 0 else \
-                check_execution(case.module, case.text, "execution")
+            failure = (
+                _check_both_executions(case)
+                if i % 8 == 0
+                else check_execution(case.module, case.text, "execution")
+            )
             report.counts["executed"] += 1
             if failure:
                 failed[i] = failure

@@ -109,8 +109,8 @@ def _drop_arguments(module: Module, holds: Callable[[], bool]) -> None:
     for value in list(entry.params):
         before = entry.params, module.arrays
         index = entry.params.index(value)
-        entry.params = entry.params[:index] + entry.params[index + 1:]
-        module.arrays = module.arrays[:index] + module.arrays[index + 1:]
+        entry.params = entry.params[:index] + entry.params[index + 1 :]
+        module.arrays = module.arrays[:index] + module.arrays[index + 1 :]
         is_used = re.search(rf"{re.escape(value.name)}\b", module.text())
         if is_used or not holds():
             entry.params, module.arrays = before

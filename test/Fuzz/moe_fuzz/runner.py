@@ -35,11 +35,21 @@ class Outcome:
     text: str = ""
 
 
-def _execute(command: list[str], text: str, timeout: float, **kwargs) -> tuple[int | None, str, str]:
+def _execute(
+    command: list[str], text: str, timeout: float, **kwargs
+) -> tuple[int | None, str, str]:
     """Exit code (None after a timeout), stdout and stderr."""
     try:
-        result = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout,
-                                errors="replace", check=False, **kwargs)
+        result = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            errors="replace",
+            check=False,
+            **kwargs,
+        )
     except subprocess.TimeoutExpired:
         return None, "", ""
     return result.returncode, result.stdout, result.stderr
@@ -62,8 +72,10 @@ def run_tool(tool: str, options: list[str], texts: list[str]) -> list[Outcome]:
         if code not in (0, 1):
             return [Outcome("crash", f"exit code {code}\n{err}")]
     errors = _errors_by_module(texts, err)
-    return [Outcome("ok", output) if output.strip() else Outcome("refused", "\n".join(found))
-            for output, found in zip(outputs, errors)]
+    return [
+        Outcome("ok", output) if output.strip() else Outcome("refused", "\n".join(found))
+        for output, found in zip(outputs, errors)
+    ]
 
 
 def _errors_by_module(texts: list[str], err: str) -> list[list[str]]:
@@ -91,17 +103,22 @@ def execute(module: Module, text: str) -> tuple[Outcome, list[np.ndarray], list[
             command += ["--arg", f"{index}.npy", "--save", f"{index}=saved{index}.npy"]
         for index in range(len(module.entry.body.yields)):
             command += ["--save", f"r{index}=result{index}.npy"]
-        code, _, err = _execute(command, "", TIMEOUT_S, cwd=folder,
-                                env={**os.environ, "JITDUMPDIR": folder})
+        code, _, err = _execute(
+            command, "", TIMEOUT_S, cwd=folder, env={**os.environ, "JITDUMPDIR": folder}
+        )
         if code is None:
             return Outcome("hang"), [], []
         if code == 1:
             return Outcome("refused", err), [], []
         if code != 0:
             return Outcome("crash", f"exit code {code}\n{err}"), [], []
-        arguments = [np.load(path / f"saved{i}.npy").view(a.dtype) for i, a in enumerate(module.arrays)]
-        results = [_from_words(np.load(path / f"result{i}.npy"), v.type)
-                   for i, v in enumerate(module.entry.body.yields)]
+        arguments = [
+            np.load(path / f"saved{i}.npy").view(a.dtype) for i, a in enumerate(module.arrays)
+        ]
+        results = [
+            _from_words(np.load(path / f"result{i}.npy"), v.type)
+            for i, v in enumerate(module.entry.body.yields)
+        ]
         return Outcome("ok"), arguments, results
 
 

@@ -1,0 +1,226 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Mistakes in the compiler and in moe-run."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+_CHIP = "lib/Target/Chip.cpp"
+_BODY = "lib/Conversion/KernelBody.cpp"
+_QUANTIZATION = "lib/Conversion/KernelQuantization.cpp"
+_MXFP8 = "lib/Conversion/MXFP8Arithmetic.cpp"
+_BF16 = "lib/Conversion/LegalizeBF16.cpp"
+_F8 = "lib/Conversion/LegalizeF8.cpp"
+_SCF = "lib/Conversion/MoeToSCF.cpp"
+_CHECKS = "lib/Transforms/RuntimeVerifiableOpInterfaceImpl.cpp"
+
+MUTANTS = [
+    # Chips and PTX.
+    Mutant("chip-no-sm-103f", _CHIP, '{"sm_103f", 103, 88, 88}, ', ""),
+    Mutant(
+        "chip-89-without-e4m3", "include/moe/Target/Chip.h", "capability >= 89", "capability > 89"
+    ),
+    Mutant(
+        "chip-90-without-waits", "include/moe/Target/Chip.h", "capability >= 90", "capability > 90"
+    ),
+    Mutant("chip-100-narrow", "include/moe/Target/Chip.h", "capability >= 100", "capability > 100"),
+    Mutant("chip-ptx-of-sm-120", _CHIP, '{"sm_120", 120, 87, 88}', '{"sm_120", 120, 88, 88}'),
+    Mutant(
+        "chip-ptx-least",
+        _CHIP,
+        "version >= chip.minPTXVersion && llvm",
+        "version > chip.minPTXVersion && llvm",
+    ),
+    Mutant(
+        "chip-opt-level", "lib/Target/AttachTarget.cpp", "if (optLevel > 3)", "if (optLevel > 4)"
+    ),
+    Mutant(
+        "ptx-object-of-chip",
+        "lib/Target/PTX.cpp",
+        "chip.empty() || getChip(object) == chip",
+        "true",
+    ),
+    # Lowerings.
+    Mutant("rceil-rounding", _MXFP8, "constant(0x1f)", "constant(0x20)"),
+    Mutant("rceil-least", _MXFP8, "exponent, constant(1));", "exponent, constant(0));"),
+    Mutant(
+        "rceil-infinity", _MXFP8, "equals(0x7f80), constant(255)", "equals(0x7f80), constant(254)"
+    ),
+    Mutant(
+        "factor-of-254",
+        _MXFP8,
+        "arith::MaxSIOp::create(b, field, buildI32(b, 0, type))",
+        "arith::MaxSIOp::create(b, field, buildI32(b, 1, type))",
+    ),
+    Mutant(
+        "nan-group-on-gpu",
+        _MXFP8,
+        "  return arith::MaxNumFOp::create(b, maxima, zero);",
+        "  return maxima;",
+    ),
+    Mutant(
+        "nan-group-on-cpu",
+        _MXFP8,
+        "buildMagnitude(b, fragment), zero);",
+        "buildMagnitude(b, fragment));",
+    ),
+    Mutant(
+        "e4m3-subnormal-bound", _F8, "smallestNormal = 0x3c800000", "smallestNormal = 0x3d000000"
+    ),
+    Mutant(
+        "e4m3-ties",
+        _F8,
+        "magnitude, constant(0x7ffff)), odd);",
+        "magnitude, constant(0x80000)), constant(0));",
+    ),
+    Mutant("e4m3-odd-last", _F8, "std::min(i + 1, size - 1)", "std::min(i + 1, size - 2)"),
+    Mutant(
+        "e4m3-high-and-low", _F8, "b, b.getI16Type(), high, low,", "b, b.getI16Type(), low, high,"
+    ),
+    Mutant("bf16-infinite-factor", _BF16, "umax().uge(kInfinity)", "umax().ugt(kInfinity)"),
+    Mutant("bf16-product-tie", _BF16, "ugt, lower, 0x8000)", "uge, lower, 0x8000)"),
+    Mutant("bf16-saturation", _BF16, "(bits, 0x43f0)", "(bits, 0x43e0)"),
+    Mutant("bf16-relu-infinity", _BF16, "ule, bits, kInfinity)", "ult, bits, kInfinity)"),
+    Mutant("scf-odd-columns", _SCF, "  buildSpan(whole, columns, 1);\n", ""),
+    Mutant(
+        "scf-padding-columns",
+        _SCF,
+        "    if (isSwizzled)\n      buildZeroScales(row, groups,",
+        "    if (!isSwizzled)\n      buildZeroScales(row, groups,",
+    ),
+    Mutant(
+        "kernel-whole-columns",
+        _BODY,
+        "wholeColumns = std::max(wholeColumns, kGroupSize * kScaleTileColumns);",
+        "",
+    ),
+    Mutant(
+        "kernel-last-vector",
+        _BODY,
+        "Value last = arith::SubIOp::create(b, vectors, buildI32(1));",
+        "Value last = vectors;",
+    ),
+    Mutant(
+        "kernel-scale-rows",
+        _BODY,
+        "buildMul(b, buildRowTileCount(b, rows), kScaleTileRows)\n                        : rows",
+        "rows\n                        : rows",
+    ),
+    Mutant(
+        "kernel-small-by-warps",
+        _BODY,
+        "arith::CmpIPredicate::ule, rows, warps)",
+        "arith::CmpIPredicate::ult, rows, warps)",
+    ),
+    Mutant(
+        "quads-of-single-rows",
+        _QUANTIZATION,
+        "  if (quantize.getDeadScales() == DeadScales::Zero)\n    storedRows",
+        "  if (quantize.getDeadScales() == DeadScales::Untouched)\n    storedRows",
+    ),
+    Mutant(
+        "quads-columns-of-the-last-tile",
+        _QUANTIZATION,
+        "  if (!hasWholeChunks)\n    isStored",
+        "  if (hasWholeChunks)\n    isStored",
+    ),
+    Mutant(
+        "scales-of-spare-lanes",
+        _QUANTIZATION,
+        "buildIf(lessThan(inGroup, buildI32(schedule.stepsPerChunk)), store);",
+        "store();",
+    ),
+    # Fusion, checks at run time, moe-run.
+    Mutant(
+        "fuse-other-map",
+        "lib/Transforms/FuseQuantize.cpp",
+        "if (activation.getPermutationMap() != quantize.getPermutationMap())",
+        "if (!activation.getPermutationMap())",
+    ),
+    Mutant(
+        "fuse-other-n-used",
+        "lib/Transforms/FuseQuantize.cpp",
+        "if (activation.getNUsed() != quantize.getNUsed())",
+        "if (!activation.getNUsed())",
+    ),
+    Mutant(
+        "fuse-modes",
+        "lib/Transforms/FuseQuantize.cpp",
+        "quantize.getScaleLayout(), quantize.getDeadScales());",
+        "quantize.getScaleLayout(), DeadScales::Zero);",
+    ),
+    Mutant(
+        "fuse-two-uses",
+        "lib/Transforms/FuseQuantize.cpp",
+        "if (!activation->hasOneUse())",
+        "if (activation->use_empty())",
+    ),
+    Mutant(
+        "check-scale-columns",
+        _CHECKS,
+        "checks.constant(kGroupSize * kScaleTileColumns)",
+        "checks.constant(kGroupSize)",
+    ),
+    Mutant(
+        "check-columns-of-destination",
+        _CHECKS,
+        "checks.expectEqual(checks.dim(matrix, 1), columns,",
+        "checks.expectEqual(columns, columns,",
+    ),
+    Mutant(
+        "check-linear-rows",
+        _CHECKS,
+        "checks.expectEqual(checks.dim(op.getScale(), 0), rows,",
+        "checks.expectEqual(rows, rows,",
+    ),
+    Mutant(
+        "bufferize-untouched-scale",
+        "lib/Transforms/BufferizableOpInterfaceImpl.cpp",
+        "quantize.getDeadScales() == DeadScales::Untouched",
+        "false",
+    ),
+    Mutant(
+        "run-contiguous-innermost",
+        "tools/moe-run/Npy.cpp",
+        "if (dim + 1 == rank && array.strides[dim] == 1)",
+        "if (dim + 1 == rank)",
+    ),
+    Mutant(
+        "run-read-only-destination",
+        "tools/moe-run/Output.cpp",
+        "if (std::error_code code = fs::access(output.path, fs::AccessMode::Write))",
+        "if (std::error_code code = fs::access(output.path, fs::AccessMode::Exist))",
+    ),
+    Mutant(
+        "run-special-destination",
+        "tools/moe-run/Output.cpp",
+        "if (!fs::is_regular_file(status))",
+        "if (fs::is_directory(status))",
+    ),
+    Mutant(
+        "run-chip-with-a-letter",
+        "tools/moe-run/Device.cpp",
+        "chip.capability <= capability && llvm::isDigit(chip.name.back())",
+        "chip.capability <= capability",
+    ),
+    Mutant(
+        "run-newest-chip",
+        "tools/moe-run/Device.cpp",
+        "chip.capability <= capability &&",
+        "chip.capability < capability &&",
+    ),
+    Mutant(
+        "run-offset",
+        "tools/moe-run/Binding.cpp",
+        "if (ShapedType::isStatic(offset) && offset != 0)",
+        "if (ShapedType::isStatic(offset) && offset < 0)",
+    ),
+    Mutant(
+        "run-saves-same-file",
+        "tools/moe-run/moe-run.cpp",
+        "if (other.path == save->path)",
+        "if (other.index == save->index)",
+    ),
+    Mutant("run-bf16-nan", "tools/moe-run/Runtime.cpp", "isNaN ? bits | 0x400000", "isNaN ? bits"),
+]

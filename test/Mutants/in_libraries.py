@@ -1,0 +1,341 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Mistakes in the Python package and in the runtime libraries."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+_NUMPY = "python/moe_mlir/_numpy.py"
+_COMMON = "python/moe_mlir/_common.py"
+_COMPILER = "python/moe_mlir/_compiler.py"
+_PROBLEM = "lib/Runtime/Problem.cpp"
+_CPU = "lib/Runtime/Cpu.cpp"
+_CUDA = "lib/Runtime/Cuda.cpp"
+_MGPU = "lib/Runtime/Mgpu.cpp"
+_IMAGE = "lib/Runtime/Image.cpp"
+
+MUTANTS = [
+    # Python.
+    Mutant(
+        "numpy-row-stride-one-row",
+        _NUMPY,
+        "    if rows == 1:\n        return columns",
+        "    if rows == 0:\n        return columns",
+    ),
+    Mutant(
+        "numpy-row-stride-odd", _NUMPY, "row < columns * size or row % size", "row < columns * size"
+    ),
+    Mutant(
+        "numpy-row-stride-overlap",
+        _NUMPY,
+        "row < columns * size or row % size",
+        "row <= 0 or row % size",
+    ),
+    Mutant(
+        "numpy-one-column-inner-stride",
+        _NUMPY,
+        "if columns > 1 and inner != size",
+        "if inner != size",
+    ),
+    Mutant(
+        "numpy-map-stride-of-one-row",
+        _NUMPY,
+        "if rows > 1 and permutation_map.strides[0] != 4",
+        "if permutation_map.strides[0] != 4",
+    ),
+    Mutant(
+        "numpy-map-stride-unchecked",
+        _NUMPY,
+        "permutation_map.strides[0] != 4",
+        "permutation_map.strides[0] < 0",
+    ),
+    Mutant(
+        "numpy-n-used-limit",
+        _NUMPY,
+        "if not -(2**31) <= n_used < 2**31",
+        "if not -(2**31) <= n_used <= 2**31",
+    ),
+    Mutant(
+        "numpy-n-used-least",
+        _NUMPY,
+        "if not -(2**31) <= n_used < 2**31",
+        "if not -(2**31) < n_used < 2**31",
+    ),
+    Mutant(
+        "numpy-n-used-matrix", _NUMPY, "n_used.size != 1 or n_used.ndim > 1", "n_used.size != 1"
+    ),
+    Mutant("numpy-n-used-bool", _NUMPY, " and not isinstance(n_used, bool)", ""),
+    Mutant(
+        "numpy-read-only-output",
+        _NUMPY,
+        "if not array.flags.writeable:",
+        "if array.flags.owndata and not array.flags.writeable:",
+    ),
+    Mutant(
+        "numpy-scale-gap",
+        _NUMPY,
+        "elif size and scale.strides[0] != 1:",
+        "elif size and scale.strides[0] < 0:",
+    ),
+    Mutant(
+        "numpy-scale-size-of-gaps",
+        _NUMPY,
+        "size = (rows - 1) * scale_stride + columns // GROUP",
+        "size = rows * scale_stride",
+    ),
+    Mutant(
+        "numpy-scale-over-data", _NUMPY, "and (out_end <= scale_data or scale_end <= out_data)", ""
+    ),
+    Mutant(
+        "numpy-scale-over-x",
+        _NUMPY,
+        "and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows, n_used_data)",
+        "",
+    ),
+    Mutant(
+        "numpy-out-end-of-one-byte-elements",
+        _NUMPY,
+        "x_data + 2 * rows * x_stride, out_data + rows * out_stride",
+        "x_data + rows * x_stride, out_data + rows * out_stride",
+    ),
+    Mutant(
+        "overlap-end-of-map",
+        _COMMON,
+        "permutation_map + 4 * rows <= begin",
+        "permutation_map + rows <= begin",
+    ),
+    Mutant("overlap-end-of-n-used", _COMMON, "n_used + 4 <= begin", "n_used <= begin"),
+    Mutant(
+        "overlap-touching",
+        _COMMON,
+        "a.begin >= b.end or b.begin >= a.end",
+        "a.begin > b.end or b.begin > a.end",
+    ),
+    Mutant(
+        "overlap-alternating-width",
+        _COMMON,
+        "a.stride - distance >= b.width",
+        "a.stride - distance > b.width",
+    ),
+    Mutant(
+        "overlap-alternating-other-side",
+        _COMMON,
+        "distance >= a.width and a.stride - distance >= b.width",
+        "distance >= a.width",
+    ),
+    Mutant("overlap-between-outputs", _COMMON, "        others.append(a)\n", ""),
+    Mutant(
+        "scale-bytes-rows",
+        _COMMON,
+        "((M + 127) // 128) * ((K + 127) // 128) * 512",
+        "((M + 128) // 128) * ((K + 127) // 128) * 512",
+    ),
+    Mutant("scale-size-negative", _COMMON, "if sizes[-1] < 0:", "if sizes[-1] < -1:"),
+    Mutant(
+        "out-of-another-layout",
+        _COMMON,
+        "if out.scale_layout != scale_layout:",
+        "if not out.scale_layout:",
+    ),
+    Mutant("compile-negative-size", _COMPILER, "if size < 0:", "if size < -1:"),
+    Mutant(
+        "compile-linear-dynamic-columns",
+        _COMPILER,
+        'groups = "?" if columns is None',
+        'groups = "1" if columns is None',
+    ),
+    Mutant("compile-strided", _COMPILER, "strided<[?, 1], offset: ?>", "strided<[?, 1]>"),
+    Mutant(
+        "compile-columns-unchecked",
+        _COMPILER,
+        "if columns is not None and int(N) % GROUP:",
+        "if columns is not None and int(N) % 16:",
+    ),
+    Mutant("compile-one-tool", _COMPILER, "if all(tool.is_file()", "if any(tool.is_file()"),
+    Mutant(
+        "last-error-text",
+        "python/moe_mlir/_runtime.py",
+        "if status == INVALID_ARGUMENT:",
+        "if status <= NO_CONTEXT and status != 2:",
+    ),
+    # The runtime library.
+    Mutant("problem-one-row-stride", _PROBLEM, "if (matrix.rows <= 1)", "if (matrix.rows < 1)"),
+    Mutant(
+        "problem-bytes-overflow",
+        _PROBLEM,
+        "__builtin_mul_overflow(bytes, elementBytes, &bytes))",
+        "false)",
+    ),
+    Mutant(
+        "problem-columns-limit",
+        _PROBLEM,
+        "if (matrix.columns > kMaxColumns)",
+        "if (matrix.columns >= kMaxColumns)",
+    ),
+    Mutant(
+        "problem-linear-one-row",
+        _PROBLEM,
+        "if (scale.row_stride == 0 || problem.x.rows <= 1)",
+        "if (scale.row_stride == 0)",
+    ),
+    Mutant(
+        "problem-linear-last-row",
+        _PROBLEM,
+        "problem.x.rows == 0 ? 0 : groups, &expected)",
+        "problem.x.rows == 0 ? 0 : scale.row_stride, &expected)",
+    ),
+    Mutant(
+        "problem-output-over-output",
+        _PROBLEM,
+        "for (int other = 0; other < output; ++other)",
+        "for (int other = 0; other < kFirstOutput; ++other)",
+    ),
+    Mutant(
+        "problem-alignment-of-n-used",
+        _PROBLEM,
+        '{"n_used", problem.nUsed, 4}',
+        '{"n_used", problem.nUsed, 2}',
+    ),
+    Mutant(
+        "problem-modes-swapped",
+        _PROBLEM,
+        "2 * hasLinearScale() +\n         hasUntouchedDeadScales()",
+        "2 * hasUntouchedDeadScales() +\n         hasLinearScale()",
+    ),
+    Mutant("scale-size-wraps", _PROBLEM, "      rowBytes = INT64_MAX;", "      rowBytes = 0;"),
+    Mutant(
+        "cpu-slices-of-64-rows",
+        _CPU,
+        "sliceTiles * kScaleTileRows, ceilDiv(tiles, sliceTiles)",
+        "sliceTiles * kScaleTileRows / 2, 2 * ceilDiv(tiles, sliceTiles)",
+    ),
+    Mutant("cpu-last-slice", _CPU, "ceilDiv(tiles, sliceTiles)};", "tiles / sliceTiles};"),
+    Mutant(
+        "cpu-used-rows-of-a-slice",
+        _CPU,
+        "std::clamp<int64_t>(usedRows - begin, 0, rows)",
+        "std::clamp<int64_t>(usedRows, 0, rows)",
+    ),
+    Mutant(
+        "cpu-float-environment", _CPU, "kAllMaskedNearest = 0x1f80", "kAllMaskedNearest = 0x9f80"
+    ),
+    Mutant(
+        "cpu-environment-not-restored",
+        _CPU,
+        "~DefaultFloatEnvironment() { _mm_setcsr(saved); }",
+        "~DefaultFloatEnvironment() {}",
+    ),
+    Mutant("cpu-negative-threads", _CPU, "if (numThreads < 0)", "if (numThreads < -1)"),
+    Mutant(
+        "cpu-map-of-a-slice",
+        _CPU,
+        "makeVector(problem.permutationMap + begin, rows)",
+        "makeVector(problem.permutationMap, rows)",
+    ),
+    Mutant(
+        "runtime-module-on-cpu",
+        "lib/Runtime/Runtime.cpp",
+        "if (launch->device == MOE_CPU && launch->module)",
+        "if (false)",
+    ),
+    Mutant(
+        "runtime-unknown-flags",
+        "lib/Runtime/Runtime.cpp",
+        "if (launch->flags & ~uint32_t(MOE_PROGRAMMATIC_LAUNCH | MOE_VALIDATE_POINTERS))",
+        "if (launch->flags > 7)",
+    ),
+    Mutant(
+        "image-cubin-short",
+        _IMAGE,
+        "if (header.e_shoff > size || table > size - header.e_shoff)",
+        "if (header.e_shoff > size)",
+    ),
+    Mutant(
+        "image-fatbin-header",
+        _IMAGE,
+        "header.headerBytes > size - header.contentBytes",
+        "header.headerBytes > size",
+    ),
+    Mutant(
+        "cuda-columns-of-x",
+        _CUDA,
+        "  misalignment |= uintptr_t(problem.x.columns * 2) % access;\n",
+        "",
+    ),
+    Mutant(
+        "cuda-data-alignment",
+        _CUDA,
+        "address(problem.out.data) % (access / 2);",
+        "address(problem.out.data) % (access / 4);",
+    ),
+    Mutant(
+        "cuda-scale-alignment-untouched",
+        _CUDA,
+        "(problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kZeroStoreBytes)",
+        "kScaleAccessBytes",
+    ),
+    Mutant(
+        "cuda-scale-alignment-strict",
+        _CUDA,
+        "(problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kZeroStoreBytes)",
+        "kZeroStoreBytes",
+    ),
+    Mutant(
+        "cuda-linear-scale-alignment",
+        _CUDA,
+        "  if (!problem.hasLinearScale())\n    misalignment",
+        "  misalignment",
+    ),
+    Mutant(
+        "cuda-wide-from-103",
+        _CUDA,
+        "device.capability >= kWideAccessCapability",
+        "device.capability > kWideAccessCapability",
+    ),
+    Mutant(
+        "cuda-waits-from-90",
+        _CUDA,
+        "device.capability >= kWaitingCapability, made",
+        "device.capability > kWaitingCapability, made",
+    ),
+    Mutant(
+        "cuda-oldest-device",
+        _CUDA,
+        "device.capability < kMinCapability",
+        "device.capability <= kMinCapability",
+    ),
+    Mutant("cuda-not-initialized", _CUDA, " || result == kDriverNotInitialized", ""),
+    Mutant(
+        "cuda-old-driver-without-context",
+        _CUDA,
+        "  if (!handle)\n    return failNoContext();\n",
+        "",
+    ),
+    Mutant(
+        "cuda-pointer-elsewhere", _CUDA, " || device != reinterpret_cast<uintptr_t>(pointer)", ""
+    ),
+    Mutant(
+        "cuda-first-image",
+        _CUDA,
+        "if (kGpuImages[i].capability <= device.capability)",
+        "if (kGpuImages[i].capability < device.capability)",
+    ),
+    Mutant("cuda-module-context", _CUDA, "if (module.context != context)", "if (!context)"),
+    Mutant(
+        "cuda-capture-mode-stays",
+        _CUDA,
+        "~RelaxedCaptureMode() { exchange(); }",
+        "~RelaxedCaptureMode() {}",
+    ),
+    Mutant("mgpu-empty-allocation", _MGPU, "  if (size == 0)\n    return nullptr;\n", ""),
+    Mutant(
+        "mgpu-free-null",
+        _MGPU,
+        "  if (pointer)\n    DRIVER_CALL(call, MemFree",
+        "  DRIVER_CALL(call, MemFree",
+    ),
+    Mutant("mgpu-stride-of-size-1", _MGPU, "if (sizes[dim] == 1 || strides", "if (strides"),
+    Mutant("mgpu-grid-limit", _MGPU, "value < 0 || uint64_t(value) > UINT_MAX", "value < 0"),
+    Mutant("mgpu-managed", _MGPU, "  if (isHostShared)\n", "  if (!isHostShared)\n"),
+]
