@@ -113,6 +113,9 @@ def draw_speedup(all_results: Sequence[results.Result], figure: Any) -> None:
         axis.grid(alpha=0.3)
 
 
+TIME_TICKS = (3, 5, 10, 20, 50, 100)
+
+
 def draw_capacity(all_results: Sequence[results.Result], figure: Any) -> None:
     """The same live rows under growing capacities, a row of panels for each K."""
     ticks = cases.SWEEP_CAPACITIES[::2]
@@ -129,7 +132,9 @@ def draw_capacity(all_results: Sequence[results.Result], figure: Any) -> None:
             axis.set_title(f"{op}, {cases.SWEEP_TOKENS} tokens routed, K {K}")
             axis.set_xscale("log", base=2)
             axis.set_xticks(ticks, list(map(str, ticks)))
-            axis.set_ylim(bottom=0)
+            axis.set_yscale("log")
+            axis.set_yticks(TIME_TICKS, list(map(str, TIME_TICKS)))
+            axis.minorticks_off()
             axis.grid(alpha=0.3)
         row[0].set_ylabel("µs")
     for axis in axes[-1]:

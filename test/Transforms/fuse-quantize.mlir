@@ -169,7 +169,8 @@ func.func @through_casts(%x: tensor<300x64xbf16>, %map: tensor<300xi32>, %n: ten
 func.func @contradiction(%x: tensor<4x64xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
                          %init: tensor<?x64xbf16>, %data: tensor<8x64xf8E4M3FN>,
                          %scale: tensor<?xf8E8M0FNU>, %any: tensor<?x64xf8E4M3FN>,
-                         %two_tiles: tensor<1024xf8E8M0FNU>) {
+                         %two_tiles: tensor<1024xf8E8M0FNU>)
+    -> (tensor<8x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>) {
   %a = moe.padded_squared_relu
     ins(%x, %map, %n : tensor<4x64xbf16>, tensor<?xi32>, tensor<i32>)
     outs(%init : tensor<?x64xbf16>) -> tensor<?x64xbf16>
@@ -184,5 +185,5 @@ func.func @contradiction(%x: tensor<4x64xbf16>, %map: tensor<?xi32>, %n: tensor<
     ins(%b, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<i32>)
     outs(%any, %two_tiles : tensor<?x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>)
     -> tensor<?x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>
-  return
+  return %q#0, %r#1 : tensor<8x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>
 }
