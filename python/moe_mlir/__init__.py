@@ -15,8 +15,9 @@ the same to the bit everywhere.
 from __future__ import annotations
 
 from . import _runtime
-from ._common import MXFP8, scale_size
+from ._common import DeadScales, ScaleLayout, scale_size
 from ._compiler import CompileError, CompilerNotFoundError, compile
+from ._mxfp8 import MXFP8
 from ._ops import padded_squared_relu, quantize_mxfp8, squared_relu_and_quantize_mxfp8
 from ._runtime import MoeRuntimeError
 from ._torch_import import register_with_torch
@@ -24,9 +25,9 @@ from ._torch_import import register_with_torch
 __version__ = "0.1.0"
 
 __all__ = [
-    "MXFP8", "CompileError", "CompilerNotFoundError", "MoeRuntimeError", "__version__", "compile",
-    "padded_squared_relu", "quantize_mxfp8", "runtime_description", "scale_size",
-    "squared_relu_and_quantize_mxfp8",
+    "MXFP8", "CompileError", "CompilerNotFoundError", "DeadScales", "MoeRuntimeError",
+    "ScaleLayout", "__version__", "compile", "padded_squared_relu", "quantize_mxfp8",
+    "runtime_description", "scale_size", "squared_relu_and_quantize_mxfp8",
 ]
 
 if _runtime.version() != tuple(map(int, __version__.split("."))):

@@ -1,41 +1,21 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What the NumPy and the PyTorch side share: the result type, sizes of scales, checks of modes."""
+"""What the NumPy and the PyTorch side share: sizes of scales, checks of modes and overlaps."""
 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, Iterable, NamedTuple, NoReturn, Union
+from typing import Any, Iterable, Literal, NamedTuple, NoReturn
 
 from . import _runtime
 
-if TYPE_CHECKING:
-    import numpy
-    import torch
-
 GROUP = 32
 
-
-class MXFP8(NamedTuple):
-    """A quantised [M, K] matrix: MXFP8 of OCP Microscaling Formats (MX) v1.0.
-
-    The value of an element is data[r, c] * 2^(e - 127), where e is the E8M0 byte of row r and
-    group c // 32.
-
-    Attributes:
-        data: float8_e4m3fn [M, K].
-        scale: float8_e8m0fnu, one for 32 columns: flat [scale_size(M, K)] in tiles of 128 rows by
-            4 groups for "swizzle_32_4_4" (cuBLAS's layout of 1x32 scales, PyTorch's
-            SwizzleType.SWIZZLE_32_4_4), [M, K // 32] for "linear".
-        scale_layout: which of the two.
-    """
-
-    data: Union[numpy.ndarray, torch.Tensor]
-    scale: Union[numpy.ndarray, torch.Tensor]
-    scale_layout: str = "swizzle_32_4_4"
+ScaleLayout = Literal["swizzle_32_4_4", "linear"]
+DeadScales = Literal["zero", "untouched"]
 
 
-def scale_size(M: int, K: int, scale_layout: str = "swizzle_32_4_4") -> int:
+def scale_size(M: int, K: int, scale_layout: ScaleLayout = "swizzle_32_4_4") -> int:
     """Bytes, which are elements, of the scales of an [M, K] matrix.
 
     ceil(M / 128) * ceil(K / 128) * 512 for "swizzle_32_4_4", M * K / 32 for "linear".
@@ -87,20 +67,6 @@ def fail_choice(name: str, found: Any, choices: Iterable[str]) -> NoReturn:
     if not isinstance(found, str):
         raise TypeError(f"{name}: expected {expected}, found {type(found).__name__}")
     raise ValueError(f'{name}: expected {expected}, found "{found}"')
-
-
-def unpack_out(out: Any, scale_layout: str) -> tuple[Any, Any]:
-    """`data` and `scale` of an `out` argument."""
-    if isinstance(out, MXFP8):
-        if out.scale_layout != scale_layout:
-            raise ValueError(f'out: expected an MXFP8 with scale_layout "{scale_layout}", found '
-                             f'"{out.scale_layout}"')
-        return out.data, out.scale
-    if isinstance(out, (tuple, list)) and len(out) == 2:
-        return out[0], out[1]
-    length = f" of {len(out)}" if isinstance(out, (tuple, list)) else ""
-    raise TypeError("out: expected an MXFP8 or a pair (data, scale), found "
-                    f"{type(out).__name__}{length}")
 
 
 class Span(NamedTuple):

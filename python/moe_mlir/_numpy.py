@@ -8,20 +8,24 @@ from typing import Any, Union
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _runtime
-from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
-                      scale_bytes, span, unpack_out)
+from ._common import (GROUP, DeadScales, ScaleLayout, Span, are_apart, check_distinct, parse_dead,
+                      parse_layout, scale_bytes, span)
+from ._mxfp8 import MXFP8, unpack_out
+
+Array = NDArray[Any]
 
 _BF16 = np.dtype(ml_dtypes.bfloat16)
 _INT32 = np.dtype(np.int32)
 _E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 _E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
 
-NUsed = Union[int, np.integer, np.ndarray]
+NUsed = Union[int, "np.integer[Any]", Array]
 
 
-def _check_array(name: str, array: Any, dtype: np.dtype) -> None:
+def _check_array(name: str, array: Any, dtype: np.dtype[Any]) -> None:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array as x is one, found "
                         f"{type(array).__module__}.{type(array).__qualname__}")
@@ -29,8 +33,10 @@ def _check_array(name: str, array: Any, dtype: np.dtype) -> None:
         raise TypeError(f"{name}: expected dtype {dtype}, found {array.dtype}")
 
 
-def _row_stride(name: str, matrix: np.ndarray) -> int:
+def _row_stride(name: str, matrix: Array) -> int:
     """Elements from a row to the next."""
+    rows: int
+    columns: int
     rows, columns = matrix.shape
     if rows == 0 or columns == 0:
         return columns
@@ -47,7 +53,7 @@ def _row_stride(name: str, matrix: np.ndarray) -> int:
     return row // size
 
 
-def _check_x(x: np.ndarray, permutation_map: Any) -> tuple[int, int, int]:
+def _check_x(x: Array, permutation_map: Any) -> tuple[int, int, int]:
     """Rows, columns and row stride of x."""
     _check_array("x", x, _BF16)
     if x.ndim != 2:
@@ -63,7 +69,7 @@ def _check_x(x: np.ndarray, permutation_map: Any) -> tuple[int, int, int]:
     return rows, columns, _row_stride("x", x)
 
 
-def _as_array(n_used: Any) -> np.ndarray:
+def _as_array(n_used: Any) -> Array:
     """n_used as an array of one int32, which the caller keeps alive."""
     if isinstance(n_used, np.ndarray):
         if n_used.dtype != _INT32:
@@ -79,7 +85,7 @@ def _as_array(n_used: Any) -> np.ndarray:
                     f"{type(n_used).__module__}.{type(n_used).__qualname__}")
 
 
-def _check_output(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+def _check_output(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     _check_array(name, array, dtype)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {list(shape)}, found {list(array.shape)}")
@@ -87,14 +93,14 @@ def _check_output(name: str, array: Any, dtype: np.dtype, shape: tuple[int, ...]
         raise ValueError(f"{name}: expected a writeable array, found a read-only one")
 
 
-def _matrix_span(name: str, matrix: np.ndarray, stride: int) -> Span:
+def _matrix_span(name: str, matrix: Array, stride: int) -> Span:
     rows, columns = matrix.shape
     size = matrix.itemsize
     return span(name, matrix.ctypes.data, rows, stride * size, columns * size)
 
 
-def _check_distinct(outputs: list[Span], x: np.ndarray, x_stride: int,
-                    permutation_map: np.ndarray, n_used: np.ndarray) -> None:
+def _check_distinct(outputs: list[Span], x: Array, x_stride: int,
+                    permutation_map: Array, n_used: Array) -> None:
     check_distinct(outputs, [
         _matrix_span("x", x, x_stride),
         span("permutation_map", permutation_map.ctypes.data, 1, 0, permutation_map.nbytes),
@@ -102,8 +108,8 @@ def _check_distinct(outputs: list[Span], x: np.ndarray, x_stride: int,
     ])
 
 
-def padded_squared_relu(x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
-                        out: np.ndarray | None) -> np.ndarray:
+def padded_squared_relu(x: Array, permutation_map: Array, n_used: NUsed,
+                        out: Array | None) -> Array:
     """moe_mlir.padded_squared_relu on arrays."""
     rows, columns, x_stride = _check_x(x, permutation_map)
     n_used = _as_array(n_used)
@@ -126,8 +132,8 @@ def padded_squared_relu(x: np.ndarray, permutation_map: np.ndarray, n_used: NUse
     return out
 
 
-def quantize(op: str, x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
-             scale_layout: str, dead_scales: str, out: Any) -> MXFP8:
+def quantize(op: str, x: Array, permutation_map: Array, n_used: NUsed,
+             scale_layout: ScaleLayout, dead_scales: DeadScales, out: Any) -> MXFP8[Array]:
     """The two quantising ops on arrays; `op` says which."""
     layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
     rows, columns, x_stride = _check_x(x, permutation_map)
@@ -168,4 +174,4 @@ def quantize(op: str, x: np.ndarray, permutation_map: np.ndarray, n_used: NUsed,
         out_stride, scale_data, size, scale_stride, layout, dead)
     if status:
         _runtime.raise_last_error(status)
-    return MXFP8(data, scale, scale_layout)
+    return MXFP8(data, scale, scale_layout, _BF16)

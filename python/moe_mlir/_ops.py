@@ -5,28 +5,27 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Optional, Tuple, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Optional, Tuple, Union, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _numpy
-from ._common import MXFP8
+from ._common import DeadScales, ScaleLayout
+from ._mxfp8 import MXFP8
 
 if TYPE_CHECKING:
     import torch
-
-Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 # The module that handles a type of x. PyTorch is never imported for the sake of arrays.
 _backends: dict[type, Any] = {np.ndarray: _numpy}
 
 
-def _find_backend(x: object) -> ModuleType:
+def _find_backend(x: object) -> Any:
     """The module for a type that was not seen yet."""
     torch = sys.modules.get("torch")
     if isinstance(x, np.ndarray):
-        backend: ModuleType = _numpy
+        backend: Any = _numpy
     elif torch is not None and (isinstance(x, torch.Tensor)
                                 or hasattr(type(x), "__torch_function__")):
         # The latter is what stands for a tensor, such as a proxy of torch.fx.
@@ -40,8 +39,18 @@ def _find_backend(x: object) -> ModuleType:
     return backend
 
 
-def padded_squared_relu(x: Array, permutation_map: Array, n_used: Union[Array, int], *,
-                        out: Optional[Array] = None) -> Array:
+@overload
+def padded_squared_relu(x: NDArray[Any], permutation_map: NDArray[Any],
+                        n_used: _numpy.NUsed, *,
+                        out: Optional[NDArray[Any]] = None) -> NDArray[Any]: ...
+
+
+@overload
+def padded_squared_relu(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+                        out: Optional[torch.Tensor] = None) -> torch.Tensor: ...
+
+
+def padded_squared_relu(x: Any, permutation_map: Any, n_used: Any, *, out: Any = None) -> Any:
     """relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
 
     A row r is live iff r < n_used and permutation_map[r] >= 0. For every live row,
@@ -82,11 +91,26 @@ def padded_squared_relu(x: Array, permutation_map: Array, n_used: Union[Array, i
     return backend.padded_squared_relu(x, permutation_map, n_used, out)
 
 
+@overload
 def squared_relu_and_quantize_mxfp8(
-    x: Array, permutation_map: Array, n_used: Union[Array, int], *,
-    scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero",
-    out: Union[MXFP8, Tuple[Array, Array], None] = None,
-) -> MXFP8:
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: _numpy.NUsed, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[NDArray[Any]], Tuple[NDArray[Any], NDArray[Any]], None] = None,
+) -> MXFP8[NDArray[Any]]: ...
+
+
+@overload
+def squared_relu_and_quantize_mxfp8(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[torch.Tensor], Tuple[torch.Tensor, torch.Tensor], None] = None,
+) -> MXFP8[torch.Tensor]: ...
+
+
+def squared_relu_and_quantize_mxfp8(
+    x: Any, permutation_map: Any, n_used: Any, *, scale_layout: ScaleLayout = "swizzle_32_4_4",
+    dead_scales: DeadScales = "zero", out: Any = None,
+) -> MXFP8[Any]:
     """padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 
     A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
@@ -98,15 +122,31 @@ def squared_relu_and_quantize_mxfp8(
     backend = _backends.get(type(x))
     if backend is None:
         backend = _find_backend(x)
-    return backend.quantize("squared_relu_and_quantize_mxfp8", x, permutation_map, n_used,
-                            scale_layout, dead_scales, out)
+    result: MXFP8[Any] = backend.quantize("squared_relu_and_quantize_mxfp8", x, permutation_map,
+                                          n_used, scale_layout, dead_scales, out)
+    return result
+
+
+@overload
+def quantize_mxfp8(
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: _numpy.NUsed, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[NDArray[Any]], Tuple[NDArray[Any], NDArray[Any]], None] = None,
+) -> MXFP8[NDArray[Any]]: ...
+
+
+@overload
+def quantize_mxfp8(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[torch.Tensor], Tuple[torch.Tensor, torch.Tensor], None] = None,
+) -> MXFP8[torch.Tensor]: ...
 
 
 def quantize_mxfp8(
-    x: Array, permutation_map: Array, n_used: Union[Array, int], *,
-    scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero",
-    out: Union[MXFP8, Tuple[Array, Array], None] = None,
-) -> MXFP8:
+    x: Any, permutation_map: Any, n_used: Any, *, scale_layout: ScaleLayout = "swizzle_32_4_4",
+    dead_scales: DeadScales = "zero", out: Any = None,
+) -> MXFP8[Any]:
     """x of live rows as E4M3 with an E8M0 scale for each group of 32 columns.
 
     A row r is live iff r < n_used and permutation_map[r] >= 0. The scale of a group is
@@ -132,8 +172,9 @@ def quantize_mxfp8(
             apart than they are long.
 
     Returns:
-        MXFP8(data, scale, scale_layout): float8_e4m3fn [M, K] and float8_e8m0fnu, flat
-        [scale_size(M, K)] or [M, K // 32].
+        An MXFP8 of arrays if x is one, else of tensors; of those of `out` if it is given. `data`
+        is float8_e4m3fn [M, K], `scale` is float8_e8m0fnu, flat [scale_size(M, K)] or
+        [M, K // 32], `dtype` is bfloat16.
 
     Raises:
         TypeError: the type or dtype of an argument is wrong.
@@ -146,5 +187,6 @@ def quantize_mxfp8(
     backend = _backends.get(type(x))
     if backend is None:
         backend = _find_backend(x)
-    return backend.quantize("quantize_mxfp8", x, permutation_map, n_used, scale_layout,
-                            dead_scales, out)
+    result: MXFP8[Any] = backend.quantize("quantize_mxfp8", x, permutation_map, n_used,
+                                          scale_layout, dead_scales, out)
+    return result

@@ -88,18 +88,20 @@ _padded_squared_relu = _library.moePaddedSquaredRelu
 
 def version() -> tuple[int, int, int]:
     """Major, minor and patch of the library."""
-    number = _library.moeGetVersion()
+    number: int = _library.moeGetVersion()
     return number // 10000, number // 100 % 100, number % 100
 
 
 def description() -> str:
     """One line: the library's version, and what it carries kernels for."""
-    return _library.moeGetDescription().decode()
+    text: bytes = _library.moeGetDescription()
+    return text.decode()
 
 
 def load_kernels(device: int) -> int:
     """moeLoadKernels; the MoeStatus."""
-    return _library.moeLoadKernels(device)
+    status: int = _library.moeLoadKernels(device)
+    return status
 
 
 def raise_last_error(status: int) -> None:
@@ -146,8 +148,8 @@ def padded_squared_relu(device: int, stream: int, x: int, rows: int, columns: in
         operands = _Operands()
     _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
           out, rows, columns, out_stride, 0, 0, 0, 0, 0)
-    status = _padded_squared_relu(operands.launch, operands.x, permutation_map, n_used,
-                                  operands.out)
+    status: int = _padded_squared_relu(operands.launch, operands.x, permutation_map, n_used,
+                                       operands.out)
     _free.append(operands)
     return status
 
@@ -162,8 +164,8 @@ def _bind_quantizing(function: Any) -> Callable[..., int]:
             operands = _Operands()
         _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
               data, rows, columns, data_stride, scale, scale_size, scale_stride, layout, dead)
-        status = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
-                          operands.scale)
+        status: int = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
+                               operands.scale)
         _free.append(operands)
         return status
 

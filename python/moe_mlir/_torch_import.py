@@ -38,7 +38,7 @@ class _TorchFinder(MetaPathFinder):
             return None
         for finder in [f for f in sys.meta_path if f is not self]:
             find = getattr(finder, "find_spec", None)
-            spec = find(fullname, path, target) if find else None
+            spec: Optional[ModuleSpec] = find(fullname, path, target) if find else None
             if spec is not None:
                 self._watch(spec.loader)
                 return spec

@@ -9,18 +9,20 @@ grad has a history, and it is the backward pass that fails; out= with it fails a
 from __future__ import annotations
 
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 from torch.autograd.graph import increment_version
 
 _C: Any = torch._C
 _functorch: Any = torch._C._functorch
+_library: Any = torch.library
+_forward_ad: Any = torch.autograd.forward_ad
 
-library = torch.library.Library("moe_mlir", "DEF")
+# Any: not all that PyTorch has has types.
+library: Any = _library.Library("moe_mlir", "DEF")
 
 
 def is_differentiated(tensor: Tensor) -> bool:
@@ -28,8 +30,8 @@ def is_differentiated(tensor: Tensor) -> bool:
     if tensor.requires_grad and torch.is_grad_enabled():
         return True
     # A dual tensor shows its tangent inside of a level alone.
-    return (getattr(forward_ad, "_current_level", 0) >= 0
-            and forward_ad.unpack_dual(tensor).tangent is not None)
+    return (getattr(_forward_ad, "_current_level", 0) >= 0
+            and _forward_ad.unpack_dual(tensor).tangent is not None)
 
 
 def refuse_gradients(name: str, **operands: Tensor) -> None:
@@ -88,7 +90,7 @@ def _apply_not_differentiable(*arguments: Any) -> Any:
     allowed = _functorch.get_single_level_autograd_function_allowed()
     _functorch.set_single_level_autograd_function_allowed(True)
     try:
-        return _NotDifferentiable.apply(*arguments)
+        return cast(Any, _NotDifferentiable).apply(*arguments)
     finally:
         _functorch.set_single_level_autograd_function_allowed(allowed)
 

@@ -21,8 +21,8 @@ are no gradients: with an x that requires grad the result has a history, and the
 through it raises RuntimeError; forward-mode differentiation raises it at once, and so does an _out
 op or out= of which an argument requires grad while grad mode is on. What is written gets a new
 version, so that autograd notices if it has saved it. torch.vmap and torch.func.functionalize refuse
-out=. What is given to torch.vmap or saved by torch.export returns `data` and `scale` of an MXFP8,
-not the whole: they take nothing but tensors.
+out=. torch.jit.trace and torch.fx.symbolic_trace take no function that returns an MXFP8, but one that
+returns its `data` and `scale`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from torch import Tensor
 from torch.autograd import forward_ad, graph
 
 from . import _runtime
-from ._common import (GROUP, MXFP8, Span, are_apart, check_distinct, parse_dead, parse_layout,
-                      scale_bytes, span, unpack_out)
+from ._common import (GROUP, DeadScales, ScaleLayout, Span, are_apart, check_distinct, parse_dead,
+                      parse_layout, scale_bytes, span)
+from ._mxfp8 import MXFP8, unpack_out
 from ._torch_library import (name_e8m0_for_inductor, refuse_gradients, refuse_inference_tensors,
                              register, register_composite)
+from ._torch_pytree import register_result
 
 _BF16, _INT32, _BYTE = torch.bfloat16, torch.int32, torch.uint8
 # Missing in old versions of PyTorch.
@@ -310,7 +312,8 @@ def padded_squared_relu(x: Tensor, permutation_map: Tensor, n_used: Tensor,
         if _is_direct(x, permutation_map, n_used):
             return _run_squared_relu(x, permutation_map, n_used)
         _check_types(permutation_map=permutation_map, n_used=n_used)
-        return torch.ops.moe_mlir.padded_squared_relu(x, permutation_map, n_used)
+        result: Tensor = torch.ops.moe_mlir.padded_squared_relu(x, permutation_map, n_used)
+        return result
     if _is_direct(x, permutation_map, n_used) and _is_direct_output(out):
         _run_squared_relu(x, permutation_map, n_used, out)
         _increment_versions((out,))
@@ -320,8 +323,8 @@ def padded_squared_relu(x: Tensor, permutation_map: Tensor, n_used: Tensor,
     return out
 
 
-def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
-             dead_scales: str, out: Any) -> MXFP8:
+def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor,
+             scale_layout: ScaleLayout, dead_scales: DeadScales, out: Any) -> MXFP8[Tensor]:
     """The two quantising ops on tensors; `op` says which."""
     is_direct = _is_direct(x, permutation_map, n_used)
     if not is_direct:
@@ -333,7 +336,7 @@ def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_
         else:
             data, scale = getattr(torch.ops.moe_mlir, op)(x, permutation_map, n_used, scale_layout,
                                                           dead_scales)
-        return MXFP8(data, scale, scale_layout)
+        return MXFP8(data, scale, scale_layout, _BF16)
     data, scale = unpack_out(out, scale_layout)
     is_direct = is_direct and _is_direct_output(data) and _is_direct_output(scale)
     if not is_direct:
@@ -349,7 +352,7 @@ def quantize(op: str, x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_
     else:
         getattr(torch.ops.moe_mlir, op + "_out")(x, permutation_map, n_used, scale_layout,
                                                  dead_scales, data=data, scale=scale)
-    return MXFP8(data, scale, scale_layout)
+    return MXFP8(data, scale, scale_layout, _BF16)
 
 
 def _check_types(**operands: Any) -> None:
@@ -464,6 +467,7 @@ def _register_quantizing(op: str) -> None:
                        "-> ()", run_out)
 
 
+register_result()
 _register_squared_relu()
 _register_quantizing("squared_relu_and_quantize_mxfp8")
 _register_quantizing("quantize_mxfp8")
