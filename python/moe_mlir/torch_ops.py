@@ -181,6 +181,15 @@ def _check_quantizing(columns: int, scale_layout: str, dead_scales: str) -> tupl
     return layout, dead
 
 
+def takes(x: Tensor, permutation_map: Tensor, n_used: Tensor, *, quantizing: bool) -> bool:
+    """Whether the ops run on these operands. A compiler may ask: no values are looked at."""
+    try:
+        _, columns, _ = _check_inputs(x, permutation_map, n_used)
+    except (TypeError, ValueError):
+        return False
+    return not quantizing or columns % GROUP == 0
+
+
 def _scale_shape(rows: int, columns: int, layout: int) -> tuple[int, ...]:
     return (rows, columns // GROUP) if layout else (scale_bytes(rows, columns, layout),)
 
