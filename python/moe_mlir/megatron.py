@@ -1,0 +1,273 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Puts this package's functions in the place of Megatron-Core's, in a program that runs.
+
+    >>> import moe_mlir.megatron
+    >>> patch = moe_mlir.megatron.patch()
+    >>> ...  # Megatron-Core calls this package now.
+    >>> patch.undo()
+
+or, for a part of a program, `with moe_mlir.megatron.patch():`.
+
+Replaced are padded_squared_relu and squared_relu_and_quantize_mxfp8 of
+megatron.core.inference.moe.activations. The second returns Megatron-Core's own MXFP8Tensor. A call
+that asks for what this package does not have goes to Megatron-Core's function, as it would without
+the patch: other dtypes, shapes or devices, and arguments beyond the three operands, such as
+zero_padding=True or a clamp_scale. All other functions stay what they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+import threading
+import warnings
+from typing import Any, Callable, Optional
+
+import torch
+
+from . import torch_ops
+from ._runtime import MoeRuntimeError
+
+__all__ = ["Patch", "patch"]
+
+_ACTIVATIONS = "megatron.core.inference.moe.activations"
+_TENSOR = "megatron.core.inference.quantization.mxfp8_tensor"
+_OPERANDS = ("x", "permutation_map", "n_used")
+
+# Values with which an argument that this package does not have asks for nothing. Of an argument
+# that is not listed, that is its default.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "zero_padding": (False, None),
+    "clamp_scale": (False, None),
+    "skip_padding": (True,),
+    "dtype": (torch.bfloat16, None),
+}
+
+_Function = Callable[..., Any]
+
+
+class _Replacement:
+    """A function of Megatron-Core, and the one in its place.
+
+    Attributes:
+        function: that one.
+        users: how many patches want it there.
+        is_wanted: whether any does. Else `function`, which someone may have kept, calls `original`.
+    """
+
+    def __init__(self, original: _Function, parameters: dict[str, inspect.Parameter],
+                 run: _Function, quantizing: bool) -> None:
+        self.original = original
+        self.users = 0
+        self.is_wanted = True
+        self._defaults = {name: p.default for name, p in parameters.items()}
+        self._names = tuple(parameters)
+        self._positional = [name for name, p in parameters.items() if p.kind != p.KEYWORD_ONLY]
+        # Whether a call with nothing but operands asks for what they say and no more.
+        self._is_plain = all(self._is_neutral(name, self._defaults[name]) for name in self._names[3:])
+        self.function = self._make(run, quantizing)
+
+    def _is_neutral(self, name: str, value: Any) -> bool:
+        choices = _NEUTRAL.get(name, (self._defaults[name],))
+        return any(value is choice for choice in choices)
+
+    def match(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Optional[tuple[Any, ...]]:
+        """The three operands of a call; None if this package cannot do what it asks for."""
+        if len(args) > len(self._positional):
+            return None
+        given = dict(zip(self._positional, args))
+        for name, value in kwargs.items():
+            if name in given or name not in self._defaults:
+                return None
+            given[name] = value
+        for name in self._names[3:]:
+            if not self._is_neutral(name, given.get(name, self._defaults[name])):
+                return None
+        if not all(name in given for name in _OPERANDS):
+            return None
+        return given["x"], given["permutation_map"], given["n_used"]
+
+    def _make(self, run: _Function, quantizing: bool) -> _Function:
+        original, is_plain = self.original, self._is_plain
+        is_compiling, is_tensor = torch.compiler.is_compiling, torch.is_tensor
+
+        @functools.wraps(original)
+        def function(*args: Any, **kwargs: Any) -> Any:
+            operands: Optional[tuple[Any, ...]] = args
+            if len(args) != 3 or kwargs or not is_plain:
+                operands = self.match(args, kwargs)
+            if operands is None or not self.is_wanted or not is_tensor(operands[0]):
+                return original(*args, **kwargs)
+            x, permutation_map, n_used = operands
+            if x.requires_grad:
+                # Megatron-Core's results have no history either.
+                x = x.detach()
+            if is_compiling():
+                if torch_ops.takes(x, permutation_map, n_used, quantizing=quantizing):
+                    return run(x, permutation_map, n_used)
+                return original(*args, **kwargs)
+            # Without a question first, which would take as long as the call. Whatever is raised
+            # here is raised before anything is launched.
+            try:
+                return run(x, permutation_map, n_used)
+            except (TypeError, ValueError, NotImplementedError):
+                pass
+            except MoeRuntimeError as error:
+                if error.status not in ("UNSUPPORTED", "NO_DRIVER"):
+                    raise
+            return original(*args, **kwargs)
+
+        return function
+
+
+# By `function`, those in place.
+_active: dict[_Function, _Replacement] = {}
+_lock = threading.RLock()
+
+
+class Patch:
+    """What patch() did; a context manager that undoes it at the end.
+
+    Attributes:
+        replaced: the names of the functions that are replaced.
+    """
+
+    def __init__(self, replacements: dict[str, _Replacement]) -> None:
+        self.replaced = tuple(replacements)
+        self._replacements = list(replacements.values())
+
+    def undo(self) -> None:
+        """Puts Megatron-Core's functions back wherever this package's are, also into modules that
+        imported them meanwhile, unless another patch is still there. Once is enough, more often
+        changes nothing.
+        """
+        with _lock:
+            while self._replacements:
+                replacement = self._replacements.pop()
+                replacement.users -= 1
+                if not replacement.users:
+                    replacement.is_wanted = False
+                    del _active[replacement.function]
+                    _rebind(replacement.function, replacement.original)
+
+    def __enter__(self) -> Patch:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.undo()
+
+    def __repr__(self) -> str:
+        state = "in place" if self._replacements else "undone"
+        return f"<moe_mlir.megatron.Patch of {', '.join(self.replaced) or 'nothing'}, {state}>"
+
+
+def patch() -> Patch:
+    """Replaces Megatron-Core's functions by this package's, from now on.
+
+    In every module that is loaded and has one of them under any name, so also where it was
+    imported by name before; modules that are loaded later get it from Megatron-Core's. What holds
+    a function in another way from before, such as a table or a functools.partial, keeps it. Call
+    this before a CUDA graph is captured, whose replays know nothing of it; torch.compile notices
+    and compiles anew. Several patches may be there at a time: the last that is undone counts.
+
+    A function that has other operands in the Megatron-Core that is installed, as it has in
+    versions without n_used, is left alone, and so is one whose MXFP8Tensor takes other parts.
+
+    Returns:
+        A Patch: undo() or the end of a with statement takes everything back.
+
+    Raises:
+        ImportError: there is no Megatron-Core, or none with these functions' modules.
+
+    Warns:
+        RuntimeWarning: no function could be replaced.
+
+    Source: core.inference.moe.activations and core.inference.quantization.mxfp8_tensor of
+    Megatron-Core.
+    """
+    try:
+        activations = importlib.import_module(_ACTIVATIONS)
+        theirs = getattr(importlib.import_module(_TENSOR), "MXFP8Tensor", None)
+    except ImportError as error:
+        raise ImportError("moe_mlir.megatron: expected a Megatron-Core with "
+                          f"{_ACTIVATIONS} and {_TENSOR}: {error}") from error
+    runs = {"padded_squared_relu": torch_ops.padded_squared_relu,
+            "squared_relu_and_quantize_mxfp8": _quantize_into(theirs)}
+    replacements = {}
+    with _lock:
+        for name, run in runs.items():
+            function = getattr(activations, name, None)
+            replacement = _active.get(function) if callable(function) else None
+            if replacement is None:
+                parameters = _parameters(function)
+                if run is None or function is None or parameters is None:
+                    continue
+                replacement = _Replacement(function, parameters, run, "quantize" in name)
+                _active[replacement.function] = replacement
+                _rebind(function, replacement.function)
+            replacement.users += 1
+            replacements[name] = replacement
+    if not replacements:
+        warnings.warn("moe_mlir.megatron: nothing was replaced, this Megatron-Core has other "
+                      f"functions in {_ACTIVATIONS}", RuntimeWarning, stacklevel=2)
+    return Patch(replacements)
+
+
+def _quantize_into(theirs: Any) -> Optional[_Function]:
+    """The fused op with a result of the class `theirs`; None if that takes other parts."""
+    known = _signature(theirs)
+    if known is None or "data" not in known or "scale" not in known:
+        return None
+    about = {name: value for name, value in (("dtype", torch.bfloat16), ("backend", "triton"))
+             if name in known}
+    if _needed(known) - {"data", "scale", *about}:
+        return None
+
+    def run(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor) -> Any:
+        q = torch_ops.quantize("squared_relu_and_quantize_mxfp8", x, permutation_map, n_used,
+                               "swizzle_32_4_4", "zero", None)
+        return theirs(data=q.data, scale=q.scale, **about)
+
+    return run
+
+
+def _signature(function: Any) -> Optional[dict[str, inspect.Parameter]]:
+    """The parameters that may be given by name."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+    return {name: p for name, p in parameters.items()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def _needed(parameters: dict[str, inspect.Parameter]) -> set[str]:
+    """The names of those that have no default."""
+    return {name for name, p in parameters.items() if p.default is p.empty}
+
+
+def _parameters(function: Any) -> Optional[dict[str, inspect.Parameter]]:
+    """_signature of a function whose operands are ours, and whose other arguments may be left out;
+    else None.
+    """
+    known = _signature(function)
+    if known is None or tuple(known)[:3] != _OPERANDS or _needed(known) - set(_OPERANDS):
+        return None
+    return known
+
+
+def _rebind(old: _Function, new: _Function) -> None:
+    """Lets every module that has `old` under some name have `new` under it."""
+    for module in list(sys.modules.values()):
+        try:
+            # A module that waits for its first use to load would take getattr() for that.
+            namespace = object.__getattribute__(module, "__dict__")
+        except AttributeError:
+            continue
+        if isinstance(namespace, dict):
+            for name, value in list(namespace.items()):
+                if value is old:
+                    namespace[name] = new
