@@ -9,7 +9,8 @@
 
 On NumPy arrays, and on PyTorch tensors of the CPU or a CUDA device. With PyTorch the ops are also
 torch.ops.moe_mlir.*, as soon as both packages are imported; see moe_mlir.torch_ops. Results are
-the same to the bit everywhere.
+the same to the bit everywhere. A program that calls Megatron-Core's functions calls these after
+moe_mlir.megatron.patch().
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from . import _runtime
 from ._common import DeadScales, ScaleLayout, scale_size
 from ._compiler import CompileError, CompilerNotFoundError, compile
 from ._mxfp8 import MXFP8
-from ._ops import padded_squared_relu, quantize_mxfp8, squared_relu_and_quantize_mxfp8
+from ._ops import (load_kernels, padded_squared_relu, quantize_mxfp8,
+                   squared_relu_and_quantize_mxfp8)
 from ._runtime import MoeRuntimeError
 from ._torch_import import register_with_torch
 
@@ -26,8 +28,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MXFP8", "CompileError", "CompilerNotFoundError", "DeadScales", "MoeRuntimeError",
-    "ScaleLayout", "__version__", "compile", "padded_squared_relu", "quantize_mxfp8",
-    "runtime_description", "scale_size", "squared_relu_and_quantize_mxfp8",
+    "ScaleLayout", "__version__", "compile", "load_kernels", "padded_squared_relu",
+    "quantize_mxfp8", "runtime_description", "scale_size", "squared_relu_and_quantize_mxfp8",
 ]
 
 if _runtime.version() != tuple(map(int, __version__.split("."))):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple, Union, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _numpy
+from . import _numpy, _runtime
 from ._common import DeadScales, ScaleLayout
 from ._mxfp8 import MXFP8
 
@@ -190,3 +190,35 @@ def quantize_mxfp8(
     result: MXFP8[Any] = backend.quantize("quantize_mxfp8", x, permutation_map, n_used,
                                           scale_layout, dead_scales, out)
     return result
+
+
+def load_kernels(device: Union[torch.device, str, int, None] = None) -> None:
+    """Loads the kernels into a CUDA device's context, where they stay.
+
+    The first call of an op on a device does so too; this one spends the time early, and must come
+    before a CUDA graph is captured if no call does.
+
+    Args:
+        device: a CUDA device, as PyTorch takes it, which is imported for that; the current one if
+            None. Without PyTorch it must be None, and means the calling thread's CUDA context.
+
+    Raises:
+        TypeError: device is none.
+        ValueError: it is not of CUDA, there is none with that index, or PyTorch is not installed.
+        MoeRuntimeError: there is no GPU, or it or its driver cannot run the kernels; the status
+            says which, "NO_DRIVER" where there is no driver.
+
+    Source: moeLoadKernels of the runtime library.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        if device is not None:
+            raise ValueError(f"device: expected None without PyTorch, found {device}") from None
+        status = _runtime.load_kernels(_runtime.CUDA)
+        if status:
+            _runtime.raise_last_error(status)
+        return
+    from . import torch_ops
+
+    torch_ops.load_kernels(device)

@@ -67,7 +67,8 @@ class _Replacement:
         self._names = tuple(parameters)
         self._positional = [name for name, p in parameters.items() if p.kind != p.KEYWORD_ONLY]
         # Whether a call with nothing but operands asks for what they say and no more.
-        self._is_plain = all(self._is_neutral(name, self._defaults[name]) for name in self._names[3:])
+        self._is_plain = all(self._is_neutral(name, self._defaults[name])
+                             for name in self._names[3:])
         self.function = self._make(run, quantizing)
 
     def _is_neutral(self, name: str, value: Any) -> bool:

@@ -370,19 +370,35 @@ def _check_types(**operands: Any) -> None:
         _check_type(name, tensor)
 
 
+def _device_index(device: Any) -> Optional[int]:
+    """The index of a CUDA device, None for the current one."""
+    if device is None or isinstance(device, int) and not isinstance(device, bool):
+        return device
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError("device: expected a CUDA device as a torch.device, a str or an int, found "
+                        f"{type(device).__name__}")
+    try:
+        parsed = torch.device(device)
+    except RuntimeError:
+        parsed = None
+    if parsed is None or parsed.type != "cuda":
+        raise ValueError(f"device: expected a CUDA device, found {device}")
+    return parsed.index
+
+
 def load_kernels(device: Any = None) -> None:
-    """Loads the kernels into a CUDA device's context, where they stay.
-
-    The first call on a device does so too; this one spends the time early.
-
-    Args:
-        device: a CUDA device as PyTorch takes it; the current one if None.
-
-    Raises:
-        MoeRuntimeError: the device or its driver cannot run the kernels.
-    """
-    with torch.cuda.device(device):
-        _bind_context(torch.cuda.current_device())
+    """moe_mlir.load_kernels, for a device of PyTorch's."""
+    index = _device_index(device)
+    count = torch.cuda.device_count()
+    if count and index is not None and not 0 <= index < count:
+        raise ValueError(f"device: expected one of {count} CUDA devices, found {device}")
+    if count:
+        index = torch.cuda.current_device() if index is None else index
+        with torch.cuda.device(index):
+            _bind_context(index)
+            status = _runtime.load_kernels(_runtime.CUDA)
+    else:
+        # The runtime says what is missing.
         status = _runtime.load_kernels(_runtime.CUDA)
     if status:
         _runtime.raise_last_error(status)

@@ -161,6 +161,7 @@ func.func @through_casts(%x: tensor<300x64xbf16>, %map: tensor<300xi32>, %n: ten
 // -----
 
 // Each op is valid by itself, as the size between them is not known; one of both would not be.
+// CANON-LABEL: func @contradiction
 // CHECK-LABEL: func @contradiction
 // CHECK: moe.padded_squared_relu
 // CHECK: moe.quantize_mxfp8

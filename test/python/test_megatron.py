@@ -1,7 +1,7 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""moe_mlir.megatron in a program that calls Megatron-Core, for which a package of the same structure
-stands in.
+"""moe_mlir.megatron in a program that calls Megatron-Core, for which a package of the same
+structure stands in.
 """
 
 from __future__ import annotations
@@ -405,7 +405,7 @@ def test_without_megatron(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads(program: Program) -> None:
-    """Patches come and go while others are there; the last that goes leaves everything as it was."""
+    """Patches come and go while others are there; the last to go leaves all as it was."""
     before, errors = program.names(), []
 
     def work() -> None:

@@ -456,15 +456,20 @@ def test_torch_is_not_imported() -> None:
 
 def test_cuda_without_a_driver_or_a_context() -> None:
     # In a process of its own, which has neither, with a GPU or without.
-    code = ("from moe_mlir import MoeRuntimeError, _runtime\n"
+    code = ("import sys\n"
+            "sys.modules['torch'] = None\n"
+            "import moe_mlir\n"
             "try:\n"
-            "    _runtime.raise_last_error(_runtime.load_kernels(_runtime.CUDA))\n"
-            "except MoeRuntimeError as error:\n"
+            "    moe_mlir.load_kernels()\n"
+            "except moe_mlir.MoeRuntimeError as error:\n"
             "    print(error.status, error)")
     result = in_python(code, MOE_RUNTIME_LIBRARY=str(_runtime.path))
     status, _, message = result.stdout.partition(" ")
     assert (status, message[:10]) in [("NO_DRIVER", "libcuda.so"), ("DRIVER_ERROR", "cuInit ret"),
                                       ("NO_CONTEXT", "the callin")], result
+    result = in_python(code.replace("load_kernels()", "load_kernels(0)"),
+                       MOE_RUNTIME_LIBRARY=str(_runtime.path))
+    assert "ValueError: device: expected None without PyTorch, found 0" in result.stderr
 
 
 def test_runtime_description() -> None:

@@ -549,7 +549,7 @@ def test_cuda_errors_name_the_device() -> None:
 @cuda
 @pytest.mark.cuda
 def test_cuda_graph_follows_n_used_and_the_map() -> None:
-    torch_ops.load_kernels("cuda")
+    moe_mlir.load_kernels("cuda")
     M, K = 300, 1856
     x_host, _ = random_operands(M, K)
     x = to_torch(x_host, "cuda")

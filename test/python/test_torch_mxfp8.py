@@ -1,6 +1,6 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""MXFP8 of tensors: as a node of PyTorch's pytrees, in its files and its compilers, and its worth."""
+"""MXFP8 of tensors: its worth, and what it is in PyTorch's pytrees, files and compilers."""
 
 from __future__ import annotations
 
