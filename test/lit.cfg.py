@@ -7,11 +7,8 @@
 # where the tools are.
 
 import os
-import re
-import subprocess
 
 import lit.formats
-import lit.util
 from lit.llvm import llvm_config
 from lit.llvm.subst import ToolSubst
 
@@ -39,18 +36,11 @@ config.substitutions.append(("%moe_plugin", moe_plugin))
 config.substitutions.append(("%llvm_tools", config.llvm_tools_dir))
 config.substitutions.append(("%llvm_libs", config.llvm_libs_dir))
 
-# PTX needs no CUDA toolkit; what goes on from there to a cubin does. Older toolkits than
-# 13.0 lack some of the supported chips.
-cuda_home = os.environ.get("CUDA_HOME")
-ptxas = lit.util.which("ptxas", os.path.join(cuda_home, "bin")) if cuda_home else None
-ptxas = ptxas or lit.util.which("ptxas")
-if ptxas:
-    version = subprocess.run([ptxas, "--version"], capture_output=True, text=True).stdout
-    release = re.search(r"release (\d+)\.", version)
-    if release and int(release.group(1)) >= 13:
-        config.available_features.add("ptxas")
-        config.substitutions.append(("%ptxas", ptxas))
-        config.substitutions.append(("%cuda_home", os.path.dirname(os.path.dirname(ptxas))))
+# PTX needs no CUDA toolkit; what goes on from there to a cubin needs the ptxas that CMake found.
+if config.moe_ptxas:
+    config.available_features.add("ptxas")
+    config.substitutions.append(("%ptxas", config.moe_ptxas))
+    config.substitutions.append(("%cuda_home", os.path.dirname(os.path.dirname(config.moe_ptxas))))
 
 # A misspelt substitution would reach the tool as it is, and many a tool would take it for
 # a file name; as a command of its own it fails.
