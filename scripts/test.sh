@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# Sets this machine up, builds, and runs every test. Needs neither a GPU nor a CUDA toolkit;
-# what is skipped without them is named, and nothing is skipped for want of anything else.
+# Sets this machine up, builds, and runs every test. Needs neither a GPU nor a CUDA toolkit; what
+# was skipped is counted and named at the end.
+#
+#   --with-torch   installs PyTorch, Triton and matplotlib, and runs the tests of tensors, of the
+#                  Triton peer and of plots too; then a skip for want of them is a failure
 #
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/build.sh
+scripts/build.sh "$@"
 echo "test: lit (IR, passes, pipelines, PTX text)"
-cmake --build build --target check-moe
+cmake --build build --target check-moe | tee build/lit.log
 echo "test: generated reference"
 scripts/update-reference.sh --check
 echo "test: pytest (execution, tools, package)"
-MOE_TESTS_SKIP_NOTHING=1 build/venv/bin/python -m pytest -q -ra -p no:cacheprovider test
+status=0
+MOE_TESTS_SKIP_NOTHING=1 build/venv/bin/python -m pytest -q -rfE -p no:cacheprovider \
+  --junit-xml=build/pytest.xml test || status=$?
+build/venv/bin/python scripts/count_skips.py build/lit.log build/pytest.xml "$@" || status=1
+exit $status
