@@ -18,6 +18,8 @@ from __future__ import annotations
 from . import _runtime
 from ._common import DeadScales, ScaleLayout, scale_size
 from ._compiler import CompileError, CompilerNotFoundError, compile
+from ._headers import get_include
+from ._log import log_calls
 from ._mxfp8 import MXFP8
 from ._ops import (load_kernels, padded_squared_relu, quantize_mxfp8,
                    squared_relu_and_quantize_mxfp8)
@@ -28,7 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MXFP8", "CompileError", "CompilerNotFoundError", "DeadScales", "MoeRuntimeError",
-    "ScaleLayout", "__version__", "compile", "load_kernels", "padded_squared_relu",
+    "ScaleLayout", "__version__", "compile", "get_include", "load_kernels", "padded_squared_relu",
     "quantize_mxfp8", "runtime_description", "scale_size", "squared_relu_and_quantize_mxfp8",
 ]
 
@@ -43,3 +45,5 @@ def runtime_description() -> str:
 
 
 register_with_torch()
+log_calls(globals(), "compile", "padded_squared_relu", "quantize_mxfp8",
+          "squared_relu_and_quantize_mxfp8")

@@ -8,6 +8,7 @@ import ctypes
 import os
 import re
 import subprocess
+import sysconfig
 import sys
 from pathlib import Path
 
@@ -125,6 +126,8 @@ def test_cpp(tmp_path: Path) -> None:
 def test_declarations_of_the_driver() -> None:
     homes = [os.environ.get(name) for name in ("CUDA_ROOT", "CUDA_HOME", "CUDA_PATH")]
     includes = [Path(home) / "include" for home in [*homes, "/usr/local/cuda"] if home]
+    # Of scripts/requirements-cuda.txt.
+    includes += Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/include")
     include = next((path for path in includes if (path / "cuda.h").exists()), None)
     if include is None:
         pytest.skip("no cuda.h")
