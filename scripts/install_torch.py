@@ -83,8 +83,8 @@ def find_missing() -> tuple[list[Path], set[str]]:
 
 
 def make_stand_ins(libraries: list[Path], missing: set[str]) -> None:
-    """A library for each that is missing, in PyTorch's own folder, that has what `libraries` take from CUDA.
-    Some of it is asked for when they are loaded, the rest not before it is called.
+    """A library for each that is missing, in PyTorch's own folder, that has what `libraries` take
+    from CUDA. Some of it is asked for when they are loaded, the rest not before it is called.
     """
     text = subprocess.run(["nm", "-D", "--undefined-only", *map(str, libraries)],
                           capture_output=True, text=True, check=True).stdout

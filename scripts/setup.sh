@@ -69,8 +69,8 @@ give_up() {
 
 look
 if [ ${#missing[@]} -gt 0 ]; then
-  elsewhere="install it from where this system has its software; LLVM/MLIR 22 may lie anywhere, with \
-MLIR_DIR set to its lib/cmake/mlir (docs/install.md)"
+  elsewhere="install it from where this system has its software; LLVM/MLIR 22 may lie anywhere, \
+with MLIR_DIR set to its lib/cmake/mlir (docs/install.md)"
   command -v apt-get >/dev/null || give_up "there is no apt-get here, so $elsewhere"
   root=()
   if [ "$(id -u)" -ne 0 ]; then

@@ -80,9 +80,9 @@ def _cuda_lines() -> Iterator[str]:
                 value = ctypes.c_int()
                 driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
                 capability.append(value.value)
+            note = ", which no kernel is for: sm_80 is the least" if capability < [8, 0] else ""
             yield (f"cuda:{ordinal}: {name.value.decode(errors='replace')}, sm_{capability[0]}"
-                   f"{capability[1]}"
-                   + (", which no kernel is for: sm_80 is the least" if capability < [8, 0] else ""))
+                   f"{capability[1]}{note}")
     except AttributeError as error:
         yield f"CUDA: the driver lacks a function: {error}"
 

@@ -24,7 +24,7 @@ def _is_compiling() -> bool:
 
 
 def describe(value: Any) -> str:
-    """An argument in a few words: an array by dtype, shape, strides unless contiguous, and device."""
+    """An argument in a few words: an array by dtype, shape, strides unless dense, and device."""
     if isinstance(value, tuple):
         return f"({', '.join(map(describe, value))})"
     if not (hasattr(value, "dtype") and hasattr(value, "shape")):

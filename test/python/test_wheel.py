@@ -175,7 +175,8 @@ def test_metadata_builds_nothing(tree: Path, tmp_path: Path) -> None:
                "--ignore-installed", "--report", report, tree, cwd=tmp_path, CMAKE_ARGS=CMAKE_ARGS)
     assert done.returncode == 0, done.stderr
     (package,) = json.loads(report.read_text())["install"]
-    assert (package["metadata"]["name"], package["metadata"]["version"]) == ("moe-mlir", __version__)
+    metadata = package["metadata"]
+    assert (metadata["name"], metadata["version"]) == ("moe-mlir", __version__)
     assert not (tree / "build").exists()
     assert_clean(tree)
 

@@ -100,7 +100,7 @@ def _check_prerequisites() -> None:
             or _is_set("CMAKE_PREFIX_PATH", "CMAKE_PREFIX_PATH")):
         missing.append("LLVM/MLIR 22")
     if missing:
-        _fail(f"to build the runtime library, install {' and '.join(missing)} (on Debian and Ubuntu "
+        _fail(f"to build the runtime library, install {' and '.join(missing)} (on Debian, "
               "scripts/setup.sh does; for an LLVM elsewhere, set MLIR_DIR to its lib/cmake/mlir), "
               f"or set MOE_RUNTIME_LIBRARY to a built {_NAME}")
 
