@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import machine
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -102,7 +103,7 @@ def old(tmp_path: Path) -> str:
     """The library once more: one of the same path would not be loaded again."""
     folder = tmp_path / "old"
     folder.mkdir()
-    return shutil.copy(ROOT / "build" / "lib" / "libmoe_runtime.so", folder)
+    return shutil.copy(machine.LIB_DIR / "libmoe_runtime.so", folder)
 
 
 @needs_triton

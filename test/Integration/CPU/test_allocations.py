@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kernels import BIN_DIR
 
+pytestmark = pytest.mark.needs("moe-opt", "mlir-runner")
+
 LLVM = Path(os.environ.get("LLVM_ROOT", "/usr/lib/llvm-22"))
 T = "tensor<8x64xbf16>"
 M = "memref<8x64xbf16>"

@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import oracle
 from kernels import BIN_DIR, compare
 
+pytestmark = pytest.mark.needs("moe-run")
+
 M = "memref<4x64xbf16>"
 ARGUMENTS = f"%x: {M}, %map: memref<4xi32>, %n: memref<i32>, %out: {M}"
 TYPES = f"{M}, memref<4xi32>, memref<i32>"

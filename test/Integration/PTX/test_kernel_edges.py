@@ -18,6 +18,8 @@ import batches
 from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
 from test_kernels import run
 
+pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
+
 NAN, INFINITY, LARGEST, SUBNORMAL = 0x7FC0, 0x7F80, 0x7F7F, 0x0001
 SIGN = 0x8000
 
