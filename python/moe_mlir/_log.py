@@ -25,12 +25,14 @@ def _is_compiling() -> bool:
 
 def describe(value: Any) -> str:
     """An argument in a few words: an array by dtype, shape, strides unless dense, and device."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(describe, value))})"
-    if not (hasattr(value, "dtype") and hasattr(value, "shape")):
+    if isinstance(value, (str, int, float, type(None))):
         text = repr(value)
         return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, tuple):
+        return f"({', '.join(map(describe, value))})"
     try:
+        if hasattr(value, "scale"):
+            return f"{type(value).__qualname__}({describe(value.data)}, {describe(value.scale)})"
         dtype = str(value.dtype).rpartition(".")[2]
         text = f"{dtype}[{', '.join(map(str, value.shape))}]"
         stride = getattr(value, "stride", None)
@@ -41,7 +43,7 @@ def describe(value: Any) -> str:
         if not value.flags["C_CONTIGUOUS"]:
             text += f" strides {tuple(s // value.itemsize for s in value.strides)}"
         return text
-    except Exception:  # What stands for an array may answer nothing; the call goes on.
+    except Exception:  # No array, or one that does not answer; its repr might read data.
         return type(value).__qualname__
 
 

@@ -81,9 +81,22 @@ def test_results_and_signatures_stay(monkeypatch: pytest.MonkeyPatch,
 class Odd:
     dtype, shape = "t.bf16", None
 
+    def __repr__(self) -> str:
+        raise AssertionError("it would read the data")
+
+
+class Pair:
+    """A result type: it has data and scale."""
+
+    data, scale = np.zeros((2, 32), np.int8), np.zeros(512, np.uint8)
+    __repr__ = Odd.__repr__
+
 
 def test_what_is_no_array_is_described() -> None:
     assert _log.describe(Odd()) == "Odd"
+    assert _log.describe([Odd()]) == "list"
+    assert _log.describe(Pair()) == "Pair(int8[2, 32], uint8[512])"
+    assert _log.describe((None, 3)) == "(None, 3)"
     assert _log.describe("x" * 100) == "'" + "x" * 56 + "..."
 
 
