@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/build.sh "$@"
+# LLVM's tools for pytest; lit has them from CMake.
+[ -z "${MLIR_DIR:-}" ] || export LLVM_ROOT="${LLVM_ROOT:-${MLIR_DIR%/lib/cmake/mlir}}"
 echo "test: lit (IR, passes, pipelines, PTX text)"
 cmake --build build --target check-moe | tee build/lit.log
 echo "test: generated reference"
