@@ -1,0 +1,36 @@
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// moe-translate takes the object of the chip that is asked for, and the binary with that name.
+
+// RUN: moe-opt %s --moe-module-to-binary > %t
+// RUN: moe-translate %t --moe-to-ptx --moe-binary=both --moe-chip=sm_80 | FileCheck %s --check-prefix=SM80
+// RUN: moe-translate %t --moe-to-ptx --moe-binary=both --moe-chip=sm_90 | FileCheck %s --check-prefix=SM90
+// RUN: moe-translate %t --moe-to-ptx --moe-binary=one | FileCheck %s --check-prefix=ONE
+// RUN: not moe-translate %t --moe-to-ptx --moe-binary=both 2>&1 | FileCheck %s --check-prefix=WHICH
+// RUN: not moe-translate %t --moe-to-ptx --moe-binary=both --moe-chip=sm_100 2>&1 | FileCheck %s --check-prefix=NONE
+// RUN: not moe-translate %t --moe-to-ptx --moe-chip=sm_80 2>&1 | FileCheck %s --check-prefix=BINARY
+// RUN: not moe-translate %t --moe-to-ptx --moe-binary=none 2>&1 | FileCheck %s --check-prefix=NAME
+
+// SM80: .target sm_80
+// SM80: .entry f(
+// SM90: .target sm_90
+// SM90: .entry f(
+// ONE: .target sm_89
+// ONE: .entry g(
+// WHICH: error: expected one object, found objects for sm_80, sm_90
+// NONE: error: expected one object for chip 'sm_100', found objects for sm_80, sm_90
+// BINARY: error: expected one gpu.binary, found 'both', 'one'
+// NAME: error: expected one gpu.binary called 'none', found 'both', 'one'
+module attributes {gpu.container_module} {
+  gpu.module @both [#nvvm.target<chip = "sm_80", features = "+ptx70">, #nvvm.target<chip = "sm_90", features = "+ptx80">] {
+    llvm.func @f() attributes {gpu.kernel, nvvm.kernel} {
+      llvm.return
+    }
+  }
+  gpu.module @one [#nvvm.target<chip = "sm_89", features = "+ptx81">] {
+    llvm.func @g() attributes {gpu.kernel, nvvm.kernel} {
+      llvm.return
+    }
+  }
+}
