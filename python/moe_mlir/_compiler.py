@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Optional, Sequence
 
-from ._common import GROUP, parse_dead, parse_layout
+from ._common import GROUP, DeadScales, ScaleLayout, parse_dead, parse_layout
 
 _TOOLS = ("moe-opt", "moe-translate")
 # The functions' names in this package, and the ops' names in the dialect.
@@ -44,9 +44,10 @@ class CompileError(RuntimeError):
 
 def compile(source_or_op: str, *, chip: str = "sm_90", rows: Optional[int] = None,
             columns: Optional[int] = None, strided: bool = False,
-            scale_layout: str = "swizzle_32_4_4", dead_scales: str = "zero", features: str = "",
-            num_ctas: Optional[int] = None, threads_per_cta: Optional[int] = None,
-            access_bytes: Optional[int] = None, opt_level: Optional[int] = None) -> str:
+            scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+            features: str = "", num_ctas: Optional[int] = None,
+            threads_per_cta: Optional[int] = None, access_bytes: Optional[int] = None,
+            opt_level: Optional[int] = None) -> str:
     """PTX text of MLIR with moe ops, or of one op.
 
     Needs the compiler's tools, which the wheel does not carry: those in the folder MOE_BIN_DIR,
