@@ -227,6 +227,8 @@ class MXFP8(Generic[Array]):
         if len(data.shape) != 2:
             raise ValueError(f"data: expected shape [M, K], found {list(data.shape)}")
         rows, columns = data.shape
+        if columns % GROUP:
+            raise ValueError(f"data: expected a multiple of 32 columns, found {columns}")
         groups = columns // GROUP
         shape = ((rows, groups) if self.scale_layout == "linear"
                  else (512 * ((rows + 127) // 128) * ((columns + 127) // 128),))
@@ -284,21 +286,21 @@ def _bfloat16_of(data: Any) -> Any:
     return torch.bfloat16
 
 
-def _as_bytes(part: Any) -> Any:
-    """A tensor as pickle takes it: of float8, it writes what it cannot read (PyTorch 2.11)."""
+def _as_bytes(part: Any) -> tuple[Any, Any]:
+    """A tensor as pickle takes it, and its dtype: of float8, PyTorch 2.11 writes what it cannot
+    read. Anything else as it is, and None.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(part, torch.Tensor) or part.itemsize != 1:
-        return part
-    return part.detach().view(torch.uint8)
+        return part, None
+    return part.detach().view(torch.uint8), part.dtype
 
 
-def rebuild(kind: type[MXFP8[Any]], data: Any, scale: Any, scale_layout: ScaleLayout, dtype: Any,
-            backend: Optional[str]) -> MXFP8[Any]:
+def rebuild(kind: type[MXFP8[Any]], data: tuple[Any, Any], scale: tuple[Any, Any],
+            scale_layout: ScaleLayout, dtype: Any, backend: Optional[str]) -> MXFP8[Any]:
     """What __reduce__ took apart."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(data, torch.Tensor) and data.dtype == torch.uint8:
-        data, scale = data.view(torch.float8_e4m3fn), scale.view(torch.float8_e8m0fnu)
-    return kind(data, scale, scale_layout, dtype, backend)
+    first, second = (part if was is None else part.view(was) for part, was in (data, scale))
+    return kind(first, second, scale_layout, dtype, backend)
 
 
 def _check_dtype(data: Any, dtype: Any) -> Any:

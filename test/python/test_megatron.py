@@ -470,6 +470,7 @@ def test_a_plain_call_asks_nothing_first(program: Program, monkeypatch: pytest.M
     assert checked == [1]
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_graph(program: Program) -> None:
     x, permutation_map, n_used = (t.cuda() for t in operands())

@@ -159,6 +159,8 @@ def test_dequantize_refuses() -> None:
             q.dequantize(dtype)
     with pytest.raises(ValueError, match=r"scale: expected shape \[130, 3\], found \[1024\]"):
         moe_mlir.MXFP8(q.data, q.scale, "linear").dequantize()
+    with pytest.raises(ValueError, match="data: expected a multiple of 32 columns, found 33"):
+        moe_mlir.MXFP8(q.data[:, :33], q.scale[:512]).dequantize()
     with pytest.raises(ValueError, match=r"data: expected shape \[M, K\], found \[2, 130, 96\]"):
         moe_mlir.MXFP8(np.stack([q.data] * 2), np.stack([q.scale] * 2)).dequantize()
 

@@ -26,6 +26,7 @@ def test_without_a_gpu(device: Any) -> None:
     assert caught.value.status in ("NO_DRIVER", "DRIVER_ERROR", "NO_CONTEXT")
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("device", DEVICES, ids=repr)
 def test_with_a_gpu(device: Any) -> None:

@@ -106,6 +106,7 @@ def test_to() -> None:
         q.to(torch.int8)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_to_a_device_and_back() -> None:
     q = quantize("linear")
@@ -139,6 +140,14 @@ def test_copies(kind: str, layout: str) -> None:
     assert_same(found, q)
     assert found.data.data_ptr() != q.data.data_ptr()
     assert found.scale.data_ptr() != q.scale.data_ptr()
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_copies_of_bytes(kind: str) -> None:
+    """FlashInfer's scales are bytes."""
+    q = quantize()
+    q.scale, q.backend = q.scale.view(torch.uint8), "flashinfer"
+    assert_same(COPIES[kind](q), q)
 
 
 def test_what_shares_memory_does_so_when_it_is_loaded() -> None:
