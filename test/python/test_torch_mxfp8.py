@@ -210,18 +210,35 @@ def assert_live(found: Any, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_torch_compile_returns_it_and_takes_it(backend: str, layout: str) -> None:
+def test_torch_compile_returns_it(backend: str, layout: str) -> None:
     torch.compiler.reset()
     compiled = torch.compile(model, backend=backend, fullgraph=True)
-    q = compiled(*operands(), layout)["q"]
-    assert_live(q, layout)
+    assert_live(compiled(*operands(), layout)["q"], layout)
+
+
+def takes_e8m0(backend: str) -> bool:
+    """Whether a graph may have such an input: Inductor of PyTorch 2.7 does not know the type."""
+    scale = torch.ones(4, dtype=torch.uint8).view(torch.float8_e8m0fnu)
+    compiled = torch.compile(lambda t: torch.ops.moe_mlir.bitcast(t, torch.uint8), backend=backend)
+    try:
+        return torch.equal(compiled(scale), as_bits(scale))
+    except Exception as error:
+        return "has no attribute '_schema'" not in str(error)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_torch_compile_takes_it(backend: str, layout: str) -> None:
+    torch.compiler.reset()
+    if not takes_e8m0(backend):
+        pytest.skip("Inductor of this PyTorch takes no E8M0")
+    q = quantize(layout)
 
     def use(q: Any) -> Any:
         return q.dequantize() * 2, q.scale_2d().shape, q.size(0), q.to(torch.float32)
 
     values, shape, rows, wider = torch.compile(use, backend=backend, fullgraph=True)(q)
-    live = LIVE.nonzero()[:, 0]
-    assert torch.equal(values[live], q.dequantize()[live] * 2)
+    assert torch.equal(values[LIVE], q.dequantize()[LIVE] * 2)
     assert shape == q.scale_2d().shape and rows == M
     assert wider.dtype is torch.float32 and torch.equal(as_bits(wider.data), as_bits(q.data))
 
