@@ -27,8 +27,10 @@ def pytest_skips(report: str) -> list[tuple[str, str]]:
     for case in ElementTree.fromstring(report).iter("testcase"):
         for skipped in case.iter("skipped"):
             name = re.sub(r"\[.*", "", f"{case.get('classname')}.{case.get('name')}".strip("."))
-            skips.append((skipped.get("message", "no reason").removeprefix("could not import "),
-                          name))
+            reason = skipped.get("message", "no reason")
+            # Of a file that is skipped whole, the text alone has the reason.
+            whole = re.search(r"'Skipped: (.*)'\)$", skipped.text or "")
+            skips.append((whole.group(1) if whole else reason, name))
     return skips
 
 

@@ -31,7 +31,8 @@ PYTEST = """\
 <testcase classname="test.python.test_a" name="test_fails"><failure message="no"/></testcase>
 </testsuite></testsuites>
 """
-TORCH = '<skipped message="PyTorch is not installed"/>'
+TORCH = """<skipped message="collection skipped">('/test/python/test_torch.py', 24, \
+'Skipped: PyTorch is not installed')</skipped>"""
 
 
 def run(folder: Path, lit: str, report: str, *options: str) -> subprocess.CompletedProcess:
