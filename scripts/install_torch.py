@@ -113,10 +113,11 @@ def main() -> None:
     # What was installed says what else it needs.
     matplotlib = next(line for line in REQUIREMENTS.read_text().splitlines()
                       if line.startswith("matplotlib"))
-    pip(matplotlib, *requirements_without_cuda())
+    pip("--no-warn-conflicts", matplotlib, *requirements_without_cuda())
     if not imports("torch"):
         own, missing = find_missing()
-        print(f"setup: PyTorch without {', '.join(sorted(missing))}: there is no CUDA driver")
+        print(f"setup: PyTorch without {', '.join(sorted(missing))}: there is no CUDA driver",
+              flush=True)
         make_stand_ins(own, missing)
     subprocess.run([sys.executable, "-c", "import torch, matplotlib; print('setup: PyTorch',"
                     "torch.__version__); assert not torch.cuda.is_available()"], check=True)
