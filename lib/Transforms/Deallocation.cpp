@@ -194,7 +194,11 @@ bool Deallocation::mayKeep(OpOperand &use) {
   if (isa<CallOpInterface>(user)) {
     const Boundary *callee = getCallee(user);
     unsigned index = use.getOperandNumber();
-    return !callee || !callee->isTensorArgument[index];
+    if (!callee)
+      return true;
+    auto function = cast<func::FuncOp>(
+        cast<CallOpInterface>(user).resolveCallableInTable(&symbols));
+    return !callee->isTensorArgument[index] && mayKeepArgument(function, index);
   }
   if (managesBuffers(user) && hasEffect<MemoryEffects::Free>(user, use.get()))
     return true;
@@ -202,6 +206,24 @@ bool Deallocation::mayKeep(OpOperand &use) {
   return !isa<MemoryEffectOpInterface, BranchOpInterface, RegionBranchOpInterface,
               RegionBranchTerminatorOpInterface>(user) &&
          !user->hasTrait<OpTrait::HasRecursiveMemoryEffects>();
+}
+
+/// Whether an argument may be referred to after the call, other than through the results.
+/// What is only declared keeps nothing: a buffer that was a tensor is lent to it.
+bool Deallocation::mayKeepArgument(func::FuncOp function, unsigned index) {
+  if (function.isExternal())
+    return false;
+  Value argument = function.getArgument(index);
+  auto [found, isNew] = keptArguments.try_emplace(argument, false);
+  if (!isNew)
+    return found->second;
+  BufferViewFlowAnalysis aliases = analyzeAliases(function, getOwnedBuffers(function));
+  bool isKept = false;
+  for (Value alias : aliases.resolve(argument))
+    for (OpOperand &use : alias.getUses())
+      isKept |= !isa<func::ReturnOp>(use.getOwner()) && mayKeep(use);
+  keptArguments[argument] = isKept;
+  return isKept;
 }
 
 void Deallocation::freeWhatStaysLocal(func::FuncOp function) {

@@ -53,8 +53,11 @@ private:
   void copyReturnedTensors(func::FuncOp function);
   SetVector<Value> getOwnedBuffers(func::FuncOp function);
   bool mayKeep(OpOperand &use);
+  bool mayKeepArgument(func::FuncOp function, unsigned index);
 
   llvm::MapVector<Operation *, Boundary> functions;
+  /// What mayKeepArgument has found; false while it looks.
+  llvm::DenseMap<Value, bool> keptArguments;
   SymbolTableCollection symbols;
 };
 

@@ -48,7 +48,7 @@ def MoeBufferizeTensors : Pass<"moe-bufferize-tensors", "ModuleOp"> {
     take (loops of basic blocks, ops of unknown effects) or in which tensors become memrefs
     of the program has each buffer freed after its last use in its block; what goes into
     another block or may be kept by the program, as a memref that is returned or stored, is
-    not freed.
+    not freed. A function that is only declared keeps nothing of what is lent to it.
   }];
   let options = [
     Option<"deallocate", "deallocate", "bool", "true", "Free what bufferization allocates">,

@@ -262,3 +262,40 @@ def test_buffers(tmp_path: Path, library: Path, pipeline: str, name: str, is_mix
     assert on_host + on_device == live
     assert (on_host == 0) == (pipeline == "moe-lower-to-cuda" or live == 0)
     assert pipeline == "moe-lower-to-cuda" or value == 9.0
+
+
+@pytest.mark.parametrize("pipeline", ["moe-lower-to-cpu", "moe-lower-to-cuda"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_lent_buffers(tmp_path: Path, library: Path, pipeline: str, is_kept: bool) -> None:
+    """A buffer that was a tensor is freed after a call that it goes into, unless the function that is
+    called keeps it.
+    """
+    keep = f"  memref.store %b, %table[%c0] : memref<1x{M}>\n" if is_kept else ""
+    read = (f"""
+  %c = memref.load %table[%c0] : memref<1x{M}>
+  %r = call @read_buffer(%c) : ({M}) -> f32
+""" if is_kept else f"""
+  %r = call @read(%t) : ({T}) -> f32
+""")
+    text = f"""
+func.func private @lend(%b: {M}, %table: memref<1x{M}>) {{
+  %c0 = arith.constant 0 : index
+{keep}  return
+}}
+func.func private @through(%b: {M}, %table: memref<1x{M}>) {{
+  call @lend(%b, %table) : ({M}, memref<1x{M}>) -> ()
+  return
+}}
+""" + module(f"""
+  %v = arith.constant 3.0 : bf16
+  %c0 = arith.constant 0 : index
+  %table = memref.alloc() : memref<1x{M}>
+  %t = call @filled(%v) : (bf16) -> {T}
+  %b = bufferization.to_buffer %t : {T} to {M}
+  call @through(%b, %table) : ({M}, memref<1x{M}>) -> ()
+{read}""")
+    value, (_, on_host, on_device, faults) = run(tmp_path, library, pipeline, text)
+    assert faults == 0
+    # The program's own table, and the one that is kept.
+    assert on_host + on_device == 1 + is_kept
+    assert pipeline == "moe-lower-to-cuda" or value == 3.0

@@ -16,6 +16,7 @@ import io
 import os
 import random
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -155,6 +156,15 @@ def complaint(content: bytes, line: str) -> str | None:
     return None if found == wanted else f"expected {wanted}, found {found}"
 
 
+# Runs a program and says its exit code and how much memory it had. In a process of its own: what Linux
+# counts for a program begins with the memory of the one that starts it.
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+
+
 def fuzz(first_seed: int, seeds: int) -> list[str]:
     """A line for each seed that the reader, or its process, did wrong with."""
     contents = [mutant(seed) for seed in range(first_seed, first_seed + seeds)]
@@ -165,17 +175,18 @@ def fuzz(first_seed: int, seeds: int) -> list[str]:
         names, output = Path(folder, "names"), Path(folder, "output")
         names.write_text("\n".join(paths) + "\n")
         with open(names) as stdin, open(output, "w") as stdout:
-            process = subprocess.Popen([READER], stdin=stdin, stdout=stdout)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            measured = subprocess.run([sys.executable, "-c", MEASURE, READER], stdin=stdin,
+                                      stdout=stdout, stderr=subprocess.PIPE, text=True,
+                                      check=False)
+        exit_code, resident_kib = map(int, measured.stderr.split()[-2:])
         lines = output.read_text(errors="surrogateescape").split("\n")[:-1]
     complaints = [f"seed {first_seed + i}: {text}: {line!r}, of {content[:300]!r}"
                   for i, (content, line) in enumerate(zip(contents, lines))
                   if (text := complaint(content, line))]
-    if process.returncode != 0 or len(lines) != seeds:
-        complaints.append(f"seed {first_seed + len(lines)}: exit code {process.returncode}")
-    if usage.ru_maxrss * 1024 > MAX_RESIDENT_BYTES:
-        complaints.append(f"seeds from {first_seed}: {usage.ru_maxrss} KiB of memory")
+    if exit_code != 0 or len(lines) != seeds:
+        complaints.append(f"seed {first_seed + len(lines)}: exit code {exit_code}")
+    if resident_kib * 1024 > MAX_RESIDENT_BYTES:
+        complaints.append(f"seeds from {first_seed}: {resident_kib} KiB of memory")
     return complaints
 
 

@@ -15,6 +15,7 @@ from moe_run import MOE_RUN, identity
 
 import batches
 import fake_driver
+import machine
 import oracle
 from oracle import bits
 
