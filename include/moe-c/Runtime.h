@@ -64,7 +64,7 @@ MOE_API const char *moeGetLastError(void);
 MOE_API int32_t moeGetVersion(void);
 
 /** One line: the version, and what the library carries kernels for. A build without the
-    CUDA toolkit carries PTX alone, which the driver compiles when it is loaded. */
+    ptxas of CUDA 13 carries PTX alone, which the driver compiles when it is loaded. */
 MOE_API const char *moeGetDescription(void);
 
 /*===----------------------------------------------------------------------===*\

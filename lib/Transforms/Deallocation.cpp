@@ -196,8 +196,8 @@ bool Deallocation::mayKeep(OpOperand &use) {
     unsigned index = use.getOperandNumber();
     if (!callee)
       return true;
-    auto function = cast<func::FuncOp>(
-        cast<CallOpInterface>(user).resolveCallableInTable(&symbols));
+    auto function =
+        cast<func::FuncOp>(cast<CallOpInterface>(user).resolveCallableInTable(&symbols));
     return !callee->isTensorArgument[index] && mayKeepArgument(function, index);
   }
   if (managesBuffers(user) && hasEffect<MemoryEffects::Free>(user, use.get()))

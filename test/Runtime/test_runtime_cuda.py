@@ -233,6 +233,7 @@ def test_grid_by_quads(driver_path: Path, rows: int, layout: int, expected) -> N
     assert tuple(record.grid) == (*expected, 1)
 
 
+@pytest.mark.needs("moe-opt")
 @pytest.mark.parametrize("op", [SQUARED_RELU, FUSED])
 @pytest.mark.parametrize(("rows", "columns", "num_ctas"), [
     (1, 32, 528), (128, 1856, 528), (1024, 1856, 528), (7296, 1856, 528), (7424, 1856, 528),
@@ -249,7 +250,7 @@ def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, col
     text = Kernel(op, columns).mlir().replace("memref<?xi32>", f"memref<{rows}xi32>")
     text = re.sub(r"memref<\?x(?=\d+x(bf16|f8E4M3FN))", f"memref<{rows}x", text)
     done = subprocess.run(
-        [moe.LIB_DIR.parent / "bin" / "moe-opt", f"--convert-moe-to-gpu=num-ctas={num_ctas}",
+        [machine.BIN_DIR / "moe-opt", f"--convert-moe-to-gpu=num-ctas={num_ctas}",
          "--canonicalize", "-"], input=text, text=True, capture_output=True, check=True)
     constants = dict(re.findall(r"(%\w+) = arith.constant (\d+) : index", done.stdout))
     x, y, z = re.search(rf"@{op} blocks in \((%\w+), (%\w+), (%\w+)\)", done.stdout).groups()
