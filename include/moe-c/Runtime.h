@@ -63,7 +63,7 @@ MOE_API const char *moeGetLastError(void);
 /** The version of the library: 10000 * major + 100 * minor + patch. */
 MOE_API int32_t moeGetVersion(void);
 
-/** One line: the version, and what the library carries kernels for. A build without the
+/** One line: the version, and what the library carries kernels for. A build without
     ptxas of CUDA 13 carries PTX alone, which the driver compiles when it is loaded. */
 MOE_API const char *moeGetDescription(void);
 
