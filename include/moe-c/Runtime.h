@@ -166,7 +166,8 @@ typedef struct MoeLaunch {
   /** CUDA: kernels to use instead of the library's. For kernels compiled for certain
       sizes, the operands must have those sizes. */
   const MoeModule *module;
-  /** CUDA: CTAs at most, up to 65535; 0 for 4 of 256 threads on each SM. */
+  /** CUDA: CTAs at most, up to 65535; 0 for 4 of 256 threads on each SM. Somewhat
+      fewer may be launched, so that live rows do not meet in a few of them. */
   int32_t num_ctas;
   /** CPU: threads at most, the caller's included; 0 for as many as the work is worth. */
   int32_t num_threads;

@@ -45,8 +45,9 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     issued before the first of them is used. With wide accesses, the activation of a small
     input, a row a warp at most and up to 1 MiB, loads rows before it is known which are
     live. With swizzled scales and enough rows, a warp takes rows by quads, r, r + 32,
-    r + 64 and r + 96 of a row tile, whose scales share 16 bytes: docs/kernel-abi.md has the
-    rule.
+    r + 64 and r + 96 of a row tile, whose scales share 16 bytes. An odd number of warps gets
+    rows, and y is a number under which live rows do not meet in few of them:
+    docs/kernel-abi.md has the rule.
 
     A kernel is called after its op, with `_linear` and `_untouched` after it for the
     attributes of those names. Two kernels are emitted where alignment is known only when the program runs: one with
@@ -62,7 +63,7 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
   }];
   let options = [
     Option<"numCTAs", "num-ctas", "int64_t", "528",
-           "CTAs of a launch at most; 2 to 8 for each SM of the card are a good choice">,
+           "CTAs of a launch at most; 4 for each SM of the card are a good choice">,
     Option<"threadsPerCTA", "threads-per-cta", "int64_t", "256",
            "Threads of a CTA: a power of two from 32 to 1024">,
     Option<"accessBytes", "access-bytes", "int64_t", "16",
