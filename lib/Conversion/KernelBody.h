@@ -12,6 +12,7 @@
 #ifndef MOE_LIB_CONVERSION_KERNELBODY_H
 #define MOE_LIB_CONVERSION_KERNELBODY_H
 
+#include "../Launch/GridRule.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "moe/IR/Moe.h"
 
@@ -50,8 +51,7 @@ struct Schedule {
   int64_t dataStoreBytes() const { return elementsPerLane; }
 };
 
-/// Rows of a row tile whose scales are neighbours in the swizzled layout.
-inline constexpr int64_t kRowsPerQuad = 4;
+using ::moe::launch::kRowsPerQuad;
 
 /// What the user chooses.
 struct ScheduleOptions {

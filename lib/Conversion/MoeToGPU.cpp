@@ -12,6 +12,7 @@
 
 #include "moe/Conversion/Passes.h"
 
+#include "../Launch/GridRule.h"
 #include "IndexArithmetic.h"
 #include "KernelBody.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -35,30 +36,6 @@ using namespace mlir;
 using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
-/// Few rows are spread over this share of num-ctas: one CTA for each SM where it allows
-/// four.
-static constexpr int64_t kSpreadShare = 4;
-/// From so many CTAs for the rows on, their number has one of a few remainders by 32.
-static constexpr int64_t kManyCTAs = 16;
-/// Those remainders, as bits: 5, 9, 15, 17, 19, 21, 27 and 29.
-static constexpr uint64_t kSpreadingRemainders = 0x282a8220;
-static constexpr int64_t kSpreadingPeriod = 32;
-static constexpr int64_t kDistancesPerWord = 16;
-
-/// From each of the remainders `begin` and up, how far it is down or up to the nearest of
-/// kSpreadingRemainders: four bits each, the first lowest.
-static constexpr int64_t packSpreadingDistances(int64_t begin, bool isFloor) {
-  uint64_t word = 0;
-  for (int64_t i = 0; i < kDistancesPerWord; ++i) {
-    uint64_t distance = 0;
-    int64_t remainder = begin + i;
-    for (; (kSpreadingRemainders >> remainder & 1) == 0; ++distance)
-      remainder = (remainder + (isFloor ? kSpreadingPeriod - 1 : 1)) % kSpreadingPeriod;
-    word |= distance << 4 * i;
-  }
-  return int64_t(word);
-}
-
 //===----------------------------------------------------------------------===//
 // Alignment
 //===----------------------------------------------------------------------===//
@@ -149,6 +126,39 @@ static Value buildIsAligned(ImplicitLocOpBuilder &b, ArrayRef<AlignmentNeed> nee
 //===----------------------------------------------------------------------===//
 
 namespace {
+
+/// The arithmetic of the grid rule, as host code on indices.
+class IndexOps {
+public:
+  using Value = mlir::Value;
+  explicit IndexOps(ImplicitLocOpBuilder &b) : b(b) {}
+
+  Value constant(int64_t value) { return buildIndex(b, value); }
+  Value add(Value lhs, Value rhs) { return b.createOrFold<arith::AddIOp>(lhs, rhs); }
+  Value sub(Value lhs, Value rhs) { return b.createOrFold<arith::SubIOp>(lhs, rhs); }
+  Value mul(Value lhs, Value rhs) { return b.createOrFold<arith::MulIOp>(lhs, rhs); }
+  Value div(Value lhs, Value rhs) { return b.createOrFold<arith::DivUIOp>(lhs, rhs); }
+  Value ceilDiv(Value lhs, Value rhs) {
+    return b.createOrFold<arith::CeilDivUIOp>(lhs, rhs);
+  }
+  Value ceilDivByPowerOfTwo(Value lhs, int64_t rhs) { return buildCeilDiv(b, lhs, rhs); }
+  Value remainder(Value lhs, int64_t powerOfTwo) { return buildRem(b, lhs, powerOfTwo); }
+  Value shiftRight(Value lhs, Value rhs) {
+    return b.createOrFold<arith::ShRUIOp>(lhs, rhs);
+  }
+  Value bitOr(Value lhs, Value rhs) { return b.createOrFold<arith::OrIOp>(lhs, rhs); }
+  Value min(Value lhs, Value rhs) { return b.createOrFold<arith::MinUIOp>(lhs, rhs); }
+  Value max(Value lhs, Value rhs) { return b.createOrFold<arith::MaxUIOp>(lhs, rhs); }
+  Value isLess(Value lhs, Value rhs) {
+    return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, lhs, rhs);
+  }
+  Value select(Value condition, Value then, Value otherwise) {
+    return b.createOrFold<arith::SelectOp>(condition, then, otherwise);
+  }
+
+private:
+  ImplicitLocOpBuilder &b;
+};
 
 /// Lowers the ops of one module.
 class Lowering {
@@ -257,65 +267,15 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
                            const Schedule &schedule) {
   gpu::GPUFuncOp kernel = getKernel(op, schedule);
   emitScheduleRemark(op, kernel, schedule);
-  // x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit
-  // leaves, but no more than it takes to give every warp as many rows as the others.
-  // Where that leaves SMs without a CTA, few rows are spread over more of them: idle
-  // warps cost less than idle SMs.
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
+  IndexOps arithmetic(b);
+  auto grid = ::moe::launch::getGrid(
+      arithmetic, {rows, columns, buildIndex(b, numCTAs), schedule.threadsPerCTA,
+                   schedule.chunkColumns(), hasQuads(op, schedule)});
   Value one = buildIndex(b, 1);
-  Value limit = buildIndex(b, numCTAs);
-  auto clamp = [&](Value value, Value low, Value high) {
-    return b.createOrFold<arith::MinUIOp>(b.createOrFold<arith::MaxUIOp>(value, low),
-                                          high);
-  };
-  auto ceilDiv = [&](Value value, Value divisor) {
-    return b.createOrFold<arith::CeilDivUIOp>(value, divisor);
-  };
-  auto makeOdd = [&](Value value) { return b.createOrFold<arith::OrIOp>(value, one); };
-  // The nearest number of CTAs under which live rows do not meet in few warps: as
-  // floorSpreading and ceilSpreading of the runtime's Grid.h.
-  auto toSpreading = [&](Value ctas, bool isFloor) {
-    Value few = makeOdd(isFloor ? buildAdd(b, ctas, -1) : ctas);
-    Value remainder = buildRem(b, ctas, kSpreadingPeriod);
-    // The distances for all remainders, four bits each, in two words.
-    auto getWord = [&](int64_t begin) -> Value {
-      return buildIndex(b, packSpreadingDistances(begin, isFloor));
-    };
-    Value isLow = b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, remainder,
-                                                buildIndex(b, kDistancesPerWord));
-    Value word =
-        b.createOrFold<arith::SelectOp>(isLow, getWord(0), getWord(kDistancesPerWord));
-    Value place = buildMul(b, buildRem(b, remainder, kDistancesPerWord), 4);
-    Value distance = buildRem(b, b.createOrFold<arith::ShRUIOp>(word, place), 16);
-    Value many = isFloor ? b.createOrFold<arith::SubIOp>(ctas, distance)
-                         : buildAdd(b, ctas, distance);
-    Value areFew = b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, ctas,
-                                                 buildIndex(b, kManyCTAs));
-    return b.createOrFold<arith::SelectOp>(areFew, few, many);
-  };
-  Value x = clamp(buildCeilDiv(b, columns, schedule.chunkColumns()), one, limit);
-  Value maxY = toSpreading(b.createOrFold<arith::DivUIOp>(limit, x), /*isFloor=*/true);
-  Value maxWarps = makeOdd(buildAdd(b, buildMul(b, maxY, schedule.warpsPerCTA()), -1));
-  Value units = rows;
-  if (hasQuads(op, schedule)) {
-    // Where seven eighths of the warps, or all, have a quad of rows, quads are the unit.
-    Value quads = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows / kRowsPerQuad);
-    Value isEnough = b.createOrFold<arith::CmpIOp>(
-        arith::CmpIPredicate::uge, buildMul(b, quads, 8), buildMul(b, maxWarps, 7));
-    units = b.createOrFold<arith::SelectOp>(isEnough, quads, rows);
-  }
-  units = b.createOrFold<arith::MaxUIOp>(units, one);
-  // One warp more than rows need, as one may have none.
-  Value neededWarps = buildAdd(b, ceilDiv(units, ceilDiv(units, maxWarps)), 1);
-  Value balanced = ceilDiv(neededWarps, buildIndex(b, schedule.warpsPerCTA()));
-  Value spread = b.createOrFold<arith::MinUIOp>(
-      rows, b.createOrFold<arith::DivUIOp>(buildIndex(b, numCTAs / kSpreadShare), x));
-  Value y = toSpreading(b.createOrFold<arith::MaxUIOp>(balanced, spread),
-                        /*isFloor=*/false);
-  y = b.createOrFold<arith::MinUIOp>(y, maxY);
   gpu::LaunchFuncOp::create(
-      b, kernel, gpu::KernelDim3{x, y, one},
+      b, kernel, gpu::KernelDim3{grid.x, grid.y, one},
       gpu::KernelDim3{buildIndex(b, schedule.threadsPerCTA), one, one},
       /*dynamicSharedMemorySize=*/Value(), op->getOperands());
 }
@@ -363,7 +323,7 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
 
 namespace {
 
-struct ConvertMoeToGPUPass : moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass> {
+struct ConvertMoeToGPUPass : mlir::moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass> {
   using ConvertMoeToGPUBase::ConvertMoeToGPUBase;
 
   void runOnOperation() override {
@@ -373,7 +333,7 @@ struct ConvertMoeToGPUPass : moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass>
                                  << expected << ", found " << value;
       signalPassFailure();
     };
-    if (numCTAs < 1 || numCTAs > 65535)
+    if (numCTAs < 1 || numCTAs > ::moe::launch::kMaxCTAs)
       return emitOptionError("num-ctas", numCTAs, "from 1 to 65535");
     if (threadsPerCTA < 32 || threadsPerCTA > 1024 || !llvm::isPowerOf2_64(threadsPerCTA))
       return emitOptionError("threads-per-cta", threadsPerCTA,

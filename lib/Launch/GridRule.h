@@ -1,0 +1,117 @@
+//===- GridRule.h - The grid of a launch ------------------------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The fixed grid: it depends on shapes and on the device, never on n_used or
+// permutation_map, so that a launch can be captured. Stated once, over an arithmetic: the
+// runtime computes with integers, convert-moe-to-gpu builds host code. Needs no LLVM.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_LAUNCH_GRIDRULE_H
+#define MOE_LIB_LAUNCH_GRIDRULE_H
+
+#include <cstdint>
+
+namespace moe::launch {
+
+/// What the hardware takes in the grid's y.
+constexpr int64_t kMaxCTAs = 65535;
+/// Few rows are spread over this share of the CTAs: one CTA for each SM where four are
+/// allowed.
+constexpr int64_t kSpreadShare = 4;
+/// Rows of a row tile whose scales are neighbours in the swizzled layout.
+constexpr int64_t kRowsPerQuad = 4;
+constexpr int64_t kQuadsPerRowTile = 32;
+/// From so many CTAs for the rows on, their number has one of a few remainders.
+constexpr int64_t kManyCTAs = 16;
+/// Those remainders, as bits: 5, 9, 15, 17, 19, 21, 27 and 29 by 32.
+constexpr uint64_t kSpreadingRemainders = 0x282a8220;
+constexpr int64_t kSpreadingPeriod = 32;
+
+/// From each of sixteen remainders, `begin` the first, how far it is down or up to the
+/// nearest of kSpreadingRemainders: four bits each, the first lowest.
+constexpr int64_t packSpreadingDistances(int64_t begin, bool isFloor) {
+  uint64_t word = 0;
+  for (int64_t i = 0; i < 16; ++i) {
+    uint64_t distance = 0;
+    int64_t remainder = begin + i;
+    for (; (kSpreadingRemainders >> remainder & 1) == 0; ++distance)
+      remainder = (remainder + (isFloor ? kSpreadingPeriod - 1 : 1)) % kSpreadingPeriod;
+    word |= distance << 4 * i;
+  }
+  return int64_t(word);
+}
+
+template <typename Arithmetic> struct GridInput {
+  using Value = typename Arithmetic::Value;
+  Value rows, columns;
+  /// The most CTAs, at least 1.
+  Value numCTAs;
+  int64_t threadsPerCTA;
+  /// Columns that a warp handles at a time, and a CTA with it.
+  int64_t chunkColumns;
+  /// Whether the kernel can give rows to warps by quads.
+  bool hasQuads;
+};
+
+template <typename Arithmetic> struct Grid { typename Arithmetic::Value x, y; };
+
+/// The nearest number of CTAs, down or up, under which live rows do not meet in few
+/// warps. Live rows begin at multiples of a power of two. The number of warps that get
+/// rows is odd, so that no power of two divides it; and where it is large, its remainder
+/// by 256 is one for which no small multiple of 16, 64, 128 or 256 comes close to a
+/// multiple of it.
+template <typename Arithmetic>
+typename Arithmetic::Value toSpreading(Arithmetic &a, typename Arithmetic::Value ctas,
+                                       bool isFloor) {
+  auto one = a.constant(1);
+  auto few = a.bitOr(isFloor ? a.add(ctas, a.constant(-1)) : ctas, one);
+  auto remainder = a.remainder(ctas, kSpreadingPeriod);
+  auto word = a.select(a.isLess(remainder, a.constant(16)),
+                       a.constant(packSpreadingDistances(0, isFloor)),
+                       a.constant(packSpreadingDistances(16, isFloor)));
+  auto place = a.mul(a.remainder(remainder, 16), a.constant(4));
+  auto distance = a.remainder(a.shiftRight(word, place), 16);
+  auto many = isFloor ? a.sub(ctas, distance) : a.add(ctas, distance);
+  return a.select(a.isLess(ctas, a.constant(kManyCTAs)), few, many);
+}
+
+/// x: a CTA for each chunk of columns. y: CTAs for the rows, as many as the limit leaves
+/// but no more than it takes to give every warp as many rows as the others; or, where
+/// that leaves SMs without a CTA, so many that few rows are spread over more of them:
+/// idle warps cost less than idle SMs. Always a number under which live rows do not meet
+/// in few warps.
+template <typename Arithmetic>
+Grid<Arithmetic> getGrid(Arithmetic &a, const GridInput<Arithmetic> &input) {
+  auto one = a.constant(1);
+  auto warpsPerCTA = a.constant(input.threadsPerCTA / 32);
+  auto chunks = a.ceilDivByPowerOfTwo(input.columns, input.chunkColumns);
+  auto x = a.min(a.max(chunks, one), input.numCTAs);
+  auto maxY = toSpreading(a, a.div(input.numCTAs, x), /*isFloor=*/true);
+  // All warps but one, if that makes their number odd: as the kernels do.
+  auto maxWarps = a.bitOr(a.add(a.mul(maxY, warpsPerCTA), a.constant(-1)), one);
+  auto units = input.rows;
+  if (input.hasQuads) {
+    // Where seven eighths of the warps, or all, have a quad of rows, quads are the unit.
+    auto rowTiles = a.ceilDivByPowerOfTwo(input.rows, kRowsPerQuad * kQuadsPerRowTile);
+    auto quads = a.mul(rowTiles, a.constant(kQuadsPerRowTile));
+    auto isTooFew = a.isLess(a.mul(quads, a.constant(8)), a.mul(maxWarps, a.constant(7)));
+    units = a.select(isTooFew, input.rows, quads);
+  }
+  units = a.max(units, one);
+  // One warp more than rows need, as one may have none.
+  auto neededWarps = a.add(a.ceilDiv(units, a.ceilDiv(units, maxWarps)), one);
+  auto balanced = a.ceilDiv(neededWarps, warpsPerCTA);
+  auto spreadCTAs = a.div(a.div(input.numCTAs, a.constant(kSpreadShare)), x);
+  auto spread = a.min(input.rows, spreadCTAs);
+  auto y = toSpreading(a, a.max(balanced, spread), /*isFloor=*/false);
+  return {x, a.min(y, maxY)};
+}
+
+} // namespace moe::launch
+
+#endif // MOE_LIB_LAUNCH_GRIDRULE_H
