@@ -608,6 +608,7 @@ def test_programmatic_launch(driver_path: Path) -> None:
 # Modules of one's own.
 
 
+@pytest.mark.needs("moe-opt", "moe-translate")
 @in_child
 def test_module(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
