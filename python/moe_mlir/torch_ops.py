@@ -473,7 +473,8 @@ def _register_quantizing(op: str) -> None:
         if (_is_direct(x, permutation_map, n_used) and _is_direct_output(data)
                 and _is_direct_output(scale)):
             _run_quantize(op, x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
-            return _increment_versions((data, scale))
+            _increment_versions((data, scale))
+            return
         rows, columns, _ = _check_inputs(x, permutation_map, n_used)
         layout, dead = _check_quantizing(columns, scale_layout, dead_scales)
         _check_outputs(data, scale, rows, columns, layout, scale_bytes(rows, columns, layout),
