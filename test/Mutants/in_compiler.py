@@ -33,7 +33,7 @@ MUTANTS = [
         "version > chip.minPTXVersion && llvm",
     ),
     Mutant(
-        "chip-opt-level", "lib/Target/AttachTarget.cpp", "if (optLevel > 3)", "if (optLevel > 4)"
+        "chip-opt-level", "lib/Target/AttachTarget.cpp", "optLevel > 3) {", "optLevel > 4) {"
     ),
     Mutant(
         "ptx-object-of-chip",

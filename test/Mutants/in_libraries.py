@@ -134,7 +134,7 @@ MUTANTS = [
     Mutant("scale-size-negative", _COMMON, "if sizes[-1] < 0:", "if sizes[-1] < -1:"),
     Mutant(
         "out-of-another-layout",
-        _COMMON,
+        "python/moe_mlir/_mxfp8.py",
         "if out.scale_layout != scale_layout:",
         "if not out.scale_layout:",
     ),
@@ -203,7 +203,10 @@ MUTANTS = [
         "2 * hasLinearScale() +\n         hasUntouchedDeadScales()",
         "2 * hasUntouchedDeadScales() +\n         hasLinearScale()",
     ),
-    Mutant("scale-size-wraps", _PROBLEM, "      rowBytes = INT64_MAX;", "      rowBytes = 0;"),
+    Mutant(
+        "scale-size-wraps", _PROBLEM, "  overflows |= __builtin_mul_overflow(rowUnits",
+        "  overflows = __builtin_mul_overflow(rowUnits",
+    ),
     Mutant(
         "cpu-slices-of-64-rows",
         _CPU,
