@@ -81,6 +81,36 @@ bool isForeign(Level level, Type type) {
   return false;
 }
 
+/// Whether the lowering of host code to CUDA calls a function of this name. It takes a
+/// program's symbol of that name for it, whatever that is.
+bool isTakenByCUDA(StringRef name) {
+  if (!name.consume_front("mgpu"))
+    return false;
+  return llvm::is_contained({"EventCreate",
+                             "EventDestroy",
+                             "EventRecord",
+                             "EventSynchronize",
+                             "LaunchKernel",
+                             "LaunchClusterKernel",
+                             "MemAlloc",
+                             "MemFree",
+                             "MemHostRegisterMemRef",
+                             "MemHostUnregisterMemRef",
+                             "Memcpy",
+                             "Memset16",
+                             "Memset32",
+                             "ModuleGetFunction",
+                             "ModuleLoad",
+                             "ModuleLoadJIT",
+                             "ModuleUnload",
+                             "SetDefaultDevice",
+                             "StreamCreate",
+                             "StreamDestroy",
+                             "StreamSynchronize",
+                             "StreamWaitEvent"},
+                            name);
+}
+
 /// A type of `op` with a memory space that the target does not have, or null.
 Type findForeignType(Level level, Operation *op) {
   Type found;
@@ -155,6 +185,12 @@ private:
     auto verify = [&](Operation *op) -> WalkResult {
       if (isa<gpu::GPUModuleOp, gpu::LaunchOp>(op) && level != Level::Kernel)
         return report(op);
+      auto symbol = dyn_cast<SymbolOpInterface>(op);
+      if (memorySpaces && level == Level::CUDA && symbol &&
+          isTakenByCUDA(symbol.getName()))
+        return emitError(op->getLoc())
+               << "expected another name than '" << symbol.getName() << "', which "
+               << by() << " has for a function of the CUDA runtime";
       if (Type type = findForeignType(level, op))
         return emitError(op->getLoc())
                << "expected a memory space that the target of " << by()

@@ -143,7 +143,8 @@ def MoeVerifyLowered : Pass<"moe-verify-lowered"> {
     Option<"pipeline", "pipeline", "std::string", "\"\"",
            "The pipeline that errors name; empty for this pass">,
     Option<"memorySpaces", "memory-spaces", "bool", "false",
-           "Check memory spaces, and that a CPU gets no kernels, alone: before a conversion">,
+           "Before a conversion: check memory spaces, that a CPU gets no kernels, and that no "
+           "symbol has the name of a CUDA runtime function, alone">,
   ];
 }
 
