@@ -54,7 +54,7 @@ FIRST = [
         "moe_runtime",
         "Runtime/test_runtime_limits.py Runtime/test_runtime_errors.py Runtime/test_runtime_cpu.py Runtime/test_runtime_choices.py",
     ),
-    ("tools/moe-run/", "moe-run", "Tools/moe-run/test_moe_run.py"),
+    ("tools/moe-run/", "moe-run", "Tools/moe-run/test_traces.py Tools/moe-run/test_moe_run.py"),
     ("lib/IR/", "moe-opt", "Dialect Transforms"),
     ("lib/Transforms/", "moe-opt", "Transforms Pipelines"),
     ("lib/Target/", "moe-opt moe-translate", "Target Pipelines"),
