@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +14,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-# The package, the batches and the oracle of this checkout.
-for folder in (ROOT / "python", ROOT / "test" / "Integration"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+
+
+def require_packages(program: str) -> None:
+    """Leaves a benchmark, with a line that says how to run it, where it lacks the packages of this
+    checkout.
+    """
+    missing = [name for name in ("moe_mlir", "moe_testing")
+               if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(f"{program}: this Python lacks {' and '.join(missing)}: run it by "
+                 "build/venv/bin/python, which scripts/setup.sh makes; or, from the root of the "
+                 "checkout, with PYTHONPATH=$PWD/python:$PWD/testing")
+
 
 # By the names of the command line, the functions of the Python package.
 OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_and_quantize_mxfp8"}
@@ -74,8 +84,8 @@ class Case:
         return f"{self.op} {self.kind} {self.tokens} K {self.K}{experts}{capacity}{alignment}"
 
     def routing(self) -> Routing:
-        import batches
         import numpy as np
+        from moe_testing import batches
 
         if self.kind == "dense":
             return Routing(np.arange(self.M, dtype=np.int32), self.M, self.M)

@@ -22,15 +22,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cases
 import ml_dtypes
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "test" / "Integration"), str(ROOT / "test" / "Runtime")]
+cases.require_packages("cpu.py")
 
-import batches
-import moe_runtime as moe
-import oracle
+from moe_testing import batches, oracle, runtime as moe
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 K = 1856

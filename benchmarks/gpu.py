@@ -109,7 +109,7 @@ def oracle_rows(op: str, x: torch.Tensor) -> list[torch.Tensor]:
     """What the oracle makes of rows of x, all live: bytes of out, or of data and linear scales."""
     import ml_dtypes
     import numpy as np
-    import oracle
+    from moe_testing import oracle
 
     rows, K = x.shape
     values = x.cpu().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
@@ -205,8 +205,8 @@ def check_compiled(workload: rotation.Workload, launch: rotation.Launch) -> Opti
 
 
 def contract_batches() -> dict[str, Any]:
-    import batches
     import numpy as np
+    from moe_testing import batches
 
     patterns = batches.all_bf16_patterns(2048)
     rows = patterns.shape[0]
@@ -217,7 +217,7 @@ def contract_batches() -> dict[str, Any]:
 def check_contract(device: str) -> list[dict[str, str]]:
     """Both implementations on whole batches against the oracle; the failures."""
     import numpy as np
-    import oracle
+    from moe_testing import oracle
 
     def upload(array: np.ndarray, dtype: Any) -> torch.Tensor:
         raw = np.array(array).view(np.uint8).reshape(*array.shape, -1)
@@ -507,6 +507,7 @@ def report(document: dict[str, Any]) -> None:
 
 def require_gpu(program: str) -> None:
     """Leaves the program, with a line that says why, where it cannot run."""
+    cases.require_packages(program)
     if MISSING is not None:
         sys.exit(f"{program}: needs PyTorch, Triton and the runtime library: {MISSING}")
     if not torch.cuda.is_available():

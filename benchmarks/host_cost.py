@@ -33,8 +33,6 @@ from typing import Any, Callable, Mapping, Optional
 import cases
 import results
 
-sys.path.insert(0, str(cases.ROOT / "test" / "Runtime"))
-
 M, K = 128, 1856
 CALLS, ROUNDS = 100, 31
 # Microseconds.
@@ -133,8 +131,8 @@ def build_loop(folder: str) -> Optional[Any]:
 
 def measure_c(device: str) -> tuple[dict[str, list[float]], str]:
     """Times of the C API, and how they were taken."""
-    import moe_runtime as moe
     import torch
+    from moe_testing import runtime as moe
 
     x, permutation_map, n_used = make_operands(device)
     out = torch.empty(M, K, dtype=torch.bfloat16, device=device)
@@ -170,7 +168,7 @@ def measure_c(device: str) -> tuple[dict[str, list[float]], str]:
 
 def _measure_with_ctypes(calls: Mapping[str, Any], arguments: list[Any],
                          device: str) -> tuple[dict[str, list[float]], str]:
-    import moe_runtime as moe
+    from moe_testing import runtime as moe
 
     nothing = moe.library.moeGetVersion
     nothing.argtypes = [ctypes.c_void_p] * 6

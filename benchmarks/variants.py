@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +27,6 @@ import results
 if gpu.MISSING is None:
     import rotation
     import torch
-
-sys.path.insert(0, str(cases.ROOT / "test" / "Runtime"))
 
 CTAS_PER_SM = (1, 2, 4, 8)
 
@@ -80,7 +77,8 @@ def chosen_cases() -> list[cases.Case]:
 
 
 def prepare(folder: Path, label: str, chip: str) -> None:
-    from kernels import Kernel
+    cases.require_packages("variants.py")
+    from moe_testing.kernels import Kernel
 
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
@@ -100,20 +98,20 @@ def prepare(folder: Path, label: str, chip: str) -> None:
 
 def load(path: Path) -> int:
     """The handle of the kernels in a PTX file."""
-    import moe_runtime
+    from moe_testing import runtime
 
-    return moe_runtime.load_module(path.read_bytes() + b"\0")
+    return runtime.load_module(path.read_bytes() + b"\0")
 
 
 def launch(op: str, operands: Any, outputs: Any, module: int, num_ctas: int) -> None:
-    import moe_runtime
+    from moe_testing import runtime
 
     x, permutation_map, n_used = operands
     out, scale = outputs if op == "quantize" else (outputs, None)
-    moe_runtime.Call(
+    runtime.Call(
         DIALECT_OPS[op], *x.shape, x=x.data_ptr(), permutation_map=permutation_map.data_ptr(),
         n_used=n_used.data_ptr(), out=out.data_ptr(),
-        scale=None if scale is None else scale.data_ptr(), device=moe_runtime.CUDA,
+        scale=None if scale is None else scale.data_ptr(), device=runtime.CUDA,
         stream=torch.cuda.current_stream().cuda_stream, module=module, num_ctas=num_ctas).run()
 
 

@@ -114,6 +114,12 @@ else
   echo "setup: build/venv is up to date"
 fi
 
+# The package and the test support of this checkout are importable in place. The paths are relative
+# to site-packages, so a checkout that moves, or another one that links to this build, has its own.
+for folder in build/venv/lib/python3*/site-packages; do
+  printf '../../../../../%s\n' python testing >"$folder/moe-checkout.pth"
+done
+
 if [ -n "$with_torch" ]; then
   stamp=build/venv/requirements-torch.txt
   if ! cmp -s scripts/requirements-torch.txt "$stamp"; then

@@ -1,17 +1,11 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The mark of tests that need more of a machine than Python: see machine.py."""
+"""The mark of tests that need more of a machine than Python: see moe_testing.machine."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import machine
+from moe_testing import machine
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,12 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import machine
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "Runtime"))
-
-import fake_driver
+from moe_testing import checkout, fake_driver, machine
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +91,7 @@ def test_new_processes_have_no_driver_open(tmp_path: Path) -> None:
     (tmp_path / "open_driver.py").write_text(f"import ctypes; ctypes.CDLL({str(driver)!r})\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "open_driver",
-         f"{machine.ROOT}/test/Runtime/test_mgpu.py", "-k", "test_contexts or end_the_process"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True, capture_output=True,
-        check=False)
+         f"{checkout.ROOT}/test/Runtime/test_mgpu.py", "-k", "test_contexts or end_the_process"],
+        env={**os.environ, "PYTHONPATH": checkout.python_path(tmp_path)}, text=True,
+        capture_output=True, check=False)
     assert done.returncode == 0 and "11 passed" in done.stdout, done.stdout + done.stderr

@@ -19,11 +19,15 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "test" / "Integration"))
+try:
+    from moe_testing import oracle
+    from moe_testing.batches import Batch, routed_batch
+except ModuleNotFoundError:
+    sys.exit("demo.py: this Python lacks moe_testing: run it by build/venv/bin/python, which "
+             "scripts/setup.sh makes; or, from the root of the checkout, with "
+             "PYTHONPATH=$PWD/testing")
 
-import oracle  # noqa: E402
-from batches import Batch, routed_batch  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 MODEL = Path(__file__).with_name("activation.mlir")
 RUNS = 5

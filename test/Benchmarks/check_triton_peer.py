@@ -3,27 +3,21 @@
 """Runs the Triton peer in Triton's interpreter and compares every byte with the oracle.
 
 A program of its own, for test_triton_peer.py: TRITON_INTERPRET must be set before Triton is
-imported.
+imported. It needs the benchmarks on PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 os.environ["TRITON_INTERPRET"] = "1"
-ROOT = Path(__file__).resolve().parents[2]
-for folder in (ROOT / "benchmarks", ROOT / "test" / "Integration"):
-    sys.path.insert(0, str(folder))
 
-import batches  # noqa: E402
 import ml_dtypes  # noqa: E402
 import numpy as np  # noqa: E402
-import oracle  # noqa: E402
 import torch  # noqa: E402
 import triton.language as tl  # noqa: E402
 import triton_peer  # noqa: E402
+from moe_testing import batches, oracle  # noqa: E402
 from triton.runtime import interpreter  # noqa: E402
 
 POISON = 0x5A

@@ -5,9 +5,9 @@ the times.
 
     rehearse_gpu.py gpu|broken|compile|grids|late|variants|host_cost FILE.json [LIBRARY]
 
-A program of its own, for test_programs.py. "broken": with results that are wrong; "compile": with
-torch.compile, which takes a minute; "grids": other numbers of CTAs; "late": with no time left.
-LIBRARY: the one of --old.
+A program of its own, for test_programs.py, with the benchmarks on PYTHONPATH. "broken": with
+results that are wrong; "compile": with torch.compile, which takes a minute; "grids": other numbers
+of CTAs; "late": with no time left. LIBRARY: the one of --old.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Mapping
 
-from check_triton_peer import prepare_interpreter
-
-import batches
 import cases
 import gpu
 import host_cost
 import rotation
 import torch
 import variants
+from check_triton_peer import prepare_interpreter
+from moe_testing import batches
 
 # Microseconds of a launch; what is not here takes 3.
 TIMES = {"moe": 2.0, "moe-old": 2.5, "copy": 1.9, "empty": 1.0,

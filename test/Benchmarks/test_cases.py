@@ -9,8 +9,7 @@ import itertools
 import cases
 import numpy as np
 import pytest
-
-import batches
+from moe_testing import batches
 
 ALL = cases.all_cases()
 

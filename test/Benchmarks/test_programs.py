@@ -15,11 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import machine
 import pytest
+from moe_testing import checkout
+from moe_testing.checkout import ROOT, python_path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None,
                                  reason="PyTorch is not installed")
 needs_triton = pytest.mark.skipif(
@@ -41,9 +41,9 @@ def benchmark(name: str, *arguments: str,
 
 @pytest.fixture
 def no_torch(tmp_path: Path) -> str:
-    """A folder for PYTHONPATH that hides PyTorch."""
+    """A PYTHONPATH that hides PyTorch."""
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
-    return str(tmp_path)
+    return python_path(tmp_path)
 
 
 @pytest.mark.parametrize("program", ["gpu.py", "host_cost.py", "plot.py", "variants.py"])
@@ -93,7 +93,8 @@ def test_without_a_gpu_a_line_says_so(program: tuple[str, ...]) -> None:
 
 def rehearse(mode: str, folder: Path, *arguments: str) -> tuple[str, dict]:
     file = folder / "results.json"
-    done = run(HERE / "rehearse_gpu.py", mode, str(file), *arguments)
+    done = run(HERE / "rehearse_gpu.py", mode, str(file), *arguments,
+               PYTHONPATH=python_path(ROOT / "benchmarks"))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads(file.read_text())
 
@@ -103,7 +104,7 @@ def old(tmp_path: Path) -> str:
     """The library once more: one of the same path would not be loaded again."""
     folder = tmp_path / "old"
     folder.mkdir()
-    return shutil.copy(machine.LIB_DIR / "libmoe_runtime.so", folder)
+    return shutil.copy(checkout.LIB_DIR / "libmoe_runtime.so", folder)
 
 
 @needs_triton

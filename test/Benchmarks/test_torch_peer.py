@@ -8,8 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import batches
-import oracle
+from moe_testing import batches, oracle
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

@@ -1,7 +1,7 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Runs the commands and programs of the README and of docs/ as they are printed, and compares what
-they print; pages.py says how a page is read.
+"""Runs the commands and programs of the README, of docs/ and of testing/ as they are printed, and
+compares what they print; pages.py says how a page is read.
 
 A page is one case, but for its blocks that need PyTorch or a package index: those are another, so
 that the rest runs where they are missing.
@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-
-import machine
+from moe_testing import machine
+from moe_testing.checkout import ROOT, python_path
 from pages import RUN, Block, is_output, read_blocks, split_console
 
-ROOT = machine.ROOT
 PAGES = [ROOT / "README.md",
          *(page for page in sorted((ROOT / "docs").rglob("*.md"))
-           if ROOT / "docs" / "reference" not in page.parents)]
+           if ROOT / "docs" / "reference" not in page.parents),
+         *sorted((ROOT / "testing").rglob("*.md"))]
 PYTORCH = "PyTorch"
 # What the commands of every page need: they begin with a build, or use what it left.
 NEEDS = (machine.BUILD_TREE, "cmake", "ninja", machine.C_COMPILER, machine.CXX_COMPILER, "moe-opt",
@@ -61,8 +59,7 @@ def run_bash(commands: str) -> tuple[int, str]:
 
 
 def run_python(program: Path) -> tuple[int, str]:
-    path = [str(ROOT / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return run([sys.executable, str(program)], PYTHONPATH=":".join(path))
+    return run([sys.executable, str(program)], PYTHONPATH=python_path())
 
 
 def check(where: str, documented: str | None, status: int, printed: str,
@@ -143,7 +140,7 @@ def test_variables_of_the_table_are_read_somewhere() -> None:
             for row in re.findall(r"^\|(.*?)\|", (ROOT / page).read_text(), re.M)]
     table = set(re.findall(r"`([A-Z_]+)`", " ".join(rows)))
     read = set()
-    for folder in ("python", "lib", "tools", "test"):
+    for folder in ("python", "lib", "tools", "test", "testing"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in (".py", ".cpp", ".h") and path.is_file():
                 read |= set(re.findall(r"(?:environ(?:\.get\(|\[)|getenv\()[\"']([A-Z_]+)",

@@ -11,13 +11,10 @@ import argparse
 import random
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from moe_fuzz.generator import PARTS  # noqa: E402
-from moe_fuzz.properties import Report, check_batch, make_case, stages  # noqa: E402
-from moe_fuzz.reducer import reduce_case  # noqa: E402
+from moe_fuzz.generator import PARTS
+from moe_fuzz.properties import Report, check_batch, make_case, stages
+from moe_fuzz.reducer import reduce_case
 
 BATCH = 48
 

@@ -10,9 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from moe_fuzz.runner import BIN_DIR
 
 FUZZ = Path(__file__).with_name("fuzz.py")

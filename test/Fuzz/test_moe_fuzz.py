@@ -4,14 +4,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from moe_fuzz import moe_ops
 from moe_fuzz.generator import generate
 from moe_fuzz.program import expected

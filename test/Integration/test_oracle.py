@@ -11,9 +11,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
-
-import batches
-import oracle
+from moe_testing import batches, oracle
 
 NAN, NEG_NAN = 0x7FC0, 0xFFC0
 INF, NEG_INF = 0x7F80, 0xFF80

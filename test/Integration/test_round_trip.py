@@ -8,7 +8,8 @@ import random
 import subprocess
 
 import pytest
-from kernels import BIN_DIR, FUSED, QUANTIZE, SQUARED_RELU
+from moe_testing.checkout import BIN_DIR
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU
 
 pytestmark = pytest.mark.needs("moe-opt")
 

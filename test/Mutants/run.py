@@ -24,7 +24,8 @@ from mutant import Mutant
 MUTANTS = in_libraries.MUTANTS + in_compiler.MUTANTS
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "mutants"
-PYTHON = ROOT / "build" / "venv" / "bin" / "python"
+# By this path the environment finds the Python packages of the copy.
+PYTHON = COPY / "build" / "venv" / "bin" / "python"
 TIMEOUT_S = 1200
 
 # For files that begin so: what to build, and the tests that are likely to notice, below test/. A test that is

@@ -13,13 +13,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from moe_testing import checkout, machine
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import machine
-
-ROOT, BUILD = machine.ROOT, machine.BUILD
-LLVM_BIN = machine.LLVM / "bin"
+ROOT, BUILD = checkout.ROOT, checkout.BUILD
+LLVM_BIN = checkout.LLVM / "bin"
 PLUGIN = BUILD / "lib" / "MoePlugin.so"
 TOOLS = ["moe-lsp-server", "moe-opt", "moe-run", "moe-translate"]
 LIBRARIES = ["MoePlugin.so", "libmoe_mgpu_runtime.so", "libmoe_runtime.so"]

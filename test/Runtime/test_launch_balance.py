@@ -8,21 +8,14 @@ The grids are those that the runtime launches, on a driver that records them.
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 from typing import Iterable, Iterator, NamedTuple
 
 import numpy as np
 import pytest
-
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS / "Integration"))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import batches
-import moe_runtime as moe
-from fake_driver import FakeDriver, build, in_child
-from launch_balance import Loads, loads
+from moe_testing import batches, runtime as moe
+from moe_testing.fake_driver import FakeDriver, build, in_child
+from moe_testing.launch_balance import Loads, loads
 
 TOKENS = (1, 2, 3, 5, 8, 16, 24, 32, 48, 64, 100, 128, 200, 256, 512, 1024, 4096)
 EXPERTS = (8, 16, 32, 64, 128, 256, 512)

@@ -15,17 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import fake_driver
-import machine
-import moe_runtime as moe
-from fake_driver import FakeDriver, FakeProcess, in_child
+from moe_testing import checkout, fake_driver, machine, runtime as moe
+from moe_testing.fake_driver import FakeDriver, FakeProcess, in_child
 
 LIBRARY = moe.LIBRARY.with_name("libmoe_mgpu_runtime.so")
-LLVM = machine.LLVM
+LLVM = checkout.LLVM
 pytestmark = pytest.mark.needs(LIBRARY.name)
 needs_tools = pytest.mark.needs("moe-opt", "mlir-runner")
 PTX = b"//\n.visible .entry kernel(\n.param .u64 a,\n.param .u64 b\n)\n"
@@ -249,7 +243,7 @@ def run_program(tmp_path: Path, chip: str, environment: dict[str, str],
                 text: str = PROGRAM) -> subprocess.CompletedProcess:
     source, lowered = tmp_path / "program.mlir", tmp_path / "lowered.mlir"
     source.write_text(text)
-    subprocess.run([machine.BIN_DIR / "moe-opt", f"--moe-lower-to-cuda=chip={chip}", source, "-o",
+    subprocess.run([checkout.BIN_DIR / "moe-opt", f"--moe-lower-to-cuda=chip={chip}", source, "-o",
                     lowered], check=True)
     libraries = [LIBRARY, LLVM / "lib/libmlir_runner_utils.so", LLVM / "lib/libmlir_c_runner_utils.so"]
     return subprocess.run(

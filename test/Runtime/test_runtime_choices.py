@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import moe_runtime as moe
-from fake_driver import FakeDriver, build, in_child
+from moe_testing import runtime as moe
+from moe_testing.fake_driver import FakeDriver, build, in_child
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 

@@ -9,20 +9,12 @@ guards around a buffer and between its rows are checked too.
 from __future__ import annotations
 
 import ctypes
-import sys
 import threading
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Integration"))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import batches
-import moe_runtime as moe
-import oracle
+from moe_testing import batches, oracle, runtime as moe
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 OPS = list(moe.FUNCTIONS)

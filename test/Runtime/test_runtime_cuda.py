@@ -9,7 +9,6 @@ carries, whose results are compared with the oracle.
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import struct
 import subprocess
@@ -20,19 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
-sys.path.insert(0, str(TESTS / "Integration"))
-sys.path.insert(0, str(TESTS / "Integration" / "PTX"))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import batches
-import machine
-import moe_runtime as moe
-from fake_driver import FakeDriver, build, in_child
-from interpreter import Memory, Module
-from kernels import Kernel, check, descriptor
+from moe_testing import batches, checkout, machine, runtime as moe
+from moe_testing.fake_driver import FakeDriver, build, in_child
+from moe_testing.kernels import Kernel, check, descriptor
+from ptx_interpreter import Memory, Module
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 OPS = list(moe.FUNCTIONS)
@@ -250,7 +240,7 @@ def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, col
     text = Kernel(op, columns).mlir().replace("memref<?xi32>", f"memref<{rows}xi32>")
     text = re.sub(r"memref<\?x(?=\d+x(bf16|f8E4M3FN))", f"memref<{rows}x", text)
     done = subprocess.run(
-        [machine.BIN_DIR / "moe-opt", f"--convert-moe-to-gpu=num-ctas={num_ctas}",
+        [checkout.BIN_DIR / "moe-opt", f"--convert-moe-to-gpu=num-ctas={num_ctas}",
          "--canonicalize", "-"], input=text, text=True, capture_output=True, check=True)
     constants = dict(re.findall(r"(%\w+) = arith.constant (\d+) : index", done.stdout))
     x, y, z = re.search(rf"@{op} blocks in \((%\w+), (%\w+), (%\w+)\)", done.stdout).groups()
@@ -463,7 +453,7 @@ def test_driver_without_a_function(tmp_path: Path) -> None:
 @in_child
 def test_driver_found_by_the_loader(driver_path: Path) -> None:
     """Nothing but its name leads to the driver."""
-    code = ("import sys; sys.path.insert(0, sys.argv[1]); import moe_runtime as moe\n"
+    code = ("from moe_testing import runtime as moe\n"
             "try: moe.load_kernels(moe.CUDA)\n"
             "except moe.MoeError as error: print(error)")
     environment = machine.with_library_path(driver_path.parent)

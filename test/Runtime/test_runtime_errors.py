@@ -5,16 +5,11 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 import threading
 from ctypes import byref
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import moe_runtime as moe
+from moe_testing import runtime as moe
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 MAX = 2**63 - 1

@@ -9,26 +9,18 @@ import os
 import re
 import subprocess
 import sysconfig
-import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+from moe_testing import batches, checkout, machine, oracle, runtime as moe
+from moe_testing.fake_driver import build
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "test"))
-sys.path.insert(0, str(ROOT / "test" / "Integration"))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import batches
-import machine
-import moe_runtime as moe
-import oracle
-from fake_driver import build
 
 HEADERS = {"moe_runtime": "moe-c/Runtime.h", "moe_mgpu_runtime": "moe-c/MgpuRuntime.h"}
-KERNELS = moe.LIB_DIR / "Kernels"
+KERNELS = checkout.LIB_DIR / "Kernels"
 
 
 def run(*command: object, **options: object) -> str:
@@ -117,7 +109,7 @@ def test_cpp(tmp_path: Path) -> None:
     program = tmp_path / "program"
     run(os.environ.get("CXX", "c++"), "-std=c++17", "-Wall", "-Wextra", "-Werror",
         f"-I{ROOT}/include", Path(__file__).with_name("program.cpp"), moe.LIBRARY,
-        f"-Wl,-rpath,{moe.LIB_DIR}", "-ldl", "-o", program)
+        f"-Wl,-rpath,{checkout.LIB_DIR}", "-ldl", "-o", program)
     driver = build(tmp_path / "driver")
     assert run(program, env=machine.with_library_path(driver.parent)) == "passed\n"
 

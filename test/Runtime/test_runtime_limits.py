@@ -5,17 +5,10 @@
 from __future__ import annotations
 
 import ctypes
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Integration"))
-
-import moe_runtime as moe
-import oracle
+from moe_testing import oracle, runtime as moe
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 MAX_COLUMNS = 2**31 - 1024

@@ -1,8 +1,6 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Makes the package of this checkout and the oracle importable, and skips by name what this machine
-has no tools for.
-"""
+"""Skips by name what this machine has no tools for."""
 
 from __future__ import annotations
 
@@ -11,13 +9,8 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-for folder in (ROOT / "test" / "Integration", ROOT / "python"):
-    sys.path.insert(0, str(folder))
 
 
 MARKERS = {

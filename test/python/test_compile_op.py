@@ -9,7 +9,8 @@ from pathlib import Path
 
 import moe_mlir
 import pytest
-from kernels import BIN_DIR, FUSED, QUANTIZE, SQUARED_RELU, Kernel
+from moe_testing.checkout import BIN_DIR
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
 
 pytestmark = pytest.mark.skipif(not (BIN_DIR / "moe-opt").is_file(), reason="needs moe-opt")
 

@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import moe_mlir
 import numpy as np
-import oracle
+from moe_testing import oracle
 import pytest
 
 LAYOUTS = ("swizzle_32_4_4", "linear")

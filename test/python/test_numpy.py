@@ -12,13 +12,13 @@ import threading
 from pathlib import Path
 from typing import Any, Callable
 
-import batches
+from moe_testing import batches
 import moe_mlir
 import numpy as np
-import oracle
+from moe_testing import oracle
 import pytest
 from moe_mlir import _runtime
-from oracle import bfloat16, float8_e4m3fn, float8_e8m0fnu
+from moe_testing.oracle import bfloat16, float8_e4m3fn, float8_e8m0fnu
 
 PACKAGE = Path(moe_mlir.__file__).parent
 ORACLE = {"squared_relu_and_quantize_mxfp8": oracle.squared_relu_quantize_mxfp8,

@@ -15,10 +15,10 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-import batches
+from moe_testing import batches
 import moe_mlir
 import numpy as np
-import oracle
+from moe_testing import oracle
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

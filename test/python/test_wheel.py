@@ -71,6 +71,9 @@ def test_one_wheel_for_every_python(wheel: Path) -> None:
             "moe_mlir/include/moe-c/Runtime.h", "moe_mlir/include/moe/Runtime/Runtime.h"
             } <= set(names)
     assert not [n for n in names if "_packaging" in n]
+    # What tests share stays in the repository.
+    assert {name.partition("/")[0] for name in names} == {"moe_mlir",
+                                                          f"moe_mlir-{version}.dist-info"}
     assert "Requires-Python: >=3.10\n" in metadata
     assert "Root-Is-Purelib: false" in tags
 

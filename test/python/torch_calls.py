@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import moe_mlir
 import numpy as np
-import oracle
+from moe_testing import oracle
 import torch
 
 M, K, N_USED = 130, 96, 120

@@ -4,17 +4,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from moe_testing import oracle
 
 from .builder import Builder
 from .program import DTYPES, Shaped, Value
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Integration"))
-
-import oracle  # noqa: E402
 
 RELU = "padded_squared_relu"
 QUANTIZE = "quantize_mxfp8"

@@ -13,13 +13,12 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from moe_testing.checkout import BIN_DIR
 
 from .program import DTYPES, Module, Shaped
 
-BIN_DIR = Path(os.environ.get("MOE_BIN_DIR", Path(__file__).resolve().parents[3] / "build" / "bin"))
 MARKER = "// -----"
 LOCATED_ERROR = re.compile(r"^(?:<stdin>|[\w./-]+\.mlir):(\d+):\d+: error: (.*)$", re.MULTILINE)
 # For one module, and a second more for each of a batch.

@@ -9,18 +9,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from kernels import BIN_DIR
+from moe_testing.checkout import BIN_DIR, LLVM
 
 pytestmark = pytest.mark.needs("moe-opt", "mlir-runner")
 
-LLVM = Path(os.environ.get("LLVM_ROOT", "/usr/lib/llvm-22"))
 T = "tensor<8x64xbf16>"
 M = "memref<8x64xbf16>"
 

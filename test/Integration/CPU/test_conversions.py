@@ -7,16 +7,13 @@ times every power of two to f8E4M3FN, and products of any two bf16 values.
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from kernels import BIN_DIR, compare
+from moe_testing.checkout import BIN_DIR
+from moe_testing.kernels import compare
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-run")
 

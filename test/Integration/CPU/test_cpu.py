@@ -5,17 +5,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import batches
-import oracle
-from kernels import (BIN_DIR, FUSED, QUANTIZE, SQUARED_RELU, Kernel, compare, expected_outputs,
+from moe_testing import batches, oracle
+from moe_testing.checkout import BIN_DIR
+from moe_testing.kernels import (FUSED, QUANTIZE, SQUARED_RELU, Kernel, compare, expected_outputs,
                      output_shapes)
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]

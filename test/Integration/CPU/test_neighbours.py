@@ -7,17 +7,14 @@ have several names, and among other dialects. The results are compared with NumP
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import oracle
-from kernels import BIN_DIR, compare
+from moe_testing import oracle
+from moe_testing.checkout import BIN_DIR
+from moe_testing.kernels import compare
 
 pytestmark = pytest.mark.needs("moe-run")
 

@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import batches  # noqa: E402
-from cuda_driver import CudaDriver  # noqa: E402
-from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check  # noqa: E402
+from moe_testing import batches
+from moe_testing.cuda_driver import CudaDriver
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check
 
 OPS = (SQUARED_RELU, FUSED, QUANTIZE)
 GRIDS = ((1, 1), (2, 33), (3, 88), (2, 264), (7, 150))

@@ -4,18 +4,13 @@
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import ptx_interpreter as ptx
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import interpreter as ptx  # noqa: E402
-from interpreter import Memory, Module  # noqa: E402
+from ptx_interpreter import Memory, Module
 
 BF16 = ml_dtypes.bfloat16
 E4M3 = ml_dtypes.float8_e4m3fn

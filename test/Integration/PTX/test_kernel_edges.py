@@ -5,17 +5,10 @@ accesses out of bounds; and groups of unusual values."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import batches
-from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
+from moe_testing import batches
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
 from test_kernels import run
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")

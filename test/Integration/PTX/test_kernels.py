@@ -4,23 +4,15 @@
 
 from __future__ import annotations
 
-import sys
 from functools import lru_cache
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import batches
-import launch_balance
-import oracle
 import ptx_interpreter.module
-from interpreter import Memory, Module
-from kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check, compare
+import pytest
+from moe_testing import batches, launch_balance, oracle
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check, compare
+from ptx_interpreter import Memory, Module
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")

@@ -8,11 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from moe_run import Tool
-
-import fake_driver
-import machine
+from moe_testing import fake_driver, machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

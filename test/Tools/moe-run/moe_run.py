@@ -7,20 +7,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+from moe_testing import checkout, fake_driver
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(REPOSITORY / "test"))
-sys.path.insert(0, str(REPOSITORY / "test" / "Integration"))
-sys.path.insert(0, str(REPOSITORY / "test" / "Runtime"))
-
-import fake_driver  # noqa: E402
-import machine  # noqa: E402
-
-MOE_RUN = machine.BIN_DIR / "moe-run"
+MOE_RUN = checkout.BIN_DIR / "moe-run"
 
 
 def identity(type_: str) -> str:

@@ -11,14 +11,9 @@ import subprocess
 
 import numpy as np
 import pytest
-
 from moe_run import MOE_RUN, identity
-
-import batches
-import fake_driver
-import machine
-import oracle
-from oracle import bits
+from moe_testing import batches, machine, oracle
+from moe_testing.oracle import bits
 
 RELU = """
 func.func @relu(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,

@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from ctypes import (POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32,
                     c_void_p)
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-LIB_DIR = Path(os.environ.get("MOE_LIB_DIR", Path(__file__).parents[2] / "build" / "lib"))
+from .checkout import LIB_DIR
+
 LIBRARY = LIB_DIR / "libmoe_runtime.so"
 
 SUCCESS, INVALID_ARGUMENT, UNSUPPORTED, NO_DRIVER, NO_CONTEXT = range(5)

@@ -17,13 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build"
-BIN_DIR = Path(os.environ.get("MOE_BIN_DIR", BUILD / "bin"))
-LIB_DIR = Path(os.environ.get("MOE_LIB_DIR", BUILD / "lib"))
-LLVM = Path(os.environ.get("LLVM_ROOT", "/usr/lib/llvm-22"))
+from .checkout import BIN_DIR, BUILD, LIB_DIR, LLVM
 
 C_COMPILER, CXX_COMPILER = "a C compiler", "a C++ compiler"
 BUILD_TREE, PIP_INDEX = "a configured build tree", "a package index"
@@ -66,6 +60,8 @@ def why_not(name: str) -> str:
 
 def need(*names: str) -> None:
     """Skips the test that is running, or fails it where nothing may be skipped."""
+    import pytest
+
     for name in names:
         reason = why_not(name)
         if not reason:

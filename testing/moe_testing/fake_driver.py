@@ -21,9 +21,8 @@ from typing import Callable
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import machine
+from . import machine
+from .checkout import python_path
 
 SOURCE = Path(__file__).with_name("fake_cuda.c")
 
@@ -111,8 +110,9 @@ class FakeProcess:
     def __init__(self, driver: Path, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        launcher = f"'{sys.executable}' '{Path(__file__).with_name('run_launch.py')}' '{folder}'"
+        launcher = f"'{sys.executable}' -m moe_testing.run_launch '{folder}'"
         self.environment = {**machine.with_library_path(driver.parent),
+                            "PYTHONPATH": python_path(),
                             "FAKE_CUDA_FOLDER": str(folder), "FAKE_CUDA_LAUNCHER": launcher}
 
     def take_calls(self) -> Counter[str]:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """An interpreter for the PTX that LLVM's NVPTX backend emits, for machines without a GPU.
 
-See interpreter.py beside this package for what it is for, its API and its limits.
+README.md beside this file says how it is used, what it checks and counts, and what it does not model.
 """
 
 from .errors import (

@@ -98,7 +98,7 @@ class Module:
         max_warp_instructions: int | None = None,
         wave_threads: int = WAVE_THREADS,
     ) -> dict:
-        """Runs a kernel to its end and returns statistics (see interpreter.py).
+        """Runs a kernel to its end and returns statistics, see README.md.
 
         CTAs run in waves of about `wave_threads` threads, in the order of their numbers.
         """

@@ -14,10 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Integration" / "PTX"))
-
-from interpreter import Memory, Module  # noqa: E402
+from ptx_interpreter import Memory, Module
 
 
 def main() -> None:

@@ -9,18 +9,17 @@ have been left alone, or the space between strided rows, is checked too.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import ml_dtypes
 import numpy as np
-import oracle
-from batches import Batch
 
-BIN_DIR = Path(os.environ.get("MOE_BIN_DIR", Path(__file__).parents[2] / "build" / "bin"))
+from . import oracle
+from .batches import Batch
+from .checkout import BIN_DIR
+
 THREADS_PER_CTA = 256
 
 SQUARED_RELU = "padded_squared_relu"
