@@ -102,22 +102,23 @@ def test_nothing_reaches_into_the_tests_by_a_path(folder: str) -> None:
         assert not any(re.match(r"(\.\./)*test/", text) for text in constants), path
 
 
-def test_modules_of_the_oracle() -> None:
+@pytest.mark.parametrize("module", ["oracle", "activations"])
+def test_modules_of_the_oracle(module: str) -> None:
     """It shares nothing with the compiler, nor with anything of this project."""
-    names = imports((SUPPORT / "oracle.py").read_text())
-    assert names - set(sys.stdlib_module_names) == {"ml_dtypes", "numpy"}
-    relative = [node for node in ast.walk(ast.parse((SUPPORT / "oracle.py").read_text()))
+    source = (SUPPORT / f"{module}.py").read_text()
+    assert imports(source) - set(sys.stdlib_module_names) == {"ml_dtypes", "numpy"}
+    relative = [node for node in ast.walk(ast.parse(source))
                 if isinstance(node, ast.ImportFrom) and node.level]
     assert not relative
 
 
 def test_the_oracle_loads_nothing_of_this_project() -> None:
-    code = ("import sys, moe_testing.oracle\n"
+    code = ("import sys, moe_testing.oracle, moe_testing.activations\n"
             "print(sorted(name for name in sys.modules if 'moe' in name or 'ptx' in name))\n"
             "print('moe' in open('/proc/self/maps').read().replace(sys.argv[1], ''))\n")
     done = subprocess.run([sys.executable, "-c", code, str(ROOT)], text=True, capture_output=True,
                           env={"PYTHONPATH": python_path()}, check=False)
-    assert done.stdout == "['moe_testing', 'moe_testing.oracle']\nFalse\n", done.stderr
+    assert done.stdout == "['moe_testing', 'moe_testing.activations', 'moe_testing.oracle']\nFalse\n", done.stderr
     assert Path(oracle.__file__).parent == SUPPORT
 
 

@@ -6,6 +6,9 @@ Written from the definition of the ops with numpy and ml_dtypes alone and sharin
 compiler, so that an agreement between the two means something. Inputs are never modified: a
 destination is passed with its previous content, and the result is a new array.
 
+`map_rows` applies any activation to the live rows and stores it in a format; the named ops are
+three uses of it. Activations beside theirs are in activations.py.
+
 Where the definition leaves room, this file decides as follows:
 
 * A NaN element gives 0x7f, whatever its sign or payload and whatever the exponent. 0x7f is the one
@@ -20,8 +23,10 @@ Where the definition leaves room, this file decides as follows:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Callable, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -88,14 +93,6 @@ def _live_chunks(live: np.ndarray, columns: int) -> list[np.ndarray]:
     return [rows[i : i + step] for i in range(0, rows.size, step)]
 
 
-def _relu_squared(x: np.ndarray) -> np.ndarray:
-    v = x.astype(np.float32)
-    # A comparison, not a maximum: it sends both NaN and -0 to +0.
-    v = np.where(v > 0, v, np.float32(0))
-    with np.errstate(over="ignore", under="ignore"):
-        return (v * v).astype(bfloat16)
-
-
 @lru_cache(maxsize=None)
 def _rceil_table() -> np.ndarray:
     """The biased E8M0 exponent of every maximum m, indexed by the bits of m: zero to +inf.
@@ -138,20 +135,169 @@ def _quantize_rows(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return data.reshape(rows, K), e
 
 
+Shape = tuple[int, ...]
+# One or more bf16 arrays [rows, N] to one of the same shape: bf16, or float32, which is then rounded
+# to bf16. Rows go in any number at a time, so an element must not depend on others.
+Activation = Callable[..., np.ndarray]
+# The parts of x that one column of the result reads: an x [rows, columns] to arrays [rows, N].
+Parts = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+
+
+def whole(x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Column c reads x[c]."""
+    return (x,)
+
+
+def gate_up(x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Column c reads x[c] and x[N + c]."""
+    return x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]
+
+
+def up_gate(x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Column c reads x[N + c] and x[c], in this order: the gate comes first."""
+    return gate_up(x)[::-1]
+
+
+def interleaved(block: int) -> Parts:
+    """In blocks of columns, gate and up in turn."""
+
+    def parts(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        rows, columns = x.shape
+        blocks = x.reshape(rows, columns // (2 * block), 2, block)
+        gate, up = (blocks[:, :, part].reshape(rows, columns // 2) for part in (0, 1))
+        return gate, up
+
+    return parts
+
+
+@dataclass(frozen=True)
+class BF16:
+    """A destination `out` [M, N]. Rows that are not live are untouched."""
+
+    def destinations(self, M: int, N: int) -> list[tuple[Shape, np.dtype]]:
+        return [((M, N), np.dtype(bfloat16))]
+
+    def check(self, M: int, N: int, outs: Sequence[np.ndarray]) -> None:
+        [out] = outs
+        if out.shape != (M, N) or out.dtype != bfloat16:
+            raise ValueError(f"out must be bf16 of the shape ({M}, {N})")
+
+    def begin(self, outs: Sequence[np.ndarray]) -> None:
+        pass
+
+    def store(self, outs: Sequence[np.ndarray], rows: np.ndarray, a: np.ndarray) -> None:
+        bits(outs[0])[rows] = bits(a)
+
+
+@dataclass(frozen=True)
+class MXFP8:
+    """Destinations `data` [M, K], E4M3, and `scale`, E8M0, one for each 32 columns of a row.
+
+    `scale` is flat [scale_size(M, K)] for "swizzle_32_4_4" and [M, K // 32] for "linear". With
+    dead_scales="zero", every scale byte that is not a live row's exponent is 0. With "untouched",
+    the bytes of rows that are not live keep their content, rows in [M, 128 * n_row_tiles) among
+    them, while live rows still get zero in their padding columns. Data rows that are not live keep
+    their content.
+    """
+
+    scale_layout: str = SWIZZLED
+    dead_scales: str = "zero"
+
+    def __post_init__(self) -> None:
+        if self.scale_layout not in (SWIZZLED, LINEAR):
+            raise ValueError(f"unknown scale_layout {self.scale_layout!r}")
+        if self.dead_scales not in ("zero", "untouched"):
+            raise ValueError(f"unknown dead_scales {self.dead_scales!r}")
+
+    def destinations(self, M: int, N: int) -> list[tuple[Shape, np.dtype]]:
+        scale: Shape = (scale_size(M, N),) if self.scale_layout == SWIZZLED else (M, N // GROUP)
+        return [((M, N), np.dtype(float8_e4m3fn)), (scale, np.dtype(float8_e8m0fnu))]
+
+    def check(self, M: int, N: int, outs: Sequence[np.ndarray]) -> None:
+        if N % GROUP:
+            raise ValueError("K must be a multiple of 32")
+        data, scale = outs
+        if data.shape != (M, N) or data.dtype != float8_e4m3fn:
+            raise ValueError(f"data must be f8E4M3FN of the shape ({M}, {N})")
+        expected = self.destinations(M, N)[1][0]
+        if scale.shape != expected or scale.dtype != float8_e8m0fnu:
+            raise ValueError(f"scale must be f8E8M0FNU of shape {expected}")
+
+    def begin(self, outs: Sequence[np.ndarray]) -> None:
+        if self.dead_scales == "zero":
+            bits(outs[1])[...] = 0
+
+    def store(self, outs: Sequence[np.ndarray], rows: np.ndarray, a: np.ndarray) -> None:
+        data, scale = outs
+        K = data.shape[1]
+        values, e = _quantize_rows(a)
+        bits(data)[rows] = values
+        if self.scale_layout == LINEAR:
+            bits(scale)[rows] = e
+            return
+        padded_groups = _tile_counts(0, K)[1] * TILE_COLS
+        with_padding = np.zeros((rows.size, padded_groups), dtype=np.uint8)
+        with_padding[:, : K // GROUP] = e
+        g = np.arange(padded_groups)
+        bits(scale)[scale_offset(rows[:, None], g[None, :], K)] = with_padding
+
+
+Format = BF16 | MXFP8
+
+
+def map_rows(
+    x: np.ndarray,
+    permutation_map: np.ndarray,
+    n_used: int | np.ndarray,
+    outs: Sequence[np.ndarray],
+    activation: Activation,
+    format: Format = BF16(),
+    parts: Parts = whole,
+) -> list[np.ndarray]:
+    """`outs` after `activation` of the live rows of x, rounded to bf16, in a format.
+
+    Which NaN a bf16 result is, is for the activation to say; `canonical_nans` makes them one.
+    """
+    _check_operands(x, permutation_map)
+    M, N = x.shape[0], parts(x[:0])[0].shape[1]
+    format.check(M, N, outs)
+    results = [np.array(out, order="C") for out in outs]
+    format.begin(results)
+    for rows in _live_chunks(live_rows(permutation_map, n_used), x.shape[1]):
+        a = activation(*parts(x[rows]))
+        if a.shape != (rows.size, N) or a.dtype not in (np.dtype(np.float32), np.dtype(bfloat16)):
+            raise ValueError(f"expected an activation that gives f32 or bf16 [{rows.size}, {N}], "
+                             f"found {a.dtype} {list(a.shape)}")
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            format.store(results, rows, np.ascontiguousarray(a.astype(bfloat16)))
+    return results
+
+
+def canonical_nans(array: np.ndarray) -> np.ndarray:
+    """A copy of a bf16 array in which every NaN is 0x7fff."""
+    result = np.array(array)
+    bits(result)[np.isnan(result.astype(np.float32))] = 0x7FFF
+    return result
+
+
+def squared_relu(x: np.ndarray) -> np.ndarray:
+    """f32(relu(x)^2). NaN gives 0, -0 gives +0, overflow gives +inf, subnormals are kept."""
+    v = x.astype(np.float32)
+    # A comparison, not a maximum: it sends both NaN and -0 to +0.
+    v = np.where(v > 0, v, np.float32(0))
+    with np.errstate(over="ignore", under="ignore"):
+        return v * v
+
+
+def identity(x: np.ndarray) -> np.ndarray:
+    return x
+
+
 def padded_squared_relu(
     x: np.ndarray, permutation_map: np.ndarray, n_used: int | np.ndarray, out: np.ndarray
 ) -> np.ndarray:
-    """`out` with every live row replaced by bf16(f32(relu(x))^2); other rows are untouched.
-
-    NaN gives 0, -0 gives +0, overflow gives +inf, subnormals are kept.
-    """
-    _check_operands(x, permutation_map)
-    if out.shape != x.shape or out.dtype != bfloat16:
-        raise ValueError("out must be bf16 of the shape of x")
-    result = np.array(out, order="C")
-    for rows in _live_chunks(live_rows(permutation_map, n_used), x.shape[1]):
-        bits(result)[rows] = bits(_relu_squared(x[rows]))
-    return result
+    """`out` with every live row replaced by bf16(f32(relu(x))^2); other rows are untouched."""
+    return map_rows(x, permutation_map, n_used, [out], squared_relu)[0]
 
 
 def quantize_mxfp8(
@@ -166,20 +312,15 @@ def quantize_mxfp8(
     """`data` and `scale` after quantising the live rows of x in groups of 32 columns.
 
     The exponent e of a group is RCEIL of its largest magnitude, NaN counting as missing: a group of
-    nothing but NaN has m = 0, thus e = 0. Data rows that are not live keep their content.
-
-    `scale` is flat [scale_size(M, K)] for "swizzle_32_4_4" and [M, K // 32] for "linear".
-    With dead_scales="zero", every scale byte that is not a live row's exponent is 0. With
-    "untouched", the bytes of rows that are not live keep their content, rows in
-    [M, 128 * n_row_tiles) among them, while live rows still get zero in their padding columns.
+    nothing but NaN has m = 0, thus e = 0. The two modes are those of `MXFP8`.
 
     Decided here: a NaN element gives 0x7f for any e. When e == 255, a negative finite element (and
     -0) gives 0x80, and both +inf and -inf give 0x7f, the one NaN encoding ever written. When
     e == 0, -0 gives 0x80.
     """
-    return _quantize(
-        x, permutation_map, n_used, data, scale, scale_layout, dead_scales, squared_relu=False
-    )
+    new_data, new_scale = map_rows(x, permutation_map, n_used, [data, scale], identity,
+                                   MXFP8(scale_layout, dead_scales))
+    return new_data, new_scale
 
 
 def squared_relu_quantize_mxfp8(
@@ -193,57 +334,11 @@ def squared_relu_quantize_mxfp8(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`data` and `scale` after squared ReLU, rounded to bf16, then `quantize_mxfp8`.
 
-    The operands and the two modes are those of `quantize_mxfp8`. The activation has neither
-    negative values nor NaN, so +inf is the only source of 0x7f and 0x80 never appears.
+    The activation has neither negative values nor NaN, so +inf is the only source of 0x7f and 0x80
+    never appears.
     """
-    return _quantize(
-        x, permutation_map, n_used, data, scale, scale_layout, dead_scales, squared_relu=True
-    )
-
-
-def _quantize(
-    x: np.ndarray,
-    permutation_map: np.ndarray,
-    n_used: int | np.ndarray,
-    data: np.ndarray,
-    scale: np.ndarray,
-    scale_layout: str,
-    dead_scales: str,
-    *,
-    squared_relu: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    _check_operands(x, permutation_map)
-    M, K = x.shape
-    if K % GROUP:
-        raise ValueError("K must be a multiple of 32")
-    if data.shape != x.shape or data.dtype != float8_e4m3fn:
-        raise ValueError("data must be f8E4M3FN of the shape of x")
-    if scale_layout not in (SWIZZLED, LINEAR):
-        raise ValueError(f"unknown scale_layout {scale_layout!r}")
-    expected = (scale_size(M, K),) if scale_layout == SWIZZLED else (M, K // GROUP)
-    if scale.shape != expected or scale.dtype != float8_e8m0fnu:
-        raise ValueError(f"scale must be f8E8M0FNU of shape {expected}")
-    if dead_scales not in ("zero", "untouched"):
-        raise ValueError(f"unknown dead_scales {dead_scales!r}")
-
-    new_data = np.array(data, order="C")
-    new_scale = np.array(scale, order="C")
-    if dead_scales == "zero":
-        bits(new_scale)[...] = 0
-
-    n_groups = K // GROUP
-    padded_groups = _tile_counts(M, K)[1] * TILE_COLS
-    for rows in _live_chunks(live_rows(permutation_map, n_used), K):
-        a = _relu_squared(x[rows]) if squared_relu else x[rows]
-        values, e = _quantize_rows(a)
-        bits(new_data)[rows] = values
-        if scale_layout == LINEAR:
-            bits(new_scale)[rows] = e
-        else:
-            with_padding = np.zeros((rows.size, padded_groups), dtype=np.uint8)
-            with_padding[:, :n_groups] = e
-            g = np.arange(padded_groups)
-            bits(new_scale)[scale_offset(rows[:, None], g[None, :], K)] = with_padding
+    new_data, new_scale = map_rows(x, permutation_map, n_used, [data, scale], squared_relu,
+                                   MXFP8(scale_layout, dead_scales))
     return new_data, new_scale
 
 

@@ -12,7 +12,7 @@ import pytest
 from moe_testing import batches, oracle
 from moe_testing.checkout import BIN_DIR
 from moe_testing.kernels import (FUSED, QUANTIZE, SQUARED_RELU, Kernel, compare, expected_outputs,
-                     output_shapes)
+                                 output_shapes)
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]
 pytestmark = pytest.mark.needs("moe-run")
