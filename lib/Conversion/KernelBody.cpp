@@ -43,19 +43,19 @@ Schedule mlir::moe::getSchedule(bool isAligned, const ScheduleOptions &options) 
   return {options.threadsPerCTA, elements, steps, isAligned, options.waitForPredecessor};
 }
 
-bool mlir::moe::loadsEarly(PaddingAwareOpInterface op, const Schedule &schedule) {
-  return !isa<MXFP8QuantizeOpInterface>(op.getOperation()) && schedule.isAligned;
+bool mlir::moe::loadsEarly(MapRowsOp op, const Schedule &schedule) {
+  return !isa<BlockFormatAttrInterface>(op.getFormat()) && schedule.isAligned;
 }
 
-bool mlir::moe::hasQuads(PaddingAwareOpInterface op, const Schedule &schedule) {
-  auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation());
+bool mlir::moe::hasQuads(MapRowsOp op, const Schedule &schedule) {
+  auto quantize = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
   return quantize && quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4 &&
          schedule.isAligned;
 }
 
-KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op,
                              ValueRange arguments, const Schedule &schedule)
-    : b(b), op(op), quantize(dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())),
+    : b(b), op(op), quantize(dyn_cast<BlockFormatAttrInterface>(op.getFormat())),
       schedule(schedule) {
   // Generic addresses would make every access find out where it goes.
   auto toGlobal = [&](Value buffer) -> Value {
@@ -424,7 +424,7 @@ Value KernelBuilder::shuffleXor(Value word, int64_t offset) {
       .getShuffleResult();
 }
 
-void mlir::moe::buildKernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+void mlir::moe::buildKernelBody(ImplicitLocOpBuilder &b, MapRowsOp op,
                                 ValueRange arguments, const Schedule &schedule) {
   KernelBuilder(b, op, arguments, schedule).build();
 }

@@ -64,13 +64,13 @@ struct ScheduleOptions {
 Schedule getSchedule(bool isAligned, const ScheduleOptions &options);
 
 /// Whether the kernel loads the rows of small inputs before it knows which are live.
-bool loadsEarly(PaddingAwareOpInterface op, const Schedule &schedule);
+bool loadsEarly(MapRowsOp op, const Schedule &schedule);
 
 /// Whether the kernel gives rows to warps by quads where there are enough of them.
-bool hasQuads(PaddingAwareOpInterface op, const Schedule &schedule);
+bool hasQuads(MapRowsOp op, const Schedule &schedule);
 
 /// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel.
-void buildKernelBody(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+void buildKernelBody(ImplicitLocOpBuilder &b, MapRowsOp op,
                      ValueRange arguments, const Schedule &schedule);
 
 } // namespace mlir::moe

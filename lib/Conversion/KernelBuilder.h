@@ -25,7 +25,7 @@ namespace mlir::moe {
 /// Builds the body of one kernel.
 class KernelBuilder {
 public:
-  KernelBuilder(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op, ValueRange arguments,
+  KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,
                 const Schedule &schedule);
   void build();
 
@@ -115,8 +115,8 @@ private:
   }
 
   ImplicitLocOpBuilder &b;
-  PaddingAwareOpInterface op;
-  MXFP8QuantizeOpInterface quantize; // Null for an activation alone.
+  MapRowsOp op;
+  BlockFormatAttrInterface quantize; // Null for a format without scales.
   const Schedule &schedule;
 
   // The operands, in global memory.

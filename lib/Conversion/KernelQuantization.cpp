@@ -13,8 +13,8 @@
 
 #include "KernelBuilder.h"
 
+#include "GroupArithmetic.h"
 #include "IndexArithmetic.h"
-#include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -47,8 +47,8 @@ void KernelBuilder::buildQuantizedRow(Value row) {
 void KernelBuilder::buildQuantizedChunk(Value row, Value chunk,
                                         function_ref<void(Value)> takeExponent) {
   SmallVector<Fragment> fragments = loadActivation(row, chunk);
-  Value exponent = buildScaleExponent(b, buildOwnMaximum(fragments));
-  Value factor = buildScaleFactor(b, exponent);
+  Value exponent = quantize.buildScaleCode(b, buildOwnMaximum(fragments));
+  Value factor = quantize.buildFactor(b, exponent);
   if (!hasWholeChunks) {
     // Groups past the end of the row are the padding columns of the last column tile.
     Value isInRow = lessThan(ownGroup(chunk), rowGroups);
@@ -61,7 +61,7 @@ void KernelBuilder::buildQuantizedChunk(Value row, Value chunk,
     factors.push_back(broadcastFactor(factor, step));
   for (auto [fragment, stepFactor] : llvm::zip_equal(fragments, factors))
     storeFragment(row, fragment,
-                  buildQuantizedFragment(b, fragment.elements, stepFactor));
+                  quantize.buildElements(b, fragment.elements, stepFactor));
 }
 
 // The lanes of a group share its elements in every step of a chunk. Each of them computes
@@ -88,11 +88,12 @@ Value KernelBuilder::buildOwnMaximum(ArrayRef<Fragment> fragments) {
     return vector::BitCastOp::create(b, pairType,
                                      vector::FromElementsOp::create(b, wordType, other));
   };
+  ActivationFacts facts = getActivationFacts(op.getActivation().front());
   SmallVector<Value> pairs;
   for (size_t step = 0; step < fragments.size(); step += 2)
     pairs.push_back(buildFragmentMaxima(b, fragments[step].elements,
                                         fragments[step + 1].elements,
-                                        quantize.hasNonNegativeActivation()));
+                                        !facts.mayBeNaN && !facts.mayBeNegative));
 
   // Half of the pairs go to the lane on the other side of a bit, for as many of its own.
   // At the end a lane has the pair of its own step.
@@ -142,7 +143,7 @@ void KernelBuilder::storeScales(Value row, Value chunk, Value exponent) {
   Value group = ownGroup(chunk);
   auto store = [&] {
     buildIf(hasWholeChunks ? Value() : lessThan(group, scaleColumns), [&] {
-      memref::StoreOp::create(b, buildScale(b, exponent), scale,
+      memref::StoreOp::create(b, buildScale(b, exponent, quantize.getScaleType()), scale,
                               scaleIndices(row, group));
     });
   };
@@ -312,7 +313,7 @@ void KernelBuilder::storeQuadScales(Value firstRow, Value chunk, Value storedRow
     Value word =
         vector::FromElementsOp::create(b, VectorType::get(1, b.getI32Type()), words);
     Value scales = arith::BitcastOp::create(
-        b, bytesType.clone(Float8E8M0FNUType::get(b.getContext())),
+        b, bytesType.clone(quantize.getScaleType()),
         vector::BitCastOp::create(b, bytesType, word));
     Value offset = buildSwizzledRowOffset(b, toIndex(firstRow), toIndex(columnTiles));
     offset = buildAdd(b, offset, buildMul(b, toIndex(ownRow), kScaleTileColumns));
@@ -363,7 +364,7 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
   Value laneOffset =
       buildAdd(b, tileOffset, buildMul(b, laneIndex, Schedule::kZeroStoreBytes));
   auto storeZeros = [&](Value offset, int64_t bytes) {
-    vector::StoreOp::create(b, buildZeroScales(b, bytes), scale, offset,
+    vector::StoreOp::create(b, buildZeroScales(b, bytes, quantize.getScaleType()), scale, offset,
                             /*nontemporal=*/false, alignment(bytes));
   };
   int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
@@ -411,7 +412,7 @@ void KernelBuilder::clearScaleRow(Value row) {
     Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()), lane);
     auto store = [&] {
       buildIf(lessThan(group, scaleColumns), [&] {
-        vector::StoreOp::create(b, buildZeroScales(b, 1), scale,
+        vector::StoreOp::create(b, buildZeroScales(b, 1, quantize.getScaleType()), scale,
                                 scaleIndices(row, group));
       });
     };

@@ -51,18 +51,17 @@ struct AlignmentNeed {
 } // namespace
 
 /// The alignments without which the fast kernel would fault.
-static SmallVector<AlignmentNeed> getAlignmentNeeds(PaddingAwareOpInterface op,
+static SmallVector<AlignmentNeed> getAlignmentNeeds(MapRowsOp op,
                                                     const Schedule &schedule) {
   SmallVector<AlignmentNeed> needs = {{op.getX(), schedule.accessBytes()}};
-  if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())) {
-    needs.push_back({quantize.getData(), schedule.dataStoreBytes()});
-    if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4)
-      needs.push_back({quantize.getScale(), quantize.getDeadScales() == DeadScales::Zero
-                                                ? Schedule::kZeroStoreBytes
-                                                : kScaleTileColumns});
+  if (auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat())) {
+    needs.push_back({op.getOuts()[0], schedule.dataStoreBytes()});
+    if (format.getScaleLayout() == ScaleLayout::Swizzle32_4_4)
+      needs.push_back({op.getOuts()[1], format.getDeadScales() == DeadScales::Zero
+                                            ? Schedule::kZeroStoreBytes
+                                            : kScaleTileColumns});
   } else {
-    Value out = cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInits()[0];
-    needs.push_back({out, schedule.accessBytes()});
+    needs.push_back({op.getOuts()[0], schedule.accessBytes()});
   }
   return needs;
 }
@@ -166,12 +165,12 @@ public:
   Lowering(ModuleOp module, int64_t numCTAs, const ScheduleOptions &options)
       : module(module), numCTAs(numCTAs), options(options) {}
 
-  LogicalResult lower(PaddingAwareOpInterface op);
+  void lower(MapRowsOp op);
 
 private:
   gpu::GPUModuleOp getKernelModule();
-  gpu::GPUFuncOp getKernel(PaddingAwareOpInterface op, const Schedule &schedule);
-  void buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+  gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule);
+  void buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
                    const Schedule &schedule);
 
   ModuleOp module;
@@ -180,9 +179,7 @@ private:
   gpu::GPUModuleOp kernelModule;
   // What a kernel depends on, to kernels that exist.
   struct KernelKey {
-    OperationName op;
-    SmallVector<Type> operandTypes;
-    Attribute properties;
+    MapRowsOp op;
     bool isAligned;
     gpu::GPUFuncOp kernel;
   };
@@ -202,27 +199,27 @@ gpu::GPUModuleOp Lowering::getKernelModule() {
   return kernelModule;
 }
 
-gpu::GPUFuncOp Lowering::getKernel(PaddingAwareOpInterface op, const Schedule &schedule) {
-  SmallVector<Type> operandTypes(op->getOperandTypes());
-  Attribute properties = op->getPropertiesAsAttribute();
+/// Whether the ops differ in nothing that their kernels depend on.
+static bool haveSameKernel(MapRowsOp lhs, MapRowsOp rhs) {
+  return lhs->getOperandTypes() == rhs->getOperandTypes() &&
+         lhs->getPropertiesAsAttribute() == rhs->getPropertiesAsAttribute() &&
+         OperationEquivalence::isRegionEquivalentTo(
+             &lhs.getActivation(), &rhs.getActivation(),
+             OperationEquivalence::IgnoreLocations);
+}
+
+gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
   for (KernelKey &key : kernels)
-    if (key.op == op->getName() && key.operandTypes == operandTypes &&
-        key.properties == properties && key.isAligned == schedule.isAligned)
+    if (key.isAligned == schedule.isAligned && haveSameKernel(key.op, op))
       return key.kernel;
 
   // A stable name, so that who launches a kernel without this host code can find it.
-  std::string name = op->getName().stripDialect().str();
-  if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation())) {
-    if (quantize.getScaleLayout() == ScaleLayout::Linear)
-      name += "_linear";
-    if (quantize.getDeadScales() == DeadScales::Untouched)
-      name += "_untouched";
-  }
+  std::string name = op.getKernelBaseName().str() + op.getFormat().getKernelSuffix();
   if (!schedule.isAligned)
     name += "_unaligned";
   ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
   auto kernel =
-      gpu::GPUFuncOp::create(b, name, b.getFunctionType(operandTypes, TypeRange()));
+      gpu::GPUFuncOp::create(b, name, b.getFunctionType(op->getOperandTypes(), TypeRange()));
   kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
   kernel.setKnownBlockSize(
       ArrayRef<int32_t>{static_cast<int32_t>(schedule.threadsPerCTA), 1, 1});
@@ -233,13 +230,12 @@ gpu::GPUFuncOp Lowering::getKernel(PaddingAwareOpInterface op, const Schedule &s
   b.setInsertionPointToStart(&kernel.getBody().front());
   buildKernelBody(b, op, kernel.getArguments(), schedule);
   gpu::ReturnOp::create(b);
-  kernels.push_back(
-      {op->getName(), operandTypes, properties, schedule.isAligned, kernel});
+  kernels.push_back({op, schedule.isAligned, kernel});
   return kernel;
 }
 
 /// Says what was chosen for an op and one of its kernels, under --remarks-filter.
-static void emitScheduleRemark(PaddingAwareOpInterface op, gpu::GPUFuncOp kernel,
+static void emitScheduleRemark(MapRowsOp op, gpu::GPUFuncOp kernel,
                                const Schedule &schedule) {
   auto options = remark::RemarkOpts::name("Schedule")
                      .category("moe-schedule")
@@ -263,7 +259,7 @@ static void emitScheduleRemark(PaddingAwareOpInterface op, gpu::GPUFuncOp kernel
   remark << text;
 }
 
-void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+void Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
                            const Schedule &schedule) {
   gpu::GPUFuncOp kernel = getKernel(op, schedule);
   emitScheduleRemark(op, kernel, schedule);
@@ -280,10 +276,8 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
       /*dynamicSharedMemorySize=*/Value(), op->getOperands());
 }
 
-LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
-  auto dstOp = cast<DestinationStyleOpInterface>(op.getOperation());
-  if (!dstOp.hasPureBufferSemantics())
-    return success(); // Reported with all the others, once.
+/// Whether `op`, on memrefs, is where and on what it can be launched from.
+static LogicalResult verifyLaunchable(PaddingAwareOpInterface op, ModuleOp module) {
   if (op->getParentOfType<gpu::GPUModuleOp>())
     return op.emitOpError("expected host code around it, found a gpu.module");
   if (op->getParentOfType<gpu::LaunchOp>())
@@ -297,7 +291,10 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
       return op.emitOpError("expected '")
              << name << "' in memory space 0 or 1 for a GPU, found " << type;
   }
+  return success();
+}
 
+void Lowering::lower(MapRowsOp op) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Schedule fast = getSchedule(/*isAligned=*/true, options);
   Schedule slow = getSchedule(/*isAligned=*/false, options);
@@ -317,8 +314,6 @@ LogicalResult Lowering::lower(PaddingAwareOpInterface op) {
     b.setInsertionPointToStart(ifOp.elseBlock());
     buildLaunch(b, op, slow);
   }
-  op.erase();
-  return success();
 }
 
 namespace {
@@ -341,13 +336,26 @@ struct ConvertMoeToGPUPass : mlir::moe::impl::ConvertMoeToGPUBase<ConvertMoeToGP
     if (accessBytes != 16 && accessBytes != 32)
       return emitOptionError("access-bytes", accessBytes, "16 or 32");
 
-    SmallVector<PaddingAwareOpInterface> ops;
-    module.walk([&](PaddingAwareOpInterface op) { ops.push_back(op); });
+    // Those on tensors are reported with all the others, once.
+    SmallVector<PaddingAwareOpInterface> padded;
+    module.walk([&](PaddingAwareOpInterface op) {
+      if (cast<DestinationStyleOpInterface>(op.getOperation()).hasPureBufferSemantics())
+        padded.push_back(op);
+    });
+    IRRewriter rewriter(&getContext());
+    SmallVector<MapRowsOp> ops;
+    for (PaddingAwareOpInterface op : padded) {
+      if (failed(verifyLaunchable(op, module)))
+        return signalPassFailure();
+      ops.push_back(generalize(rewriter, op));
+    }
     Lowering lowering(module, numCTAs,
                       ScheduleOptions{threadsPerCTA, accessBytes, waitForPredecessor});
-    for (PaddingAwareOpInterface op : ops)
-      if (failed(lowering.lower(op)))
-        return signalPassFailure();
+    for (MapRowsOp op : ops)
+      lowering.lower(op);
+    // Until now they tell kernels apart.
+    for (MapRowsOp op : ops)
+      op.erase();
     if (failed(verifyNoMoeOpsLeft(module, getArgument())))
       signalPassFailure();
   }

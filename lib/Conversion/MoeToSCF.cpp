@@ -12,8 +12,8 @@
 #include "moe/Conversion/Passes.h"
 
 #include "ControlFlow.h"
+#include "GroupArithmetic.h"
 #include "IndexArithmetic.h"
-#include "MXFP8Arithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -44,7 +44,7 @@ static void buildLoop(ImplicitLocOpBuilder &b, Value begin, Value end, int64_t s
 }
 
 /// Whether row `row` is live; reads no map entry at or past `usedRows`.
-static Value buildIsLive(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op, Value row,
+static Value buildIsLive(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
                          Value usedRows) {
   Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, usedRows);
   auto ifOp = scf::IfOp::create(b, b.getI1Type(), isUsed, /*withElseRegion=*/true);
@@ -59,7 +59,7 @@ static Value buildIsLive(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op, Va
 }
 
 /// out[row, :] = activation(x[row, :])
-static void buildActivationRow(ImplicitLocOpBuilder &b, PaddingAwareOpInterface op,
+static void buildActivationRow(ImplicitLocOpBuilder &b, MapRowsOp op,
                                Value out, Value row, Value columns) {
   auto buildSpan = [&](Value begin, Value end, int64_t size) {
     buildLoop(b, begin, end, size, [&](Value column) {
@@ -80,9 +80,14 @@ namespace {
 /// Emits the rows of a quantising op.
 class QuantizeRows {
 public:
-  QuantizeRows(ImplicitLocOpBuilder &b, MXFP8QuantizeOpInterface op, Value columns)
-      : b(b), op(op), isSwizzled(op.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
-    groups = buildDiv(b, columns, kGroupSize);
+  QuantizeRows(ImplicitLocOpBuilder &b, MapRowsOp op, BlockFormatAttrInterface format,
+               Value columns)
+      : b(b), op(op), format(format), data(op.getOuts()[0]), scale(op.getOuts()[1]),
+        groupSize(format.getGroupSize()),
+        isSwizzled(format.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
+    ActivationFacts facts = getActivationFacts(op.getActivation().front());
+    isNonNegative = !facts.mayBeNaN && !facts.mayBeNegative;
+    groups = buildDiv(b, columns, groupSize);
     columnTiles = buildColumnTileCount(b, columns);
   }
 
@@ -128,7 +133,7 @@ public:
     Value end = buildAdd(b, begin, buildMul(b, columnTiles, kScaleTileBytes));
     constexpr int64_t step = 64;
     buildLoop(b, begin, end, step, [&](Value offset) {
-      vector::StoreOp::create(b, moe::buildZeroScales(b, step), op.getScale(), offset);
+      vector::StoreOp::create(b, moe::buildZeroScales(b, step, format.getScaleType()), scale, offset);
     });
   }
 
@@ -139,19 +144,19 @@ private:
   /// The activations of `count` groups from `group` on and a vector of their exponents.
   /// Activations as words of two elements: LLVM takes bf16 that a loop carries apart.
   SmallVector<Value> buildExponents(Value row, Value group, int64_t count) {
-    auto type = VectorType::get(kGroupSize, b.getBF16Type());
+    auto type = VectorType::get(groupSize, b.getBF16Type());
     SmallVector<Value> results, maxima;
     for (int64_t i = 0; i < count; ++i) {
       Value x =
           vector::LoadOp::create(b, type, op.getX(), ValueRange{row, columnOf(group, i)});
       Value fragment = op.buildActivation(b, b.getLoc(), x);
-      maxima.push_back(buildFragmentMaximum(b, fragment, op.hasNonNegativeActivation()));
-      auto wordsType = VectorType::get(kGroupSize / 2, b.getI32Type());
+      maxima.push_back(buildFragmentMaximum(b, fragment, isNonNegative));
+      auto wordsType = VectorType::get(groupSize / 2, b.getI32Type());
       results.push_back(vector::BitCastOp::create(b, wordsType, fragment));
     }
     auto maximaType = VectorType::get(count, b.getBF16Type());
     results.push_back(
-        buildScaleExponent(b, vector::FromElementsOp::create(b, maximaType, maxima)));
+        format.buildScaleCode(b, vector::FromElementsOp::create(b, maximaType, maxima)));
     return results;
   }
 
@@ -159,20 +164,20 @@ private:
   /// `buildExponents` gave `values` for.
   void buildStores(Value row, Value base, Value group, ValueRange values) {
     Value exponents = values.back();
-    Value factors = buildScaleFactor(b, exponents);
-    auto type = VectorType::get(kGroupSize, b.getBF16Type());
+    Value factors = format.buildFactor(b, exponents);
+    auto type = VectorType::get(groupSize, b.getBF16Type());
     for (auto [i, words] : llvm::enumerate(values.drop_back())) {
       Value fragment = vector::BitCastOp::create(b, type, words);
       Value factor = vector::ExtractOp::create(b, factors, i);
-      vector::StoreOp::create(b, buildQuantizedFragment(b, fragment, factor),
-                              op.getData(), ValueRange{row, columnOf(group, i)});
+      vector::StoreOp::create(b, format.buildElements(b, fragment, factor),
+                              data, ValueRange{row, columnOf(group, i)});
     }
-    vector::StoreOp::create(b, buildScale(b, exponents), op.getScale(),
+    vector::StoreOp::create(b, buildScale(b, exponents, format.getScaleType()), scale,
                             scaleIndices(row, base, group));
   }
 
   Value columnOf(Value group, int64_t i) {
-    return buildMul(b, buildAdd(b, group, i), kGroupSize);
+    return buildMul(b, buildAdd(b, group, i), groupSize);
   }
 
   Value rowOffset(Value row) {
@@ -190,14 +195,19 @@ private:
   void buildZeroScales(Value row, Value begin, Value end) {
     Value base = rowOffset(row);
     buildLoop(b, begin, end, 1, [&](Value group) {
-      vector::StoreOp::create(b, moe::buildZeroScales(b, 1), op.getScale(),
+      vector::StoreOp::create(b, moe::buildZeroScales(b, 1, format.getScaleType()), scale,
                               scaleIndices(row, base, group));
     });
   }
 
   ImplicitLocOpBuilder &b;
-  MXFP8QuantizeOpInterface op;
+  MapRowsOp op;
+  BlockFormatAttrInterface format;
+  Value data, scale;
+  int64_t groupSize;
   bool isSwizzled;
+  /// Whether no activation is negative or NaN.
+  bool isNonNegative;
   Value groups;
   Value columnTiles;
 };
@@ -205,31 +215,33 @@ private:
 struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
   using OpInterfaceRewritePattern::OpInterfaceRewritePattern;
 
-  LogicalResult matchAndRewrite(PaddingAwareOpInterface op,
+  LogicalResult matchAndRewrite(PaddingAwareOpInterface padded,
                                 PatternRewriter &rewriter) const override {
-    auto dstOp = cast<DestinationStyleOpInterface>(op.getOperation());
+    auto dstOp = cast<DestinationStyleOpInterface>(padded.getOperation());
     if (!dstOp.hasPureBufferSemantics())
-      return rewriter.notifyMatchFailure(op, "not on memrefs");
+      return rewriter.notifyMatchFailure(padded, "not on memrefs");
+    MapRowsOp op = generalize(rewriter, padded);
+    rewriter.setInsertionPoint(op);
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
     Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
     Value usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, op.getNUsed()), rows);
     Value zero = buildIndex(b, 0);
 
-    auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation());
-    if (!quantize) {
+    auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
+    if (!format) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
         buildIf(b, buildIsLive(b, op, row, usedRows), [&] {
-          buildActivationRow(b, op, dstOp.getDpsInits().front(), row, columns);
+          buildActivationRow(b, op, op.getOuts().front(), row, columns);
         });
       });
       rewriter.eraseOp(op);
       return success();
     }
 
-    QuantizeRows quantizeRows(b, quantize, columns);
+    QuantizeRows quantizeRows(b, op, format, columns);
     auto isLive = [&](Value row) { return buildIsLive(b, op, row, usedRows); };
-    if (quantize.getDeadScales() == DeadScales::Untouched) {
+    if (format.getDeadScales() == DeadScales::Untouched) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
         auto live = [&] {
           quantizeRows.buildLiveRow(row);
@@ -237,7 +249,7 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
         };
         buildIf(b, isLive(row), live);
       });
-    } else if (quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
+    } else if (format.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
       // In a row tile the scales of a row are not contiguous, those of all its rows are.
       // So all are cleared before those of live rows are stored.
       Value scaleRows = buildMul(b, buildRowTileCount(b, rows), kScaleTileRows);

@@ -21,6 +21,8 @@ using namespace mlir::moe;
 
 #include "moe/IR/MoeEnums.cpp.inc"
 
+#include "moe/IR/MoeAttrInterfaces.cpp.inc"
+
 #define GET_ATTRDEF_CLASSES
 #include "moe/IR/MoeAttrs.cpp.inc"
 

@@ -1,380 +1,63 @@
-//===- MoeOps.cpp - Ops of the moe dialect --------------------------------===//
+//===- MoeOps.cpp - The named ops of the moe dialect ----------------------===//
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Verification, folding, effects and shape reification of the ops. The arithmetic is
-// in Activations.cpp.
+// What each named op is: an activation, from Activations.h, and a format.
 //
 //===----------------------------------------------------------------------===//
 
+#include "Activations.h"
 #include "moe/IR/Moe.h"
 
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/MathExtras.h"
-
-#include <limits>
-#include <optional>
-#include <tuple>
 
 using namespace mlir;
 using namespace mlir::moe;
 
-int64_t mlir::moe::getSwizzledScaleSize(int64_t rows, int64_t columns) {
-  return llvm::divideCeil(rows, kScaleTileRows) *
-         llvm::divideCeil(columns, kGroupSize * kScaleTileColumns) * kScaleTileBytes;
+//===----------------------------------------------------------------------===//
+// PaddedSquaredReluOp
+//===----------------------------------------------------------------------===//
+
+FormatAttrInterface PaddedSquaredReluOp::getFormat() {
+  return BF16Attr::get(getContext());
+}
+
+StringRef PaddedSquaredReluOp::getActivationName() { return "squared_relu"; }
+
+Value PaddedSquaredReluOp::buildActivation(OpBuilder &builder, Location loc,
+                                           Value elements) {
+  return buildSquaredRelu(builder, loc, elements);
 }
 
 //===----------------------------------------------------------------------===//
-// Operand names
+// QuantizeMXFP8Op
 //===----------------------------------------------------------------------===//
 
-static constexpr llvm::StringLiteral activationOperands[] = {"x", "permutation_map",
-                                                             "n_used", "out"};
-static constexpr llvm::StringLiteral quantizeOperands[] = {"x", "permutation_map",
-                                                           "n_used", "data", "scale"};
-
-ArrayRef<llvm::StringLiteral> PaddedSquaredReluOp::getOperandNames() {
-  return activationOperands;
+FormatAttrInterface QuantizeMXFP8Op::getFormat() {
+  return MXFP8Attr::get(getContext(), getScaleLayout(), getDeadScales());
 }
 
-ArrayRef<llvm::StringLiteral> QuantizeMXFP8Op::getOperandNames() {
-  return quantizeOperands;
-}
+bool QuantizeMXFP8Op::isIdentity() { return true; }
 
-ArrayRef<llvm::StringLiteral> SquaredReluQuantizeMXFP8Op::getOperandNames() {
-  return quantizeOperands;
+Value QuantizeMXFP8Op::buildActivation(OpBuilder &, Location, Value elements) {
+  return elements;
 }
 
 //===----------------------------------------------------------------------===//
-// Verification
+// SquaredReluQuantizeMXFP8Op
 //===----------------------------------------------------------------------===//
 
-/// What breaks a constraint, in the words of an error; none if nothing does. The checks
-/// return it rather than report it because folds ask them too.
-using Violation = std::optional<std::string>;
-
-static std::string quote(Type type) { return llvm::formatv("'{0}'", type); }
-
-static std::string dimToString(int64_t dim) {
-  return ShapedType::isDynamic(dim) ? "?" : std::to_string(dim);
+FormatAttrInterface SquaredReluQuantizeMXFP8Op::getFormat() {
+  return MXFP8Attr::get(getContext(), getScaleLayout(), getDeadScales());
 }
 
-/// Two sizes differ for certain; dynamic ones may be anything.
-static bool differ(int64_t lhs, int64_t rhs) {
-  return !ShapedType::isDynamic(lhs) && !ShapedType::isDynamic(rhs) && lhs != rhs;
+Value SquaredReluQuantizeMXFP8Op::buildActivation(OpBuilder &builder, Location loc,
+                                                  Value elements) {
+  return buildSquaredRelu(builder, loc, elements);
 }
 
-/// (C1)
-static Violation checkOneKind(TypeRange types) {
-  bool isTensor = isa<RankedTensorType>(types.front());
-  for (Type type : types)
-    if (isa<RankedTensorType>(type) != isTensor)
-      return llvm::formatv("expected all operands to be tensors or all to be memrefs, "
-                           "found {0} and {1} (C1)",
-                           quote(types.front()), quote(type));
-  return std::nullopt;
-}
-
-/// A matrix [rows, columns] of `elementType`; dynamic sizes match any. (C2, C5, C9)
-static Violation checkMatrix(StringRef name, ShapedType type, Type elementType,
-                             int64_t rows, int64_t columns, StringRef constraint) {
-  if (type.getRank() == 2 && type.getElementType() == elementType &&
-      !differ(type.getDimSize(0), rows) && !differ(type.getDimSize(1), columns))
-    return std::nullopt;
-  return llvm::formatv("expected '{0}' to be a matrix [{1}, {2}] of {3}, found {4} ({5})",
-                       name, dimToString(rows), dimToString(columns), quote(elementType),
-                       quote(type), constraint);
-}
-
-/// (C6)
-static Violation checkContiguousInnermost(StringRef name, ShapedType type) {
-  auto memref = dyn_cast<MemRefType>(type);
-  if (!memref || memref.getRank() == 0)
-    return std::nullopt;
-  auto [strides, offset] = memref.getStridesAndOffset();
-  if (strides.back() == 1)
-    return std::nullopt;
-  return llvm::formatv(
-      "expected '{0}' to have an innermost stride of 1, found {1} in {2} (C6)", name,
-      dimToString(strides.back()), quote(memref));
-}
-
-/// Whether the distance in bytes from where the operand's buffer begins to its end fits
-/// into 63 bits, whatever the dynamic sizes are. Strides may be negative, for which it
-/// runs the other way.
-static bool hasAddressableExtent(ShapedType type) {
-  // What is dynamic counts as 1: neither rows nor columns may be 0 where the others
-  // matter.
-  SmallVector<int64_t> strides(type.getRank(), 1);
-  int64_t extent = 1;
-  if (auto memref = dyn_cast<MemRefType>(type)) {
-    int64_t offset;
-    std::tie(strides, offset) = memref.getStridesAndOffset();
-    if (!ShapedType::isDynamic(offset) && llvm::AddOverflow(extent, offset, extent))
-      return false;
-  } else {
-    for (int64_t dim = type.getRank() - 1; dim > 0; --dim) {
-      int64_t size = type.isDynamicDim(dim) ? 1 : type.getDimSize(dim);
-      if (llvm::MulOverflow(strides[dim], size, strides[dim - 1]))
-        return false;
-    }
-  }
-  if (llvm::is_contained(type.getShape(), 0))
-    return true;
-  for (auto [size, stride] : llvm::zip_equal(type.getShape(), strides)) {
-    if (ShapedType::isDynamic(size))
-      continue;
-    int64_t step = ShapedType::isDynamic(stride) ? 1 : stride;
-    int64_t distance;
-    if (step == std::numeric_limits<int64_t>::min() ||
-        llvm::MulOverflow(size - 1, std::abs(step), distance) ||
-        llvm::AddOverflow(extent, distance, extent))
-      return false;
-  }
-  // Other elements than numbers are what other constraints are about.
-  Type element = type.getElementType();
-  int64_t elementBytes =
-      element.isIntOrFloat() ? llvm::divideCeil(element.getIntOrFloatBitWidth(), 8) : 1;
-  return !llvm::MulOverflow(extent, elementBytes, extent);
-}
-
-/// (C11)
-static Violation checkExtent(StringRef name, ShapedType type) {
-  if (hasAddressableExtent(type))
-    return std::nullopt;
-  return llvm::formatv("expected '{0}' to span fewer than 2^63 bytes, found {1} (C11)",
-                       name, quote(type));
-}
-
-/// What an op asks of its inputs, and of the strides and extents of all operands, whose
-/// types are `types`. (C1-C4, C6, C11)
-static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types) {
-  if (Violation violation = checkOneKind(types))
-    return violation;
-  auto x = cast<ShapedType>(types[0]);
-  auto map = cast<ShapedType>(types[1]);
-  auto nUsed = cast<ShapedType>(types[2]);
-  if (Violation violation = checkMatrix("x", x, BFloat16Type::get(op.getContext()),
-                                        ShapedType::kDynamic, ShapedType::kDynamic, "C2"))
-    return violation;
-  if (!x.isDynamicDim(1) && (x.getDimSize(1) < 1 || !llvm::isInt<32>(x.getDimSize(1))))
-    return llvm::formatv(
-        "expected 'x' to have from 1 to 2^31 - 1 columns, found {0} (C2)", quote(x));
-  if (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
-      differ(map.getDimSize(0), x.getDimSize(0)))
-    return llvm::formatv(
-        "expected 'permutation_map' to be a vector [{0}] of i32, found {1} (C3)",
-        dimToString(x.getDimSize(0)), quote(map));
-  if (!nUsed.getElementType().isSignlessInteger(32) || nUsed.getRank() > 1 ||
-      (nUsed.getRank() == 1 && nUsed.getDimSize(0) != 1))
-    return llvm::formatv(
-        "expected 'n_used' to be one i32, of rank 0 or of rank 1 with one "
-        "element, found {0} (C4)",
-        quote(nUsed));
-  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
-    if (Violation violation = checkContiguousInnermost(name, cast<ShapedType>(type)))
-      return violation;
-  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
-    if (Violation violation = checkExtent(name, cast<ShapedType>(type)))
-      return violation;
-  return std::nullopt;
-}
-
-/// (C5, C8, C9)
-static Violation checkQuantizeOp(MXFP8QuantizeOpInterface op, TypeRange types) {
-  MLIRContext *context = op.getContext();
-  auto x = cast<ShapedType>(types[0]);
-  auto data = cast<ShapedType>(types[3]);
-  auto scale = cast<ShapedType>(types[4]);
-  int64_t rows = x.getDimSize(0);
-  int64_t columns = x.getDimSize(1);
-
-  if (Violation violation =
-          checkMatrix("data", data, Float8E4M3FNType::get(context), rows, columns, "C5"))
-    return violation;
-  if (!ShapedType::isDynamic(columns) && columns % kGroupSize != 0)
-    return llvm::formatv(
-        "expected the columns of 'x' to be a multiple of {0}, found {1} (C8)", kGroupSize,
-        columns);
-
-  Type scaleType = Float8E8M0FNUType::get(context);
-  if (op.getScaleLayout() == ScaleLayout::Linear) {
-    int64_t groups = ShapedType::isDynamic(columns) ? columns : columns / kGroupSize;
-    return checkMatrix("scale", scale, scaleType, rows, groups, "C9");
-  }
-  // There is a size for every 'x' of fewer than 2^63 bytes (C11).
-  int64_t size = ShapedType::isDynamic(rows) || ShapedType::isDynamic(columns)
-                     ? ShapedType::kDynamic
-                     : getSwizzledScaleSize(rows, columns);
-  if (scale.getRank() != 1 || scale.getElementType() != scaleType ||
-      differ(scale.getDimSize(0), size))
-    return llvm::formatv("expected 'scale' to be a vector [{0}] of {1} under "
-                         "scale_layout<swizzle_32_4_4>, found {2} (C9)",
-                         dimToString(size), quote(scaleType), quote(scale));
-  return std::nullopt;
-}
-
-/// The constraints on operands of these types; see those of the operands themselves
-/// below.
-Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
-  if (Violation violation = checkPaddingAwareOp(op, types))
-    return violation;
-  if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op.getOperation()))
-    return checkQuantizeOp(quantize, types);
-  auto x = cast<ShapedType>(types[0]);
-  return checkMatrix("out", cast<ShapedType>(types[3]), x.getElementType(),
-                     x.getDimSize(0), x.getDimSize(1), "C5");
-}
-
-/// (C10)
-static Violation checkDistinctDestinations(PaddingAwareOpInterface op,
-                                           ValueRange operands) {
-  if (isa<RankedTensorType>(operands.front().getType()))
-    return std::nullopt;
-  auto names = op.getOperandNames();
-  MutableOperandRange inits =
-      cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInitsMutable();
-  for (OpOperand &init : inits) {
-    unsigned number = init.getOperandNumber();
-    for (unsigned other = 0; other < number; ++other)
-      if (operands[other] == operands[number])
-        return llvm::formatv(
-            "expected '{0}' to be another buffer than '{1}', found the same value (C10)",
-            names[number], names[other]);
-  }
-  return std::nullopt;
-}
-
-/// (C7)
-static Violation checkResults(DestinationStyleOpInterface op) {
-  SmallVector<Type> expected;
-  for (Value init : op.getDpsInits())
-    if (isa<RankedTensorType>(init.getType()))
-      expected.push_back(init.getType());
-  if (llvm::equal(expected, op->getResultTypes()))
-    return std::nullopt;
-  auto join = [](TypeRange types) {
-    return llvm::join(llvm::map_range(types, quote), ", ");
-  };
-  std::string what = expected.empty()
-                         ? "no results with memrefs in 'outs'"
-                         : "the types of 'outs' as results, " + join(expected);
-  return "expected " + what + ", found " +
-         (op->getNumResults() == 0 ? "none" : join(op->getResultTypes())) + " (C7)";
-}
-
-static LogicalResult verifyOp(PaddingAwareOpInterface op) {
-  Violation violation = checkOperandTypes(op, op->getOperandTypes());
-  if (!violation)
-    violation = checkDistinctDestinations(op, op->getOperands());
-  if (!violation)
-    violation = checkResults(cast<DestinationStyleOpInterface>(op.getOperation()));
-  return violation ? op->emitOpError(*violation) : success();
-}
-
-LogicalResult PaddedSquaredReluOp::verify() { return verifyOp(*this); }
-
-LogicalResult QuantizeMXFP8Op::verify() { return verifyOp(*this); }
-
-LogicalResult SquaredReluQuantizeMXFP8Op::verify() { return verifyOp(*this); }
-
-//===----------------------------------------------------------------------===//
-// Folding and canonicalization
-//===----------------------------------------------------------------------===//
-
-/// Takes the operands of memref.cast ops in the place of their results, one by one, where
-/// the op stays valid. Static sizes before the casts may contradict each other, in code
-/// that never runs. Casts that add static information stay: they may be what makes an
-/// innermost stride 1 (C6).
-static LogicalResult foldMemRefCasts(PaddingAwareOpInterface op) {
-  SmallVector<Value> operands(op->getOperands());
-  for (Value &operand : operands) {
-    auto cast = operand.getDefiningOp<memref::CastOp>();
-    if (!cast || !memref::CastOp::canFoldIntoConsumerOp(cast))
-      continue;
-    Value result = operand;
-    operand = cast.getSource();
-    if (checkOperandTypes(op, ValueRange(operands).getTypes()) ||
-        checkDistinctDestinations(op, operands))
-      operand = result;
-  }
-  if (llvm::equal(operands, op->getOperands()))
-    return failure();
-  op->setOperands(operands);
-  return success();
-}
-
-/// Casts of tensors are folded by the tensor dialect's pattern for destination-style ops,
-/// all at once, and there is no way to refuse. Where that would make the op invalid its
-/// results are undefined, as sizes do not fit, and the op is replaced by its
-/// destinations.
-template <typename OpTy>
-static LogicalResult replaceContradictoryOp(OpTy op, PatternRewriter &rewriter) {
-  SmallVector<Type> types;
-  for (Value operand : op->getOperands()) {
-    auto cast = operand.getDefiningOp<tensor::CastOp>();
-    types.push_back(cast && tensor::canFoldIntoConsumerOp(cast)
-                        ? cast.getSource().getType()
-                        : operand.getType());
-  }
-  Violation violation = checkOperandTypes(op, types);
-  if (!violation)
-    return failure();
-  op->emitWarning("the results are undefined, as sizes contradict each other across a "
-                  "tensor.cast: ")
-      << *violation;
-  rewriter.replaceOp(op, SmallVector<Value>(op.getDpsInits()));
-  return success();
-}
-
-template <typename OpTy>
-static void addContradictionPattern(RewritePatternSet &patterns) {
-  // Before the tensor dialect's.
-  patterns.add(replaceContradictoryOp<OpTy>, /*benefit=*/2);
-}
-
-//===----------------------------------------------------------------------===//
-// Effects, speculation, shapes
-//===----------------------------------------------------------------------===//
-
-/// On memrefs the inputs are read and the destinations written; on tensors the op is
-/// pure.
-static void collectEffects(
-    DestinationStyleOpInterface op,
-    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
-  for (OpOperand &operand : op->getOpOperands()) {
-    if (!isa<MemRefType>(operand.get().getType()))
-      continue;
-    if (op.isDpsInit(&operand))
-      effects.emplace_back(MemoryEffects::Write::get(), &operand,
-                           SideEffects::DefaultResource::get());
-    else
-      effects.emplace_back(MemoryEffects::Read::get(), &operand,
-                           SideEffects::DefaultResource::get());
-  }
-}
-
-static Speculation::Speculatability getSpeculatabilityOf(DestinationStyleOpInterface op) {
-  return op.hasPureTensorSemantics() ? Speculation::Speculatable
-                                     : Speculation::NotSpeculatable;
-}
-
-/// A result has the shape of its destination.
-static LogicalResult reifyShapes(DestinationStyleOpInterface op, OpBuilder &builder,
-                                 ReifiedRankedShapedTypeDims &shapes) {
-  for (OpResult result : op->getResults())
-    shapes.push_back(
-        tensor::getMixedSizes(builder, op.getLoc(), op.getTiedOpOperand(result)->get()));
-  return success();
-}
-
-// The ODS base class calls the functions above from each op.
 #define GET_OP_CLASSES
 #include "moe/IR/MoeOps.cpp.inc"

@@ -58,10 +58,10 @@ struct PaddingAwareOpModel
                               const AnalysisState &) const {
     // A destination keeps the rows that are not live, so its old value matters: all but
     // a scale buffer of which every byte is written.
-    if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op))
-      return operand.get() != quantize.getScale() ||
-             quantize.getDeadScales() == DeadScales::Untouched;
-    return true;
+    auto format =
+        dyn_cast<BlockFormatAttrInterface>(cast<PaddingAwareOpInterface>(op).getFormat());
+    return !format || format.getDeadScales() == DeadScales::Untouched ||
+           operand.getOperandNumber() != kNumInputs + 1;
   }
 
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
@@ -87,6 +87,8 @@ struct PaddingAwareOpModel
     OperationState newState(op->getLoc(), op->getName(), operands, TypeRange(),
                             op->getAttrs());
     newState.propertiesAttr = op->getPropertiesAsAttribute();
+    for (Region &region : op->getRegions())
+      newState.addRegion()->takeBody(region);
     rewriter.create(newState);
     // The results are the destinations themselves, with the types that the analysis
     // promised to the other users.
@@ -104,6 +106,7 @@ void mlir::moe::registerBufferizableOpInterfaceModels(DialectRegistry &registry)
                          memref::MemRefDialect>();
     PaddedSquaredReluOp::attachInterface<PaddingAwareOpModel<PaddedSquaredReluOp>>(
         *context);
+    MapRowsOp::attachInterface<PaddingAwareOpModel<MapRowsOp>>(*context);
     QuantizeMXFP8Op::attachInterface<PaddingAwareOpModel<QuantizeMXFP8Op>>(*context);
     SquaredReluQuantizeMXFP8Op::attachInterface<
         PaddingAwareOpModel<SquaredReluQuantizeMXFP8Op>>(*context);

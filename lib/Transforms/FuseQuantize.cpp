@@ -5,12 +5,16 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// padded_squared_relu + quantize_mxfp8 -> squared_relu_quantize_mxfp8, on tensors.
+// One pattern for every activation and every format, on tensors: an op that computes an
+// activation in bf16, and one that stores its result in a format, become one that does
+// both.
 //
 //===----------------------------------------------------------------------===//
 
 #include "moe/Transforms/Passes.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "moe/IR/Moe.h"
@@ -23,39 +27,83 @@ namespace mlir::moe {
 using namespace mlir;
 using namespace mlir::moe;
 
+/// The name of the op that computes the activation of `producer` and stores it in
+/// `format`: of the same dialect, if it has one.
+static std::optional<OperationName> getFusedName(PaddingAwareOpInterface producer,
+                                                 FormatAttrInterface format) {
+  StringRef activation = producer.getActivationName();
+  StringRef suffix = format.getOpSuffix();
+  if (activation.empty() || suffix.empty())
+    return std::nullopt;
+  std::string name =
+      (producer->getName().getDialectNamespace() + "." + activation + "_" + suffix).str();
+  if (auto registered = RegisteredOperationName::lookup(name, producer.getContext()))
+    return *registered;
+  return std::nullopt;
+}
+
 namespace {
 
-struct FuseSquaredReluIntoQuantize : OpRewritePattern<QuantizeMXFP8Op> {
-  using OpRewritePattern::OpRewritePattern;
+struct FuseIntoStore : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
+  using OpInterfaceRewritePattern::OpInterfaceRewritePattern;
 
-  LogicalResult matchAndRewrite(QuantizeMXFP8Op quantize,
+  LogicalResult matchAndRewrite(PaddingAwareOpInterface store,
                                 PatternRewriter &rewriter) const override {
-    auto activation = quantize.getX().getDefiningOp<PaddedSquaredReluOp>();
-    if (!activation)
+    if (!store.isIdentity())
+      return rewriter.notifyMatchFailure(store, "it computes an activation itself");
+    auto activation = store.getX().getDefiningOp<PaddingAwareOpInterface>();
+    if (!activation || !isa<BF16Attr>(activation.getFormat()))
       return rewriter.notifyMatchFailure(
-          quantize, "'x' is not the result of a moe.padded_squared_relu");
+          store, "'x' is not the result of a padding-aware activation in bf16");
     if (!activation->hasOneUse())
       return rewriter.notifyMatchFailure(
-          quantize, "the activation's result has uses besides the quantisation");
-    if (activation.getPermutationMap() != quantize.getPermutationMap())
-      return rewriter.notifyMatchFailure(quantize, "the permutation maps differ");
-    if (activation.getNUsed() != quantize.getNUsed())
-      return rewriter.notifyMatchFailure(quantize, "the numbers of used rows differ");
+          store, "the activation's result has uses besides the quantisation");
+    if (activation.getPermutationMap() != store.getPermutationMap())
+      return rewriter.notifyMatchFailure(store, "the permutation maps differ");
+    if (activation.getNUsed() != store.getNUsed())
+      return rewriter.notifyMatchFailure(store, "the numbers of used rows differ");
     // Static sizes may contradict each other across a result of dynamic ones.
-    SmallVector<Type> types(quantize->getOperandTypes());
+    SmallVector<Type> types(store->getOperandTypes());
     types.front() = activation.getX().getType();
-    if (std::optional<std::string> violation = checkOperandTypes(quantize, types))
-      return rewriter.notifyMatchFailure(quantize, *violation);
+    if (std::optional<std::string> violation = checkOperandTypes(store, types))
+      return rewriter.notifyMatchFailure(store, *violation);
 
-    auto fused = SquaredReluQuantizeMXFP8Op::create(
-        rewriter, rewriter.getFusedLoc({activation.getLoc(), quantize.getLoc()}),
-        quantize.getResultTypes(), activation.getX(), quantize.getPermutationMap(),
-        quantize.getNUsed(), quantize.getData(), quantize.getScale(),
-        quantize.getScaleLayout(), quantize.getDeadScales());
-    fused->setDiscardableAttrs(llvm::to_vector(quantize->getDiscardableAttrs()));
-    rewriter.replaceOp(quantize, fused);
+    SmallVector<Value> operands(store->getOperands());
+    operands.front() = activation.getX();
+    Location loc = rewriter.getFusedLoc({activation.getLoc(), store.getLoc()});
+    Operation *fused = buildFused(rewriter, loc, activation, store, operands);
+    fused->setDiscardableAttrs(llvm::to_vector(store->getDiscardableAttrs()));
+    rewriter.replaceOp(store, fused);
     rewriter.eraseOp(activation);
     return success();
+  }
+
+private:
+  static Operation *buildFused(PatternRewriter &rewriter, Location loc,
+                               PaddingAwareOpInterface activation,
+                               PaddingAwareOpInterface store,
+                               ArrayRef<Value> operands) {
+    FormatAttrInterface format = store.getFormat();
+    if (std::optional<OperationName> name = getFusedName(activation, format)) {
+      OperationState state(loc, *name, operands, store->getResultTypes());
+      // The parameters of the activation and those of the format.
+      for (NamedAttribute attribute : activation->getAttrs())
+        if (activation->getInherentAttr(attribute.getName()))
+          state.attributes.push_back(attribute);
+      if (auto block = dyn_cast<BlockFormatAttrInterface>(format))
+        block.addOpAttributes(state.attributes);
+      return rewriter.create(state);
+    }
+    auto fused = MapRowsOp::create(
+        rewriter, loc, store->getResultTypes(), store.getX(), store.getPermutationMap(),
+        store.getNUsed(), store.getDestinations(), format, /*kernel_name=*/StringAttr());
+    fused->setOperands(operands);
+    OpBuilder::InsertionGuard guard(rewriter);
+    Block *block = rewriter.createBlock(&fused.getActivation(), {},
+                                        {rewriter.getBF16Type()}, {loc});
+    Value result = activation.buildActivation(rewriter, loc, block->getArgument(0));
+    YieldOp::create(rewriter, loc, result);
+    return fused;
   }
 };
 
@@ -71,5 +119,5 @@ struct FuseQuantizePass : moe::impl::MoeFuseQuantizeBase<FuseQuantizePass> {
 } // namespace
 
 void mlir::moe::populateFuseQuantizePatterns(RewritePatternSet &patterns) {
-  patterns.add<FuseSquaredReluIntoQuantize>(patterns.getContext());
+  patterns.add<FuseIntoStore>(patterns.getContext());
 }

@@ -72,22 +72,22 @@ struct PaddingAwareOpModel
                        "expected the destination to have as many rows as 'x' (C5)");
     checks.expectEqual(checks.dim(matrix, 1), columns,
                        "expected the destination to have as many columns as 'x' (C5)");
-    if (auto quantize = dyn_cast<MXFP8QuantizeOpInterface>(op))
-      checkScale(quantize, checks, rows, columns);
+    if (auto format = dyn_cast<BlockFormatAttrInterface>(paddingAware.getFormat()))
+      checkScale(format, paddingAware.getDestinations()[1], checks, rows, columns);
   }
 
-  static void checkScale(MXFP8QuantizeOpInterface op, SizeChecks &checks, Value rows,
-                         Value columns) {
+  static void checkScale(BlockFormatAttrInterface format, Value scale, SizeChecks &checks,
+                         Value rows, Value columns) {
     OpBuilder &b = checks.builder;
     Location loc = checks.loc;
-    Value groupSize = checks.constant(kGroupSize);
+    Value groupSize = checks.constant(format.getGroupSize());
     checks.expectEqual(arith::RemUIOp::create(b, loc, columns, groupSize),
                        checks.constant(0),
                        "expected the columns of 'x' to be a multiple of 32 (C8)");
-    if (op.getScaleLayout() == ScaleLayout::Linear) {
-      checks.expectEqual(checks.dim(op.getScale(), 0), rows,
+    if (format.getScaleLayout() == ScaleLayout::Linear) {
+      checks.expectEqual(checks.dim(scale, 0), rows,
                          "expected 'scale' to have as many rows as 'x' (C9)");
-      checks.expectEqual(checks.dim(op.getScale(), 1),
+      checks.expectEqual(checks.dim(scale, 1),
                          arith::DivUIOp::create(b, loc, columns, groupSize),
                          "expected 'scale' to have a column for each 32 of 'x' (C9)");
       return;
@@ -95,10 +95,10 @@ struct PaddingAwareOpModel
     Value rowTiles =
         arith::CeilDivUIOp::create(b, loc, rows, checks.constant(kScaleTileRows));
     Value columnTiles = arith::CeilDivUIOp::create(
-        b, loc, columns, checks.constant(kGroupSize * kScaleTileColumns));
+        b, loc, columns, checks.constant(format.getGroupSize() * kScaleTileColumns));
     Value tiles = arith::MulIOp::create(b, loc, rowTiles, columnTiles);
     Value size = arith::MulIOp::create(b, loc, tiles, checks.constant(kScaleTileBytes));
-    checks.expectEqual(checks.dim(op.getScale(), 0), size,
+    checks.expectEqual(checks.dim(scale, 0), size,
                        "expected 'scale' to have ceil(M / 128) * ceil(K / 128) * 512 "
                        "elements (C9)");
   }
@@ -112,6 +112,7 @@ void mlir::moe::registerRuntimeVerifiableOpInterfaceModels(DialectRegistry &regi
                          memref::MemRefDialect, tensor::TensorDialect>();
     PaddedSquaredReluOp::attachInterface<PaddingAwareOpModel<PaddedSquaredReluOp>>(
         *context);
+    MapRowsOp::attachInterface<PaddingAwareOpModel<MapRowsOp>>(*context);
     QuantizeMXFP8Op::attachInterface<PaddingAwareOpModel<QuantizeMXFP8Op>>(*context);
     SquaredReluQuantizeMXFP8Op::attachInterface<
         PaddingAwareOpModel<SquaredReluQuantizeMXFP8Op>>(*context);

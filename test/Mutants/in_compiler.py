@@ -9,7 +9,8 @@ from mutant import Mutant
 _CHIP = "lib/Target/Chip.cpp"
 _BODY = "lib/Conversion/KernelBody.cpp"
 _QUANTIZATION = "lib/Conversion/KernelQuantization.cpp"
-_MXFP8 = "lib/Conversion/MXFP8Arithmetic.cpp"
+_MXFP8 = "lib/IR/MXFP8.cpp"
+_GROUP = "lib/Conversion/GroupArithmetic.cpp"
 _BF16 = "lib/Conversion/LegalizeBF16.cpp"
 _F8 = "lib/Conversion/LegalizeF8.cpp"
 _SCF = "lib/Conversion/MoeToSCF.cpp"
@@ -55,13 +56,13 @@ MUTANTS = [
     ),
     Mutant(
         "nan-group-on-gpu",
-        _MXFP8,
+        _GROUP,
         "  return arith::MaxNumFOp::create(b, maxima, zero);",
         "  return maxima;",
     ),
     Mutant(
         "nan-group-on-cpu",
-        _MXFP8,
+        _GROUP,
         "buildMagnitude(b, fragment), zero);",
         "buildMagnitude(b, fragment));",
     ),

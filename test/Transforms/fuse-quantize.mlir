@@ -188,3 +188,50 @@ func.func @contradiction(%x: tensor<4x64xbf16>, %map: tensor<?xi32>, %n: tensor<
     -> tensor<?x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>
   return %q#0, %r#1 : tensor<8x64xf8E4M3FN>, tensor<1024xf8E8M0FNU>
 }
+
+// -----
+
+// There is one pattern: an activation that has no name with any format becomes the generic
+// op, and so does one that has a name with a format of no op.
+// CHECK-LABEL: func @without_a_name
+// CHECK:         moe.map_rows ins(%{{.*}}) outs({{.*}}) format(#moe.mxfp8<scale_layout = linear>) attributes {note = "kept"} {
+// CHECK-NEXT:    ^bb0(%[[V:.*]]: bf16):
+// CHECK-NEXT:      %[[NEGATED:.*]] = arith.negf %[[V]] : bf16
+// CHECK-NEXT:      moe.yield %[[NEGATED]] : bf16
+// CHECK-NEXT:    }
+// CHECK-NEXT:    return
+func.func @without_a_name(%x: tensor<?x64xbf16>, %map: tensor<?xi32>, %n: tensor<1xi32>,
+                          %init: tensor<?x64xbf16>, %data: tensor<?x64xf8E4M3FN>,
+                          %scale: tensor<?x2xf8E8M0FNU>)
+    -> (tensor<?x64xf8E4M3FN>, tensor<?x2xf8E8M0FNU>) {
+  %a = moe.map_rows
+    ins(%x, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<1xi32>)
+    outs(%init : tensor<?x64xbf16>) format(#moe.bf16) {
+  ^bb0(%v: bf16):
+    %negated = arith.negf %v : bf16
+    moe.yield %negated : bf16
+  } -> tensor<?x64xbf16>
+  %q:2 = moe.quantize_mxfp8
+    ins(%a, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<1xi32>)
+    outs(%data, %scale : tensor<?x64xf8E4M3FN>, tensor<?x2xf8E8M0FNU>)
+    scale_layout<linear> {note = "kept"}
+    -> tensor<?x64xf8E4M3FN>, tensor<?x2xf8E8M0FNU>
+  return %q#0, %q#1 : tensor<?x64xf8E4M3FN>, tensor<?x2xf8E8M0FNU>
+}
+
+// -----
+
+// A store that computes something is none.
+// CHECK-LABEL: func @two_activations
+// CHECK:         moe.padded_squared_relu
+// CHECK:         moe.padded_squared_relu
+func.func @two_activations(%x: tensor<?x64xbf16>, %map: tensor<?xi32>, %n: tensor<1xi32>,
+                           %init: tensor<?x64xbf16>) -> tensor<?x64xbf16> {
+  %a = moe.padded_squared_relu
+    ins(%x, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<1xi32>)
+    outs(%init : tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  %b = moe.padded_squared_relu
+    ins(%a, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<1xi32>)
+    outs(%init : tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  return %b : tensor<?x64xbf16>
+}

@@ -16,15 +16,17 @@
 #include "mlir/IR/BuiltinTypeInterfaces.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 namespace mlir::moe {
 
-/// Columns that share one scale.
+/// Columns that share one scale in MXFP8.
 inline constexpr int64_t kGroupSize = 32;
 
 /// The scale tile of `swizzle_32_4_4`.
@@ -32,8 +34,22 @@ inline constexpr int64_t kScaleTileRows = 128;
 inline constexpr int64_t kScaleTileColumns = 4;
 inline constexpr int64_t kScaleTileBytes = kScaleTileRows * kScaleTileColumns;
 
-/// Number of elements of a `swizzle_32_4_4` scale buffer for an [rows, columns] matrix.
-int64_t getSwizzledScaleSize(int64_t rows, int64_t columns);
+/// Number of elements of a `swizzle_32_4_4` scale buffer for an [rows, columns] matrix with
+/// `groupSize` columns a group.
+int64_t getSwizzledScaleSize(int64_t rows, int64_t columns,
+                             int64_t groupSize = kGroupSize);
+
+class PaddingAwareOpInterface;
+
+/// The operands of a padding-aware op that come before its destinations.
+inline constexpr unsigned kNumInputs = 3;
+
+/// What the interface asks of an op, by the numbered constraints of the dialect's ops.
+LogicalResult verifyPaddingAwareOp(Operation *op);
+
+namespace detail {
+SmallVector<StringRef> getOperandNames(Operation *op);
+} // namespace detail
 
 } // namespace mlir::moe
 
@@ -41,10 +57,27 @@ int64_t getSwizzledScaleSize(int64_t rows, int64_t columns);
 
 #include "moe/IR/MoeEnums.h.inc"
 
+#include "moe/IR/MoeAttrInterfaces.h.inc"
+
 #define GET_ATTRDEF_CLASSES
 #include "moe/IR/MoeAttrs.h.inc"
 
 #include "moe/IR/MoeInterfaces.h.inc"
+
+/// What Moe_PaddingAwareOpBase of MoeOpBase.td defines for each op.
+namespace mlir::moe::detail {
+
+MutableOperandRange getDestinationsMutable(Operation *op);
+LogicalResult foldMemRefCasts(PaddingAwareOpInterface op);
+void addContradictionPattern(RewritePatternSet &patterns, StringRef opName);
+void collectEffects(
+    Operation *op,
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects);
+Speculation::Speculatability getSpeculatability(Operation *op);
+LogicalResult reifyShapes(Operation *op, OpBuilder &builder,
+                          ReifiedRankedShapedTypeDims &shapes);
+
+} // namespace mlir::moe::detail
 
 #define GET_OP_CLASSES
 #include "moe/IR/MoeOps.h.inc"
@@ -54,6 +87,26 @@ namespace mlir::moe {
 /// Which constraint `op` would break if its operands had `types`, as the verifier says it;
 /// nothing if it would be valid. For a rewrite that puts other operands in their place.
 std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, TypeRange types);
+
+/// Which op of the region of `moe.map_rows` may not be there, as the verifier says it;
+/// nothing if all may. (C13)
+std::optional<std::string> checkActivationOp(Operation *op);
+
+/// The activation that `block`, the region of a `moe.map_rows`, computes of `elements`: a
+/// bf16 or a vector of them, of any shape. The result has its type.
+Value buildActivation(OpBuilder &builder, Location loc, Block &block, Value elements);
+
+/// What `block`, the region of a `moe.map_rows`, is proven to yield.
+struct ActivationFacts {
+  /// Whether it may be NaN, of either sign.
+  bool mayBeNaN = true;
+  /// Whether it may have its sign set, other than as NaN: less than 0, or -0.
+  bool mayBeNegative = true;
+};
+ActivationFacts getActivationFacts(Block &block);
+
+/// The `moe.map_rows` that `op` is a case of, in its place. `op` itself if it is one.
+MapRowsOp generalize(RewriterBase &rewriter, PaddingAwareOpInterface op);
 
 } // namespace mlir::moe
 

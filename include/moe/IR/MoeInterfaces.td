@@ -17,7 +17,13 @@ include "mlir/IR/Interfaces.td"
 
 def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
   let description = [{
-    An op that computes on the live rows of `x` and leaves the others alone.
+    An op that computes an activation of the live rows of `x`, stores it in a format, and
+    leaves the other rows alone. Its operands are `x`, `permutation_map`, `n_used` and then
+    the destinations of the format; it is in destination style.
+
+    An op of another dialect that implements this and `DestinationStyleOpInterface`
+    verifies (`verifyPaddingAwareOp`), bufferizes and checks its sizes at run time
+    (`registerPaddingAwareOpModels`), fuses and lowers as the ops of this dialect do.
   }];
   let cppNamespace = "::mlir::moe";
   let methods = [
@@ -27,40 +33,41 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
       "::mlir::TypedValue<::mlir::ShapedType>", "getPermutationMap">,
     InterfaceMethod<"The number of rows in use, one i32.",
       "::mlir::TypedValue<::mlir::ShapedType>", "getNUsed">,
-    InterfaceMethod<"The names of the operands, for messages.",
-      "::llvm::ArrayRef<::llvm::StringLiteral>", "getOperandNames">,
+    InterfaceMethod<"What the activation is stored as.",
+      "::mlir::moe::FormatAttrInterface", "getFormat">,
     InterfaceMethod<[{
-        Builds the activation of one fragment of a row: a vector of bf16 in, the same
-        type out. This is the only place where the arithmetic of an activation is
-        written; it must use target-neutral ops of `arith` and `vector` alone.
+        Builds the activation of one element, or of a vector of them: bf16 in, the same type
+        out. This is the only place where the arithmetic of an activation is written. It may
+        use what the region of `moe.map_rows` may contain, and nothing else.
       }],
       "::mlir::Value", "buildActivation",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc,
-           "::mlir::Value":$fragment)>,
-  ];
-}
-
-def Moe_MXFP8QuantizeOpInterface
-    : OpInterface<"MXFP8QuantizeOpInterface", [Moe_PaddingAwareOpInterface]> {
-  let description = [{
-    A padding-aware op that quantises its activation to MXFP8.
-  }];
-  let cppNamespace = "::mlir::moe";
-  let methods = [
-    InterfaceMethod<"The E4M3 destination, [M, K].",
-      "::mlir::TypedValue<::mlir::ShapedType>", "getData">,
-    InterfaceMethod<"The E8M0 destination, shaped as the layout says.",
-      "::mlir::TypedValue<::mlir::ShapedType>", "getScale">,
-    InterfaceMethod<"The layout of the scales.",
-      "::mlir::moe::ScaleLayout", "getScaleLayout">,
-    InterfaceMethod<"What becomes of the scales of rows that are not live.",
-      "::mlir::moe::DeadScales", "getDeadScales">,
+           "::mlir::Value":$elements)>,
     InterfaceMethod<[{
-        Whether the activation is never negative and never NaN, so that a group's
-        maximum needs neither the sign cleared nor NaN filtered out.
+        The name of the activation, by which fusion finds the op that computes and quantises
+        it: `<activation>_<suffix of the format>` of the same dialect. Empty if there is no
+        such op.
       }],
-      "bool", "hasNonNegativeActivation">,
+      "::llvm::StringRef", "getActivationName", (ins), "", "return {};">,
+    InterfaceMethod<[{
+        Whether the activation is the identity, so that the op only stores `x` in a format.
+      }],
+      "bool", "isIdentity", (ins), "", "return false;">,
+    InterfaceMethod<"What the kernels for the op are called, before the format's suffix.",
+      "::llvm::StringRef", "getKernelBaseName", (ins), "",
+      "return $_op->getName().stripDialect();">,
   ];
+  let extraSharedClassDeclaration = [{
+    /// The names of the operands, for messages.
+    ::llvm::SmallVector<::llvm::StringRef> getOperandNames() {
+      return ::mlir::moe::detail::getOperandNames($_op);
+    }
+    /// The destinations: the matrix of elements, and the scales if the format has some.
+    ::mlir::OperandRange getDestinations() {
+      return $_op->getOperands().drop_front(::mlir::moe::kNumInputs);
+    }
+  }];
+  let verify = [{ return ::mlir::moe::verifyPaddingAwareOp($_op); }];
 }
 
 #endif // MOE_IR_MOEINTERFACES

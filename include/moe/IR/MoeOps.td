@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The padding-aware activation and the quantising ops. The constraints are numbered;
+// The named ops and the generic one that they are cases of. The constraints are numbered;
 // the verifier's messages and test/Dialect/invalid.mlir cite the numbers.
 //
 //===----------------------------------------------------------------------===//
@@ -13,55 +13,21 @@
 #ifndef MOE_IR_MOEOPS
 #define MOE_IR_MOEOPS
 
-include "mlir/Interfaces/DestinationStyleOpInterface.td"
-include "mlir/Interfaces/InferTypeOpInterface.td"
-include "mlir/Interfaces/SideEffectInterfaces.td"
-include "moe/IR/MoeAttrs.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "moe/IR/MoeDialect.td"
-include "moe/IR/MoeInterfaces.td"
+include "moe/IR/MoeFormats.td"
+include "moe/IR/MoeOpBase.td"
 
-// Element types and ranks are left to the verifier, whose messages name the operand, what
-// was expected and what was found.
-def Moe_TensorOrMemRef : AnyTypeOf<[AnyRankedTensor, AnyStridedMemRef],
-    "ranked tensor or strided memref", "::mlir::ShapedType">;
+class Moe_PaddingAwareOp<string mnemonic, list<string> methods = [],
+                         list<Trait> traits = []>
+    : Moe_PaddingAwareOpBase<Moe_Dialect, mnemonic, methods, traits>;
 
-class Moe_PaddingAwareOp<string mnemonic, list<Trait> traits = []>
-    : Op<Moe_Dialect, mnemonic, !listconcat(traits, [
-        DestinationStyleOpInterface,
-        DeclareOpInterfaceMethods<ConditionallySpeculatable>,
-        DeclareOpInterfaceMethods<MemoryEffectsOpInterface>,
-        DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface,
-                                  ["reifyResultShapes"]>])> {
-  let hasFolder = 1;
-  let hasVerifier = 1;
-  let hasCanonicalizer = 1;
-  let extraClassDefinition = [{
-    ::llvm::LogicalResult $cppClass::fold(
-        FoldAdaptor, ::llvm::SmallVectorImpl<::mlir::OpFoldResult> &) {
-      return foldMemRefCasts(*this);
-    }
-    void $cppClass::getCanonicalizationPatterns(
-        ::mlir::RewritePatternSet &patterns, ::mlir::MLIRContext *) {
-      addContradictionPattern<$cppClass>(patterns);
-    }
-    void $cppClass::getEffects(
-        ::llvm::SmallVectorImpl<::mlir::SideEffects::EffectInstance<
-            ::mlir::MemoryEffects::Effect>> &effects) {
-      collectEffects(*this, effects);
-    }
-    ::mlir::Speculation::Speculatability $cppClass::getSpeculatability() {
-      return getSpeculatabilityOf(*this);
-    }
-    ::llvm::LogicalResult $cppClass::reifyResultShapes(
-        ::mlir::OpBuilder &builder,
-        ::mlir::ReifiedRankedShapedTypeDims &shapes) {
-      return reifyShapes(*this, builder, shapes);
-    }
-  }];
-}
+//===----------------------------------------------------------------------===//
+// Named ops
+//===----------------------------------------------------------------------===//
 
-def Moe_PaddedSquaredReluOp : Moe_PaddingAwareOp<"padded_squared_relu", [
-    DeclareOpInterfaceMethods<Moe_PaddingAwareOpInterface, ["buildActivation"]>]> {
+def Moe_PaddedSquaredReluOp
+    : Moe_PaddingAwareOp<"padded_squared_relu", ["getActivationName"]> {
   let summary = "Squared ReLU of the live rows";
   let description = [{
     For every live row `r` (see the dialect's description) and every column `c`
@@ -102,18 +68,10 @@ def Moe_PaddedSquaredReluOp : Moe_PaddingAwareOp<"padded_squared_relu", [
               type($x) `,` type($permutation_map) `,` type($n_used) `)`
     `outs` `(` $out `:` type($out) `)` attr-dict (`->` type($result)^)?
   }];
-  let extraClassDeclaration = [{
-    ::mlir::MutableOperandRange getDpsInitsMutable() {
-      return ::mlir::MutableOperandRange(getOperation(), 3, 1);
-    }
-  }];
 }
 
-class Moe_MXFP8QuantizeOp<string mnemonic>
-    : Moe_PaddingAwareOp<mnemonic, [
-        DeclareOpInterfaceMethods<Moe_PaddingAwareOpInterface, ["buildActivation"]>,
-        DeclareOpInterfaceMethods<Moe_MXFP8QuantizeOpInterface,
-                                  ["hasNonNegativeActivation"]>]> {
+class Moe_MXFP8QuantizeOp<string mnemonic, list<string> methods = []>
+    : Moe_PaddingAwareOp<mnemonic, methods> {
   // What the two quantising ops have in common, for their descriptions.
   string constraints = [{
 
@@ -148,14 +106,9 @@ class Moe_MXFP8QuantizeOp<string mnemonic>
     (`scale_layout` `` $scale_layout^)? (`dead_scales` `` $dead_scales^)?
     attr-dict (`->` type($results)^)?
   }];
-  let extraClassDeclaration = [{
-    ::mlir::MutableOperandRange getDpsInitsMutable() {
-      return ::mlir::MutableOperandRange(getOperation(), 3, 2);
-    }
-  }];
 }
 
-def Moe_QuantizeMXFP8Op : Moe_MXFP8QuantizeOp<"quantize_mxfp8"> {
+def Moe_QuantizeMXFP8Op : Moe_MXFP8QuantizeOp<"quantize_mxfp8", ["isIdentity"]> {
   let summary = "MXFP8 quantisation of the live rows";
   let description = [{
     Quantises every live row of `x` to MXFP8 as the dialect's description says, with
@@ -194,6 +147,75 @@ def Moe_SquaredReluQuantizeMXFP8Op
     Source: `squared_relu_and_quantize_mxfp8` of Megatron-Core's
     `core.inference.moe.activations`.
   }];
+}
+
+//===----------------------------------------------------------------------===//
+// The generic op
+//===----------------------------------------------------------------------===//
+
+def Moe_MapRowsOp
+    : Moe_PaddingAwareOp<"map_rows", ["isIdentity", "getKernelBaseName"],
+                         [IsolatedFromAbove, SingleBlock]> {
+  let summary = "An activation of the live rows, stored in a format";
+  let description = [{
+    For every live row `r` (see the dialect's description) and every column `c`, the region
+    computes the activation of `x[r, c]`, a bf16, from a bf16. The destinations hold the
+    activations as `format` says. All other rows are untouched, and so are their scales
+    unless the format clears them.
+
+    The other ops of the dialect are this one with a certain region and format, and
+    `moe-generalize` makes them so. `kernel_name` is what kernels for the op are called, by
+    default `map_rows`; it changes nothing else.
+
+    The region says what is computed, not how. Each of its ops rounds as it says, by IEEE
+    754, to nearest; subnormals are kept. A lowering works on many elements at once.
+
+    Constraints, besides C1 to C7, C10 and C11 of `moe.padded_squared_relu` and, for a
+    format with scales, C8 and C9 of `moe.quantize_mxfp8`:
+    - (C12) The region takes one bf16 and yields one bf16, by `moe.yield`.
+    - (C13) It consists of `arith.constant` and of elementwise ops of `arith` and `math`
+      without side effects, on scalars: integers and floats.
+
+    Example: a leaky relu, quantised.
+
+    ```mlir
+    moe.map_rows
+      ins(%x, %map, %n : memref<?x1856xbf16>, memref<?xi32>, memref<i32>)
+      outs(%data, %scale : memref<?x1856xf8E4M3FN>, memref<?xf8E8M0FNU>)
+      format(#moe.mxfp8) {
+    ^bb0(%v: bf16):
+      %quarter = arith.constant 0.25 : bf16
+      %small = arith.mulf %v, %quarter : bf16
+      %a = arith.maxnumf %v, %small : bf16
+      moe.yield %a : bf16
+    }
+    ```
+  }];
+  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
+                       Moe_TensorOrMemRef:$n_used,
+                       Variadic<Moe_TensorOrMemRef>:$outs,
+                       Moe_FormatAttrInterface:$format,
+                       OptionalAttr<StrAttr>:$kernel_name);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let regions = (region SizedRegion<1>:$activation);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
+              type($x) `,` type($permutation_map) `,` type($n_used) `)`
+    `outs` `(` $outs `:` type($outs) `)` `format` `(` $format `)`
+    (`kernel_name` `(` $kernel_name^ `)`)? attr-dict-with-keyword $activation
+    (`->` type($results)^)?
+  }];
+  let hasRegionVerifier = 1;
+}
+
+def Moe_YieldOp : Op<Moe_Dialect, "yield", [
+    Pure, ReturnLike, Terminator, HasParent<"MapRowsOp">]> {
+  let summary = "The activation of an element";
+  let description = [{
+    Ends the region of `moe.map_rows`.
+  }];
+  let arguments = (ins AnyType:$activation);
+  let assemblyFormat = "$activation attr-dict `:` type($activation)";
 }
 
 #endif // MOE_IR_MOEOPS

@@ -26,6 +26,9 @@ namespace mlir::moe {
 /// The pattern behind `moe-fuse-quantize`.
 void populateFuseQuantizePatterns(RewritePatternSet &patterns);
 
+/// The pattern behind `moe-fuse-elementwise`.
+void populateFuseElementwisePatterns(RewritePatternSet &patterns);
+
 #define GEN_PASS_REGISTRATION
 #include "moe/Transforms/Passes.h.inc"
 

@@ -17,9 +17,11 @@ include "mlir/Pass/PassBase.td"
 def MoeFuseQuantize : Pass<"moe-fuse-quantize"> {
   let summary = "Fuse an activation with the quantisation of its result";
   let description = [{
-    Turns `moe.padded_squared_relu` followed by `moe.quantize_mxfp8` into
-    `moe.squared_relu_quantize_mxfp8`, which reads `x` once and never writes the bf16
-    activation. It fires on tensors, where it cannot change a byte if
+    Turns a padding-aware activation in bf16, followed by an op that stores its result in a
+    format, into one op that reads `x` once and never writes the bf16 activation: for
+    instance `moe.padded_squared_relu` and `moe.quantize_mxfp8` into
+    `moe.squared_relu_quantize_mxfp8`. Where there is no such op, the result is a
+    `moe.map_rows`. It fires on tensors, where it cannot change a byte if
 
     - both ops have the same `permutation_map` and the same `n_used` (the same values),
       so that the same rows are live: rows that are not live decide nothing in either,
@@ -28,6 +30,32 @@ def MoeFuseQuantize : Pass<"moe-fuse-quantize"> {
     On memrefs the activation's destination would lose its contents, so nothing is fused:
     run this pass before bufferization.
   }];
+  let dependentDialects = ["arith::ArithDialect", "math::MathDialect"];
+}
+
+def MoeFuseElementwise : Pass<"moe-fuse-elementwise"> {
+  let summary = "Fuse an elementwise linalg op into the activation of its result";
+  let description = [{
+    An op of linalg that computes each element of `x` from the element of one tensor at the
+    same place, and is used by a padding-aware op alone, becomes part of that op's
+    activation, in a `moe.map_rows`. It is then computed for live rows alone, and its result
+    never written. Rows that are not live decide nothing, so no byte changes.
+
+    The linalg op has one input and one result, both matrices of bf16 of one shape, identity
+    indexing maps, parallel iterators, and a body of what the region of `moe.map_rows` may
+    hold (C13), with constants from outside. It does not read its destination.
+  }];
+  let dependentDialects = ["arith::ArithDialect", "math::MathDialect"];
+}
+
+def MoeGeneralize : Pass<"moe-generalize"> {
+  let summary = "Turn padding-aware ops into moe.map_rows";
+  let description = [{
+    Every op with the `PaddingAwareOpInterface`, of this dialect or another, becomes the
+    `moe.map_rows` that it is a case of: its activation as a region, its format as an
+    attribute, and the name that its kernels have.
+  }];
+  let dependentDialects = ["arith::ArithDialect", "math::MathDialect"];
 }
 
 def MoeBufferizeTensors : Pass<"moe-bufferize-tensors", "ModuleOp"> {

@@ -1,31 +1,21 @@
-//===- MXFP8Arithmetic.cpp - The arithmetic of MXFP8 quantisation ---------===//
+//===- GroupArithmetic.cpp - The greatest magnitude of a group ------------===//
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// The quantisation steps of the dialect's description, as integer arithmetic on bits
-// where floating point would round or depend on the target.
+// Magnitudes on bits where floating point would depend on the target.
 //
 //===----------------------------------------------------------------------===//
 
-#include "MXFP8Arithmetic.h"
+#include "GroupArithmetic.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace mlir::moe;
-
-/// `value` as an i32, or as a vector of them shaped like `like`.
-static Value buildI32(ImplicitLocOpBuilder &b, int64_t value, Type like) {
-  TypedAttr attribute = b.getI32IntegerAttr(value);
-  if (auto vector = dyn_cast<VectorType>(like))
-    attribute =
-        DenseElementsAttr::get(vector.clone(b.getI32Type()), Attribute(attribute));
-  return arith::ConstantOp::create(b, attribute);
-}
 
 /// `elementType`, or a vector of it shaped like `like`.
 static Type getTypeLike(Type like, Type elementType) {
@@ -85,53 +75,14 @@ Value mlir::moe::buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value
   return arith::MaxNumFOp::create(b, maxima, zero);
 }
 
-Value mlir::moe::buildScaleExponent(ImplicitLocOpBuilder &b, Value maximum) {
-  Type type = maximum.getType();
-  auto constant = [&](int64_t value) { return buildI32(b, value, type); };
-  Value bits16 = arith::BitcastOp::create(b, getTypeLike(type, b.getI16Type()), maximum);
-  Value bits = arith::ExtUIOp::create(b, getTypeLike(type, b.getI32Type()), bits16);
-  // 127 + ceil(log2(m / 448)), as 448 is 1.75 * 2^8: a mantissa above 1.75 (0x60 of 0x7f)
-  // carries into the exponent field.
-  Value carried = arith::AddIOp::create(b, bits, constant(0x1f));
-  Value field = arith::ShRUIOp::create(b, carried, constant(7));
-  Value exponent = arith::SubIOp::create(b, field, constant(8));
-  exponent = arith::MaxSIOp::create(b, exponent, constant(1));
-
-  auto equals = [&](int64_t value) -> Value {
-    return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, bits, constant(value));
-  };
-  exponent = arith::SelectOp::create(b, equals(0x7f80), constant(255), exponent);
-  return arith::SelectOp::create(b, equals(0), constant(0), exponent);
+Value mlir::moe::buildScale(ImplicitLocOpBuilder &b, Value code, Type scaleType) {
+  Type type = code.getType();
+  Value byte = arith::TruncIOp::create(b, getTypeLike(type, b.getI8Type()), code);
+  return arith::BitcastOp::create(b, getTypeLike(type, scaleType), byte);
 }
 
-Value mlir::moe::buildScaleFactor(ImplicitLocOpBuilder &b, Value exponent) {
-  Type type = exponent.getType();
-  Value field = arith::SubIOp::create(b, buildI32(b, 254, type), exponent);
-  field = arith::MaxSIOp::create(b, field, buildI32(b, 0, type));
-  Value bits = arith::ShLIOp::create(b, field, buildI32(b, 7, type));
-  Value bits16 = arith::TruncIOp::create(b, getTypeLike(type, b.getI16Type()), bits);
-  return arith::BitcastOp::create(b, getTypeLike(type, b.getBF16Type()), bits16);
-}
-
-Value mlir::moe::buildQuantizedFragment(ImplicitLocOpBuilder &b, Value fragment,
-                                        Value factor) {
-  auto type = cast<VectorType>(fragment.getType());
-  Value factors = vector::BroadcastOp::create(b, type, factor);
-  Value scaled = arith::MulFOp::create(b, fragment, factors);
-  VectorType dataType = type.clone(Float8E4M3FNType::get(b.getContext()));
-  return arith::TruncFOp::create(b, dataType, scaled);
-}
-
-Value mlir::moe::buildScale(ImplicitLocOpBuilder &b, Value exponent) {
-  Type type = exponent.getType();
-  Value byte = arith::TruncIOp::create(b, getTypeLike(type, b.getI8Type()), exponent);
-  return arith::BitcastOp::create(
-      b, getTypeLike(type, Float8E8M0FNUType::get(b.getContext())), byte);
-}
-
-Value mlir::moe::buildZeroScales(ImplicitLocOpBuilder &b, int64_t count) {
+Value mlir::moe::buildZeroScales(ImplicitLocOpBuilder &b, int64_t count, Type scaleType) {
   auto bytesType = VectorType::get(count, b.getI8Type());
   Value bytes = arith::ConstantOp::create(b, b.getZeroAttr(bytesType));
-  return arith::BitcastOp::create(
-      b, bytesType.clone(Float8E8M0FNUType::get(b.getContext())), bytes);
+  return arith::BitcastOp::create(b, bytesType.clone(scaleType), bytes);
 }

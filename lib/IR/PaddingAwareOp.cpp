@@ -1,0 +1,388 @@
+//===- PaddingAwareOp.cpp - What padding-aware ops have in common ---------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Verification, folding, effects and shape reification of padding-aware ops, of this
+// dialect and of others. What depends on the format is asked of its attribute.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/IR/Moe.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <limits>
+#include <optional>
+#include <tuple>
+
+using namespace mlir;
+using namespace mlir::moe;
+
+int64_t mlir::moe::getSwizzledScaleSize(int64_t rows, int64_t columns,
+                                        int64_t groupSize) {
+  return llvm::divideCeil(rows, kScaleTileRows) *
+         llvm::divideCeil(columns, groupSize * kScaleTileColumns) * kScaleTileBytes;
+}
+
+//===----------------------------------------------------------------------===//
+// Operands
+//===----------------------------------------------------------------------===//
+
+SmallVector<StringRef> mlir::moe::detail::getOperandNames(Operation *op) {
+  SmallVector<StringRef> names = {"x", "permutation_map", "n_used"};
+  llvm::append_range(names,
+                     cast<PaddingAwareOpInterface>(op).getFormat().getDestinationNames());
+  return names;
+}
+
+MutableOperandRange mlir::moe::detail::getDestinationsMutable(Operation *op) {
+  return MutableOperandRange(op, kNumInputs, op->getNumOperands() - kNumInputs);
+}
+
+//===----------------------------------------------------------------------===//
+// Verification
+//===----------------------------------------------------------------------===//
+
+/// What breaks a constraint, in the words of an error; none if nothing does. The checks
+/// return it rather than report it because folds ask them too.
+using Violation = std::optional<std::string>;
+
+static std::string quote(Type type) { return llvm::formatv("'{0}'", type); }
+
+static std::string dimToString(int64_t dim) {
+  return ShapedType::isDynamic(dim) ? "?" : std::to_string(dim);
+}
+
+/// Two sizes differ for certain; dynamic ones may be anything.
+static bool differ(int64_t lhs, int64_t rhs) {
+  return !ShapedType::isDynamic(lhs) && !ShapedType::isDynamic(rhs) && lhs != rhs;
+}
+
+/// (C1)
+static Violation checkOneKind(TypeRange types) {
+  bool isTensor = isa<RankedTensorType>(types.front());
+  for (Type type : types)
+    if (isa<RankedTensorType>(type) != isTensor)
+      return llvm::formatv("expected all operands to be tensors or all to be memrefs, "
+                           "found {0} and {1} (C1)",
+                           quote(types.front()), quote(type));
+  return std::nullopt;
+}
+
+/// A matrix [rows, columns] of `elementType`; dynamic sizes match any. (C2, C5, C9)
+static Violation checkMatrix(StringRef name, ShapedType type, Type elementType,
+                             int64_t rows, int64_t columns, StringRef constraint) {
+  if (type.getRank() == 2 && type.getElementType() == elementType &&
+      !differ(type.getDimSize(0), rows) && !differ(type.getDimSize(1), columns))
+    return std::nullopt;
+  return llvm::formatv("expected '{0}' to be a matrix [{1}, {2}] of {3}, found {4} ({5})",
+                       name, dimToString(rows), dimToString(columns), quote(elementType),
+                       quote(type), constraint);
+}
+
+/// (C6)
+static Violation checkContiguousInnermost(StringRef name, ShapedType type) {
+  auto memref = dyn_cast<MemRefType>(type);
+  if (!memref || memref.getRank() == 0)
+    return std::nullopt;
+  auto [strides, offset] = memref.getStridesAndOffset();
+  if (strides.back() == 1)
+    return std::nullopt;
+  return llvm::formatv(
+      "expected '{0}' to have an innermost stride of 1, found {1} in {2} (C6)", name,
+      dimToString(strides.back()), quote(memref));
+}
+
+/// Whether the distance in bytes from where the operand's buffer begins to its end fits
+/// into 63 bits, whatever the dynamic sizes are. Strides may be negative, for which it
+/// runs the other way.
+static bool hasAddressableExtent(ShapedType type) {
+  // What is dynamic counts as 1: neither rows nor columns may be 0 where the others
+  // matter.
+  SmallVector<int64_t> strides(type.getRank(), 1);
+  int64_t extent = 1;
+  if (auto memref = dyn_cast<MemRefType>(type)) {
+    int64_t offset;
+    std::tie(strides, offset) = memref.getStridesAndOffset();
+    if (!ShapedType::isDynamic(offset) && llvm::AddOverflow(extent, offset, extent))
+      return false;
+  } else {
+    for (int64_t dim = type.getRank() - 1; dim > 0; --dim) {
+      int64_t size = type.isDynamicDim(dim) ? 1 : type.getDimSize(dim);
+      if (llvm::MulOverflow(strides[dim], size, strides[dim - 1]))
+        return false;
+    }
+  }
+  if (llvm::is_contained(type.getShape(), 0))
+    return true;
+  for (auto [size, stride] : llvm::zip_equal(type.getShape(), strides)) {
+    if (ShapedType::isDynamic(size))
+      continue;
+    int64_t step = ShapedType::isDynamic(stride) ? 1 : stride;
+    int64_t distance;
+    if (step == std::numeric_limits<int64_t>::min() ||
+        llvm::MulOverflow(size - 1, std::abs(step), distance) ||
+        llvm::AddOverflow(extent, distance, extent))
+      return false;
+  }
+  // Other elements than numbers are what other constraints are about.
+  Type element = type.getElementType();
+  int64_t elementBytes =
+      element.isIntOrFloat() ? llvm::divideCeil(element.getIntOrFloatBitWidth(), 8) : 1;
+  return !llvm::MulOverflow(extent, elementBytes, extent);
+}
+
+/// (C11)
+static Violation checkExtent(StringRef name, ShapedType type) {
+  if (hasAddressableExtent(type))
+    return std::nullopt;
+  return llvm::formatv("expected '{0}' to span fewer than 2^63 bytes, found {1} (C11)",
+                       name, quote(type));
+}
+
+/// What an op asks of its inputs, and of the strides and extents of all operands, whose
+/// types are `types`. (C1-C4, C6, C11)
+static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types) {
+  if (Violation violation = checkOneKind(types))
+    return violation;
+  auto x = cast<ShapedType>(types[0]);
+  auto map = cast<ShapedType>(types[1]);
+  auto nUsed = cast<ShapedType>(types[2]);
+  if (Violation violation = checkMatrix("x", x, BFloat16Type::get(op.getContext()),
+                                        ShapedType::kDynamic, ShapedType::kDynamic, "C2"))
+    return violation;
+  if (!x.isDynamicDim(1) && (x.getDimSize(1) < 1 || !llvm::isInt<32>(x.getDimSize(1))))
+    return llvm::formatv(
+        "expected 'x' to have from 1 to 2^31 - 1 columns, found {0} (C2)", quote(x));
+  if (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
+      differ(map.getDimSize(0), x.getDimSize(0)))
+    return llvm::formatv(
+        "expected 'permutation_map' to be a vector [{0}] of i32, found {1} (C3)",
+        dimToString(x.getDimSize(0)), quote(map));
+  if (!nUsed.getElementType().isSignlessInteger(32) || nUsed.getRank() > 1 ||
+      (nUsed.getRank() == 1 && nUsed.getDimSize(0) != 1))
+    return llvm::formatv(
+        "expected 'n_used' to be one i32, of rank 0 or of rank 1 with one "
+        "element, found {0} (C4)",
+        quote(nUsed));
+  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
+    if (Violation violation = checkContiguousInnermost(name, cast<ShapedType>(type)))
+      return violation;
+  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
+    if (Violation violation = checkExtent(name, cast<ShapedType>(type)))
+      return violation;
+  return std::nullopt;
+}
+
+/// (C8, C9)
+static Violation checkScale(BlockFormatAttrInterface format, ShapedType x,
+                            ShapedType scale) {
+  int64_t rows = x.getDimSize(0);
+  int64_t columns = x.getDimSize(1);
+  int64_t groupSize = format.getGroupSize();
+  if (!ShapedType::isDynamic(columns) && columns % groupSize != 0)
+    return llvm::formatv(
+        "expected the columns of 'x' to be a multiple of {0}, found {1} (C8)", groupSize,
+        columns);
+
+  if (format.getScaleLayout() == ScaleLayout::Linear) {
+    int64_t groups = ShapedType::isDynamic(columns) ? columns : columns / groupSize;
+    return checkMatrix("scale", scale, format.getScaleType(), rows, groups, "C9");
+  }
+  // There is a size for every 'x' of fewer than 2^63 bytes (C11).
+  int64_t size = ShapedType::isDynamic(rows) || ShapedType::isDynamic(columns)
+                     ? ShapedType::kDynamic
+                     : getSwizzledScaleSize(rows, columns, groupSize);
+  if (scale.getRank() != 1 || scale.getElementType() != format.getScaleType() ||
+      differ(scale.getDimSize(0), size))
+    return llvm::formatv("expected 'scale' to be a vector [{0}] of {1} under "
+                         "scale_layout<{2}>, found {3} (C9)",
+                         dimToString(size), quote(format.getScaleType()),
+                         stringifyScaleLayout(format.getScaleLayout()), quote(scale));
+  return std::nullopt;
+}
+
+/// The constraints on operands of these types; see those of the operands themselves
+/// below.
+Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
+  if (Violation violation = checkPaddingAwareOp(op, types))
+    return violation;
+  FormatAttrInterface format = op.getFormat();
+  auto x = cast<ShapedType>(types[0]);
+  auto elements = cast<ShapedType>(types[kNumInputs]);
+  if (Violation violation =
+          checkMatrix(format.getDestinationNames().front(), elements,
+                      format.getElementType(), x.getDimSize(0), x.getDimSize(1), "C5"))
+    return violation;
+  if (auto block = dyn_cast<BlockFormatAttrInterface>(format))
+    return checkScale(block, x, cast<ShapedType>(types[kNumInputs + 1]));
+  return std::nullopt;
+}
+
+/// (C10)
+static Violation checkDistinctDestinations(PaddingAwareOpInterface op,
+                                           ValueRange operands) {
+  if (isa<RankedTensorType>(operands.front().getType()))
+    return std::nullopt;
+  auto names = op.getOperandNames();
+  MutableOperandRange inits =
+      cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInitsMutable();
+  for (OpOperand &init : inits) {
+    unsigned number = init.getOperandNumber();
+    for (unsigned other = 0; other < number; ++other)
+      if (operands[other] == operands[number])
+        return llvm::formatv(
+            "expected '{0}' to be another buffer than '{1}', found the same value (C10)",
+            names[number], names[other]);
+  }
+  return std::nullopt;
+}
+
+/// (C7)
+static Violation checkResults(DestinationStyleOpInterface op) {
+  SmallVector<Type> expected;
+  for (Value init : op.getDpsInits())
+    if (isa<RankedTensorType>(init.getType()))
+      expected.push_back(init.getType());
+  if (llvm::equal(expected, op->getResultTypes()))
+    return std::nullopt;
+  auto join = [](TypeRange types) {
+    return llvm::join(llvm::map_range(types, quote), ", ");
+  };
+  std::string what = expected.empty()
+                         ? "no results with memrefs in 'outs'"
+                         : "the types of 'outs' as results, " + join(expected);
+  return "expected " + what + ", found " +
+         (op->getNumResults() == 0 ? "none" : join(op->getResultTypes())) + " (C7)";
+}
+
+LogicalResult mlir::moe::verifyPaddingAwareOp(Operation *operation) {
+  auto op = cast<PaddingAwareOpInterface>(operation);
+  // What the checks below take for granted.
+  SmallVector<StringRef> names = op.getOperandNames();
+  if (operation->getNumOperands() != names.size())
+    return op->emitOpError("expected the operands ")
+           << llvm::join(names, ", ") << ", found " << operation->getNumOperands()
+           << (operation->getNumOperands() == 1 ? " operand" : " operands");
+  for (auto [name, type] : llvm::zip_equal(names, operation->getOperandTypes()))
+    if (!isa<RankedTensorType, MemRefType>(type))
+      return op->emitOpError("expected '")
+             << name << "' to be a ranked tensor or a memref, found " << type;
+
+  Violation violation = checkOperandTypes(op, op->getOperandTypes());
+  if (!violation)
+    violation = checkDistinctDestinations(op, op->getOperands());
+  if (!violation)
+    violation = checkResults(cast<DestinationStyleOpInterface>(operation));
+  return violation ? op->emitOpError(*violation) : success();
+}
+
+//===----------------------------------------------------------------------===//
+// Folding and canonicalization
+//===----------------------------------------------------------------------===//
+
+/// Takes the operands of memref.cast ops in the place of their results, one by one, where
+/// the op stays valid. Static sizes before the casts may contradict each other, in code
+/// that never runs. Casts that add static information stay: they may be what makes an
+/// innermost stride 1 (C6).
+LogicalResult mlir::moe::detail::foldMemRefCasts(PaddingAwareOpInterface op) {
+  SmallVector<Value> operands(op->getOperands());
+  for (Value &operand : operands) {
+    auto cast = operand.getDefiningOp<memref::CastOp>();
+    if (!cast || !memref::CastOp::canFoldIntoConsumerOp(cast))
+      continue;
+    Value result = operand;
+    operand = cast.getSource();
+    if (checkOperandTypes(op, ValueRange(operands).getTypes()) ||
+        checkDistinctDestinations(op, operands))
+      operand = result;
+  }
+  if (llvm::equal(operands, op->getOperands()))
+    return failure();
+  op->setOperands(operands);
+  return success();
+}
+
+/// Casts of tensors are folded by the tensor dialect's pattern for destination-style ops,
+/// all at once, and there is no way to refuse. Where that would make the op invalid its
+/// results are undefined, as sizes do not fit, and the op is replaced by its
+/// destinations.
+namespace {
+
+struct ReplaceContradictoryOp : RewritePattern {
+  // Before the tensor dialect's.
+  ReplaceContradictoryOp(StringRef opName, MLIRContext *context)
+      : RewritePattern(opName, /*benefit=*/2, context) {}
+
+  LogicalResult matchAndRewrite(Operation *op, PatternRewriter &rewriter) const override {
+    SmallVector<Type> types;
+    for (Value operand : op->getOperands()) {
+      auto cast = operand.getDefiningOp<tensor::CastOp>();
+      types.push_back(cast && tensor::canFoldIntoConsumerOp(cast)
+                          ? cast.getSource().getType()
+                          : operand.getType());
+    }
+    Violation violation = checkOperandTypes(cast<PaddingAwareOpInterface>(op), types);
+    if (!violation)
+      return failure();
+    op->emitWarning("the results are undefined, as sizes contradict each other across a "
+                    "tensor.cast: ")
+        << *violation;
+    rewriter.replaceOp(
+        op, SmallVector<Value>(cast<DestinationStyleOpInterface>(op).getDpsInits()));
+    return success();
+  }
+};
+
+} // namespace
+
+void mlir::moe::detail::addContradictionPattern(RewritePatternSet &patterns,
+                                                StringRef opName) {
+  patterns.add<ReplaceContradictoryOp>(opName, patterns.getContext());
+}
+
+//===----------------------------------------------------------------------===//
+// Effects, speculation, shapes
+//===----------------------------------------------------------------------===//
+
+/// On memrefs the inputs are read and the destinations written; on tensors the op is
+/// pure.
+void mlir::moe::detail::collectEffects(
+    Operation *operation,
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  auto op = cast<DestinationStyleOpInterface>(operation);
+  for (OpOperand &operand : op->getOpOperands()) {
+    if (!isa<MemRefType>(operand.get().getType()))
+      continue;
+    if (op.isDpsInit(&operand))
+      effects.emplace_back(MemoryEffects::Write::get(), &operand,
+                           SideEffects::DefaultResource::get());
+    else
+      effects.emplace_back(MemoryEffects::Read::get(), &operand,
+                           SideEffects::DefaultResource::get());
+  }
+}
+
+Speculation::Speculatability mlir::moe::detail::getSpeculatability(Operation *op) {
+  return cast<DestinationStyleOpInterface>(op).hasPureTensorSemantics()
+             ? Speculation::Speculatable
+             : Speculation::NotSpeculatable;
+}
+
+/// A result has the shape of its destination.
+LogicalResult mlir::moe::detail::reifyShapes(Operation *operation, OpBuilder &builder,
+                                             ReifiedRankedShapedTypeDims &shapes) {
+  auto op = cast<DestinationStyleOpInterface>(operation);
+  for (OpResult result : op->getResults())
+    shapes.push_back(
+        tensor::getMixedSizes(builder, op.getLoc(), op.getTiedOpOperand(result)->get()));
+  return success();
+}
