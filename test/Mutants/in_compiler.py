@@ -118,7 +118,7 @@ MUTANTS = [
         "quads-of-single-rows",
         _QUANTIZATION,
         "  if (quantize.getDeadScales() == DeadScales::Zero)\n    storedRows",
-        "  if (quantize.getDeadScales() == DeadScales::Untouched)\n    storedRows",
+        "  if (format.getDeadScales() == DeadScales::Untouched)\n    storedRows",
     ),
     Mutant(
         "quads-columns-of-the-last-tile",
@@ -136,20 +136,44 @@ MUTANTS = [
     Mutant(
         "fuse-other-map",
         "lib/Transforms/FuseQuantize.cpp",
-        "if (activation.getPermutationMap() != quantize.getPermutationMap())",
+        "if (activation.getPermutationMap() != store.getPermutationMap())",
         "if (!activation.getPermutationMap())",
     ),
     Mutant(
         "fuse-other-n-used",
         "lib/Transforms/FuseQuantize.cpp",
-        "if (activation.getNUsed() != quantize.getNUsed())",
+        "if (activation.getNUsed() != store.getNUsed())",
         "if (!activation.getNUsed())",
     ),
     Mutant(
         "fuse-modes",
+        "lib/IR/MXFP8.cpp",
+        "DeadScalesAttr::get(getContext(), getDeadScales())",
+        "DeadScalesAttr::get(getContext(), DeadScales::Zero)",
+    ),
+    Mutant(
+        "fuse-what-computes",
         "lib/Transforms/FuseQuantize.cpp",
-        "quantize.getScaleLayout(), quantize.getDeadScales());",
-        "quantize.getScaleLayout(), DeadScales::Zero);",
+        "if (!store.isIdentity())",
+        "if (false)",
+    ),
+    Mutant(
+        "fact-square-of-nan",
+        "lib/IR/MapRows.cpp",
+        "return {get(op.getLhs()).mayBeNaN, false};",
+        "return {false, false};",
+    ),
+    Mutant(
+        "fact-maximum-is-negative",
+        "lib/IR/MapRows.cpp",
+        "return {lhs.mayBeNaN && rhs.mayBeNaN, !isPositive && !isNonNegative};",
+        "return {lhs.mayBeNaN && rhs.mayBeNaN, false};",
+    ),
+    Mutant(
+        "kernels-of-other-regions",
+        "lib/Conversion/MoeToGPU.cpp",
+        "OperationEquivalence::isRegionEquivalentTo(",
+        "!OperationEquivalence::isRegionEquivalentTo(",
     ),
     Mutant(
         "fuse-two-uses",
@@ -160,7 +184,7 @@ MUTANTS = [
     Mutant(
         "check-scale-columns",
         _CHECKS,
-        "checks.constant(kGroupSize * kScaleTileColumns)",
+        "checks.constant(format.getGroupSize() * kScaleTileColumns)",
         "checks.constant(kGroupSize)",
     ),
     Mutant(
@@ -172,13 +196,13 @@ MUTANTS = [
     Mutant(
         "check-linear-rows",
         _CHECKS,
-        "checks.expectEqual(checks.dim(op.getScale(), 0), rows,",
+        "checks.expectEqual(checks.dim(scale, 0), rows,",
         "checks.expectEqual(rows, rows,",
     ),
     Mutant(
         "bufferize-untouched-scale",
         "lib/Transforms/BufferizableOpInterfaceImpl.cpp",
-        "quantize.getDeadScales() == DeadScales::Untouched",
+        "format.getDeadScales() == DeadScales::Untouched",
         "false",
     ),
     Mutant(

@@ -16,7 +16,7 @@ from typing import Protocol
 import ml_dtypes
 import numpy as np
 
-from . import oracle
+from . import activations, oracle
 from .batches import Batch
 from .checkout import BIN_DIR
 
@@ -58,20 +58,25 @@ class Kernel:
         x = f"memref<?x{columns}xbf16{layout}>"
         ins = f"{x}, memref<?xi32>, memref<i32>"
         if self.op == SQUARED_RELU:
-            outputs, attributes = {"%out": x}, ""
+            outputs = {"%out": x}
         else:
             groups = "?" if self.columns is None else str(self.columns // 32)
             scale = "?" if self.scale_layout == "swizzle_32_4_4" else f"?x{groups}"
             outputs = {"%data": f"memref<?x{columns}xf8E4M3FN{layout}>",
                        "%scale": f"memref<{scale}xf8E8M0FNU>"}
-            attributes = f"scale_layout<{self.scale_layout}> dead_scales<{self.dead_scales}>"
         arguments = ", ".join(f"{name}: {type}" for name, type in outputs.items())
         outs = f"{', '.join(outputs)} : {', '.join(outputs.values())}"
         return (
             f"func.func @entry(%x: {x}, %map: memref<?xi32>, %n: memref<i32>, {arguments}) {{\n"
-            f"  moe.{self.op} ins(%x, %map, %n : {ins}) outs({outs})"
-            f" {attributes}\n  return\n}}\n"
+            f"  {self._call(f'ins(%x, %map, %n : {ins}) outs({outs})')}\n  return\n}}\n"
         )
+
+    def _call(self, operands: str) -> str:
+        """The op itself."""
+        if self.op == SQUARED_RELU:
+            return f"moe.{self.op} {operands}"
+        return (f"moe.{self.op} {operands} scale_layout<{self.scale_layout}>"
+                f" dead_scales<{self.dead_scales}>")
 
     def ptx(self, chip: str = "sm_90", **options: object) -> str:
         """The PTX text, through moe-opt and moe-translate."""
@@ -87,6 +92,106 @@ class Kernel:
         )
         assert translated.returncode == 0, translated.stderr
         return translated.stdout
+
+
+def _constant(name: str, pattern: int) -> str:
+    return f"%{name}_bits = arith.constant {pattern} : i32\n%{name} = arith.bitcast %{name}_bits : i32 to f32"
+
+
+def _sigmoid() -> str:
+    """The region of activations.sigmoid, step by step as that function has it."""
+    lines = [_constant("high", 0xBFB8AA00 - (1 << 32)), _constant("low", 0xB6ECA570 - (1 << 32))]
+    patterns = (0x3F317218, 0x3E75FDEE, 0x3D6357BE, 0x3C1D96F0, 0x3AAF8417, 0x3920B5A8)
+    lines += [_constant(f"c{i + 1}", pattern) for i, pattern in enumerate(patterns)]
+    lines += """%magic = arith.constant 12582912.0 : f32
+%one = arith.constant 1.0 : f32
+%zero = arith.constant 0.0 : f32
+%least = arith.constant -88.0 : f32
+%most = arith.constant 64.0 : f32
+%limit = arith.constant 0x7E800000 : f32
+%shift = arith.constant 23 : i32
+%w = arith.extf %v : bf16 to f32
+%a0 = arith.maximumf %w, %least : f32
+%a = arith.minimumf %a0, %most : f32
+%z = math.fma %a, %high, %magic : f32
+%rounded = arith.subf %z, %magic : f32
+%minus_rounded = arith.negf %rounded : f32
+%f0 = math.fma %a, %high, %minus_rounded : f32
+%f = math.fma %a, %low, %f0 : f32
+%q5 = math.fma %c6, %f, %c5 : f32
+%q4 = math.fma %q5, %f, %c4 : f32
+%q3 = math.fma %q4, %f, %c3 : f32
+%q2 = math.fma %q3, %f, %c2 : f32
+%q1 = math.fma %q2, %f, %c1 : f32
+%p = math.fma %q1, %f, %one : f32
+%p_bits = arith.bitcast %p : f32 to i32
+%z_bits = arith.bitcast %z : f32 to i32
+%scaled = arith.shli %z_bits, %shift : i32
+%e_bits = arith.addi %p_bits, %scaled : i32
+%e = arith.bitcast %e_bits : i32 to f32
+%d = arith.addf %one, %e : f32
+%quotient = arith.divf %one, %d : f32
+%isHuge = arith.cmpf ogt, %d, %limit : f32
+%sigma = arith.select %isHuge, %zero, %quotient : f32
+%result = arith.truncf %sigma : f32 to bf16
+moe.yield %result : bf16""".splitlines()
+    return "\n".join(lines)
+
+
+# Regions of moe.map_rows that no named op has, and what they compute.
+REGIONS: dict[str, tuple[str, oracle.Activation]] = {
+    "leaky_relu": ("""%quarter = arith.constant 0.25 : bf16
+%zero = arith.constant 0.0 : bf16
+%small = arith.mulf %v, %quarter : bf16
+%isPositive = arith.cmpf ogt, %v, %zero : bf16
+%result = arith.select %isPositive, %v, %small : bf16
+moe.yield %result : bf16""", activations.leaky_relu),
+    "clamped_square": ("""%low = arith.constant -1.5 : bf16
+%high = arith.constant 6.0 : bf16
+%bias = arith.constant 0.375 : f32
+%above = arith.maximumf %v, %low : bf16
+%clamped = arith.minimumf %above, %high : bf16
+%wide = arith.extf %clamped : bf16 to f32
+%square = arith.mulf %wide, %wide : f32
+%sum = arith.addf %square, %bias : f32
+%result = arith.truncf %sum : f32 to bf16
+moe.yield %result : bf16""", activations.clamped_square),
+    "sigmoid": (_sigmoid(), activations.sigmoid),
+}
+
+
+@dataclass(frozen=True)
+class RegionKernel(Kernel):
+    """A moe.map_rows with one of REGIONS, its name in `region`; `op` is padded_squared_relu for
+    bf16 and quantize_mxfp8 for MXFP8, whose operands it has.
+    """
+
+    region: str = "leaky_relu"
+
+    @property
+    def name(self) -> str:
+        return f"{self.region}-{super().name}"
+
+    def entry(self, aligned: bool) -> str:
+        return super().entry(aligned).replace(self.op, self.region)
+
+    def _call(self, operands: str) -> str:
+        if self.op == SQUARED_RELU:
+            format = "#moe.bf16"
+        else:
+            format = (f"#moe.mxfp8<scale_layout = {self.scale_layout},"
+                      f" dead_scales = {self.dead_scales}>")
+        region, _ = REGIONS[self.region]
+        return (f'moe.map_rows {operands} format({format}) kernel_name("{self.region}") {{\n'
+                f"^bb0(%v: bf16):\n{region}\n}}")
+
+    def expected_outputs(self, batch: Batch, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """What the oracle makes of `outputs`."""
+        _, activation = REGIONS[self.region]
+        format = (oracle.BF16() if self.op == SQUARED_RELU
+                  else oracle.MXFP8(scale_layout=self.scale_layout, dead_scales=self.dead_scales))
+        return oracle.map_rows(batch.x, batch.permutation_map, batch.n_used, outputs, activation,
+                               format)
 
 
 class Backend(Protocol):
@@ -124,6 +229,8 @@ def _widen(array: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndar
 
 def expected_outputs(kernel: Kernel, batch: Batch, outputs: list[np.ndarray]) -> list[np.ndarray]:
     """What the oracle makes of `outputs`."""
+    if isinstance(kernel, RegionKernel):
+        return kernel.expected_outputs(batch, outputs)
     if kernel.op == SQUARED_RELU:
         return [oracle.padded_squared_relu(batch.x, batch.permutation_map, batch.n_used, *outputs)]
     function = getattr(oracle, kernel.op)
