@@ -10,9 +10,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "moe/Transforms/ExternalModels.h"
+#include "moe/Transforms/PaddingAwareOpModels.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Bufferization/IR/DstBufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "moe/IR/Moe.h"
@@ -49,66 +49,56 @@ static Value castToContiguousInnermost(RewriterBase &rewriter, Location loc,
                                 buffer);
 }
 
-namespace {
+bool mlir::moe::detail::bufferizesToMemoryRead(Operation *op, OpOperand &operand) {
+  // A destination keeps the rows that are not live, so its old value matters: all but
+  // a scale buffer of which every byte is written.
+  auto format =
+      dyn_cast<BlockFormatAttrInterface>(cast<PaddingAwareOpInterface>(op).getFormat());
+  return !format || format.getDeadScales() == DeadScales::Untouched ||
+         operand.getOperandNumber() != kNumInputs + 1;
+}
 
-template <typename OpTy>
-struct PaddingAwareOpModel
-    : DstBufferizableOpInterfaceExternalModel<PaddingAwareOpModel<OpTy>, OpTy> {
-  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand,
-                              const AnalysisState &) const {
-    // A destination keeps the rows that are not live, so its old value matters: all but
-    // a scale buffer of which every byte is written.
-    auto format =
-        dyn_cast<BlockFormatAttrInterface>(cast<PaddingAwareOpInterface>(op).getFormat());
-    return !format || format.getDeadScales() == DeadScales::Untouched ||
-           operand.getOperandNumber() != kNumInputs + 1;
+LogicalResult mlir::moe::detail::bufferize(Operation *op, RewriterBase &rewriter,
+                                           const BufferizationOptions &options,
+                                           BufferizationState &state) {
+  OpBuilder::InsertionGuard guard(rewriter);
+  rewriter.setInsertionPoint(op);
+  SmallVector<Value> buffers;
+  SmallVector<Value> operands;
+  for (Value operand : op->getOperands()) {
+    if (!isa<TensorType>(operand.getType()))
+      return op->emitOpError("expected tensors to bufferize, found ")
+             << operand.getType();
+    FailureOr<Value> buffer = getBuffer(rewriter, operand, options, state);
+    if (failed(buffer))
+      return failure();
+    buffers.push_back(*buffer);
+    operands.push_back(castToContiguousInnermost(rewriter, op->getLoc(), *buffer));
   }
+  auto dstOp = cast<DestinationStyleOpInterface>(op);
+  unsigned firstInit = dstOp.getDpsInitsMutable()[0].getOperandNumber();
 
-  LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
-                          const BufferizationOptions &options,
-                          BufferizationState &state) const {
-    OpBuilder::InsertionGuard guard(rewriter);
-    rewriter.setInsertionPoint(op);
-    SmallVector<Value> buffers;
-    SmallVector<Value> operands;
-    for (Value operand : op->getOperands()) {
-      if (!isa<TensorType>(operand.getType()))
-        return op->emitOpError("expected tensors to bufferize, found ")
-               << operand.getType();
-      FailureOr<Value> buffer = getBuffer(rewriter, operand, options, state);
-      if (failed(buffer))
-        return failure();
-      buffers.push_back(*buffer);
-      operands.push_back(castToContiguousInnermost(rewriter, op->getLoc(), *buffer));
-    }
-    auto dstOp = cast<DestinationStyleOpInterface>(op);
-    unsigned firstInit = dstOp.getDpsInitsMutable()[0].getOperandNumber();
+  OperationState newState(op->getLoc(), op->getName(), operands, TypeRange(),
+                          op->getAttrs());
+  newState.propertiesAttr = op->getPropertiesAsAttribute();
+  for (Region &region : op->getRegions())
+    newState.addRegion()->takeBody(region);
+  rewriter.create(newState);
+  // The results are the destinations themselves, with the types that the analysis
+  // promised to the other users.
+  replaceOpWithBufferizedValues(
+      rewriter, op, ArrayRef<Value>(buffers).slice(firstInit, dstOp.getNumDpsInits()));
+  return success();
+}
 
-    OperationState newState(op->getLoc(), op->getName(), operands, TypeRange(),
-                            op->getAttrs());
-    newState.propertiesAttr = op->getPropertiesAsAttribute();
-    for (Region &region : op->getRegions())
-      newState.addRegion()->takeBody(region);
-    rewriter.create(newState);
-    // The results are the destinations themselves, with the types that the analysis
-    // promised to the other users.
-    replaceOpWithBufferizedValues(
-        rewriter, op, ArrayRef<Value>(buffers).slice(firstInit, dstOp.getNumDpsInits()));
-    return success();
-  }
-};
-
-} // namespace
+void mlir::moe::detail::loadBufferizationDialects(MLIRContext *context) {
+  context
+      ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, memref::MemRefDialect>();
+}
 
 void mlir::moe::registerBufferizableOpInterfaceModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
-    context->loadDialect<arith::ArithDialect, cf::ControlFlowDialect,
-                         memref::MemRefDialect>();
-    PaddedSquaredReluOp::attachInterface<PaddingAwareOpModel<PaddedSquaredReluOp>>(
-        *context);
-    MapRowsOp::attachInterface<PaddingAwareOpModel<MapRowsOp>>(*context);
-    QuantizeMXFP8Op::attachInterface<PaddingAwareOpModel<QuantizeMXFP8Op>>(*context);
-    SquaredReluQuantizeMXFP8Op::attachInterface<
-        PaddingAwareOpModel<SquaredReluQuantizeMXFP8Op>>(*context);
+    attachBufferizationModels<MapRowsOp, PaddedSquaredReluOp, QuantizeMXFP8Op,
+                              SquaredReluQuantizeMXFP8Op>(context);
   });
 }

@@ -10,13 +10,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "moe/Transforms/ExternalModels.h"
+#include "moe/Transforms/PaddingAwareOpModels.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/Interfaces/RuntimeVerifiableOpInterface.h"
 #include "moe/IR/Moe.h"
+#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -54,67 +55,72 @@ private:
   function_ref<std::string(Operation *, StringRef)> message;
 };
 
-template <typename OpTy>
-struct PaddingAwareOpModel
-    : RuntimeVerifiableOpInterface::ExternalModel<PaddingAwareOpModel<OpTy>, OpTy> {
-  void generateRuntimeVerification(
-      Operation *op, OpBuilder &builder, Location loc,
-      function_ref<std::string(Operation *, StringRef)> message) const {
-    SizeChecks checks(builder, loc, op, message);
-    auto paddingAware = cast<PaddingAwareOpInterface>(op);
-    Value rows = checks.dim(paddingAware.getX(), 0);
-    Value columns = checks.dim(paddingAware.getX(), 1);
-    checks.expectEqual(checks.dim(paddingAware.getPermutationMap(), 0), rows,
-                       "expected 'permutation_map' to have as many elements as 'x' has "
-                       "rows (C3)");
-    Value matrix = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
-    checks.expectEqual(checks.dim(matrix, 0), rows,
-                       "expected the destination to have as many rows as 'x' (C5)");
-    checks.expectEqual(checks.dim(matrix, 1), columns,
-                       "expected the destination to have as many columns as 'x' (C5)");
-    if (auto format = dyn_cast<BlockFormatAttrInterface>(paddingAware.getFormat()))
-      checkScale(format, paddingAware.getDestinations()[1], checks, rows, columns);
-  }
-
-  static void checkScale(BlockFormatAttrInterface format, Value scale, SizeChecks &checks,
-                         Value rows, Value columns) {
-    OpBuilder &b = checks.builder;
-    Location loc = checks.loc;
-    Value groupSize = checks.constant(format.getGroupSize());
-    checks.expectEqual(arith::RemUIOp::create(b, loc, columns, groupSize),
-                       checks.constant(0),
-                       "expected the columns of 'x' to be a multiple of 32 (C8)");
-    if (format.getScaleLayout() == ScaleLayout::Linear) {
-      checks.expectEqual(checks.dim(scale, 0), rows,
-                         "expected 'scale' to have as many rows as 'x' (C9)");
-      checks.expectEqual(checks.dim(scale, 1),
-                         arith::DivUIOp::create(b, loc, columns, groupSize),
-                         "expected 'scale' to have a column for each 32 of 'x' (C9)");
-      return;
-    }
-    Value rowTiles =
-        arith::CeilDivUIOp::create(b, loc, rows, checks.constant(kScaleTileRows));
-    Value columnTiles = arith::CeilDivUIOp::create(
-        b, loc, columns, checks.constant(format.getGroupSize() * kScaleTileColumns));
-    Value tiles = arith::MulIOp::create(b, loc, rowTiles, columnTiles);
-    Value size = arith::MulIOp::create(b, loc, tiles, checks.constant(kScaleTileBytes));
-    checks.expectEqual(checks.dim(scale, 0), size,
-                       "expected 'scale' to have ceil(M / 128) * ceil(K / 128) * 512 "
-                       "elements (C9)");
-  }
-};
-
 } // namespace
+
+static void checkScale(BlockFormatAttrInterface format, Value scale, SizeChecks &checks,
+                       Value rows, Value columns) {
+  OpBuilder &b = checks.builder;
+  Location loc = checks.loc;
+  Value groupSize = checks.constant(format.getGroupSize());
+  checks.expectEqual(arith::RemUIOp::create(b, loc, columns, groupSize),
+                     checks.constant(0),
+                     llvm::formatv("expected the columns of 'x' to be a multiple of {0} "
+                                   "(C8)",
+                                   format.getGroupSize())
+                         .str());
+  if (format.getScaleLayout() == ScaleLayout::Linear) {
+    checks.expectEqual(checks.dim(scale, 0), rows,
+                       "expected 'scale' to have as many rows as 'x' (C9)");
+    checks.expectEqual(checks.dim(scale, 1),
+                       arith::DivUIOp::create(b, loc, columns, groupSize),
+                       llvm::formatv("expected 'scale' to have a column for each {0} of "
+                                     "'x' (C9)",
+                                     format.getGroupSize())
+                           .str());
+    return;
+  }
+  Value rowTiles =
+      arith::CeilDivUIOp::create(b, loc, rows, checks.constant(kScaleTileRows));
+  Value columnTiles = arith::CeilDivUIOp::create(
+      b, loc, columns, checks.constant(format.getGroupSize() * kScaleTileColumns));
+  Value tiles = arith::MulIOp::create(b, loc, rowTiles, columnTiles);
+  Value size = arith::MulIOp::create(b, loc, tiles, checks.constant(kScaleTileBytes));
+  checks.expectEqual(checks.dim(scale, 0), size,
+                     llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "
+                                   "* {2} elements (C9)",
+                                   kScaleTileRows,
+                                   format.getGroupSize() * kScaleTileColumns,
+                                   kScaleTileBytes)
+                         .str());
+}
+
+void mlir::moe::detail::generateRuntimeVerification(
+    Operation *op, OpBuilder &builder, Location loc,
+    function_ref<std::string(Operation *, StringRef)> message) {
+  SizeChecks checks(builder, loc, op, message);
+  auto paddingAware = cast<PaddingAwareOpInterface>(op);
+  Value rows = checks.dim(paddingAware.getX(), 0);
+  Value columns = checks.dim(paddingAware.getX(), 1);
+  checks.expectEqual(checks.dim(paddingAware.getPermutationMap(), 0), rows,
+                     "expected 'permutation_map' to have as many elements as 'x' has "
+                     "rows (C3)");
+  Value matrix = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
+  checks.expectEqual(checks.dim(matrix, 0), rows,
+                     "expected the destination to have as many rows as 'x' (C5)");
+  checks.expectEqual(checks.dim(matrix, 1), columns,
+                     "expected the destination to have as many columns as 'x' (C5)");
+  if (auto format = dyn_cast<BlockFormatAttrInterface>(paddingAware.getFormat()))
+    checkScale(format, paddingAware.getDestinations()[1], checks, rows, columns);
+}
+
+void mlir::moe::detail::loadRuntimeVerificationDialects(MLIRContext *context) {
+  context->loadDialect<arith::ArithDialect, cf::ControlFlowDialect, memref::MemRefDialect,
+                       tensor::TensorDialect>();
+}
 
 void mlir::moe::registerRuntimeVerifiableOpInterfaceModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
-    context->loadDialect<arith::ArithDialect, cf::ControlFlowDialect,
-                         memref::MemRefDialect, tensor::TensorDialect>();
-    PaddedSquaredReluOp::attachInterface<PaddingAwareOpModel<PaddedSquaredReluOp>>(
-        *context);
-    MapRowsOp::attachInterface<PaddingAwareOpModel<MapRowsOp>>(*context);
-    QuantizeMXFP8Op::attachInterface<PaddingAwareOpModel<QuantizeMXFP8Op>>(*context);
-    SquaredReluQuantizeMXFP8Op::attachInterface<
-        PaddingAwareOpModel<SquaredReluQuantizeMXFP8Op>>(*context);
+    attachRuntimeVerificationModels<MapRowsOp, PaddedSquaredReluOp, QuantizeMXFP8Op,
+                                    SquaredReluQuantizeMXFP8Op>(context);
   });
 }

@@ -180,3 +180,48 @@ def test_mlir_is_linked_once(binary: str) -> None:
 @pytest.mark.needs(machine.BUILD_TREE)
 def test_link_command_has_no_mlir_archives() -> None:
     assert not re.search(r"libMLIR\w+\.a", (BUILD / "build.ninja").read_text())
+
+
+@pytest.fixture(scope="module")
+def own_opt(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tool of examples/own-op, built from the installed package."""
+    folder = tmp_path_factory.mktemp("own-op")
+    configured = run("cmake", "-S", ROOT / "examples" / "own-op", "-B", folder, "-G", "Ninja",
+                     f"-DCMAKE_PREFIX_PATH={prefix}")
+    assert configured.returncode == 0, configured.stdout + configured.stderr
+    built = run("cmake", "--build", folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder / "own-opt"
+
+
+LEAKY = ROOT / "examples" / "own-op" / "leaky.mlir"
+
+
+def test_op_of_another_dialect_is_fused_and_lowered_as_ours(own_opt: Path) -> None:
+    fused = run(own_opt, LEAKY, "--moe-fuse-quantize")
+    assert fused.returncode == 0, fused.stderr
+    assert fused.stdout.count("moe.map_rows") == 1 and "own." not in fused.stdout
+    for pipeline in ["--moe-lower-to-cpu", "--moe-lower-to-ptx", "--moe-lower-to-cuda"]:
+        lowered = run(own_opt, LEAKY, pipeline)
+        assert lowered.returncode == 0, lowered.stderr
+        assert "own." not in lowered.stdout and "moe.map_rows" not in lowered.stdout
+
+
+def test_op_of_another_dialect_is_verified_as_ours(own_opt: Path, tmp_path: Path) -> None:
+    source = tmp_path / "narrow.mlir"
+    source.write_text(
+        "func.func @f(%x: memref<8x64xbf16>, %map: memref<8xi32>, %n: memref<i32>,\n"
+        "             %out: memref<8x32xbf16>) {\n"
+        "  own.padded_leaky_relu ins(%x, %map, %n : memref<8x64xbf16>, memref<8xi32>, memref<i32>)\n"
+        "    outs(%out : memref<8x32xbf16>)\n"
+        "  return\n}\n")
+    result = run(own_opt, source)
+    assert result.returncode != 0
+    assert ("'own.padded_leaky_relu' op expected 'out' to be a matrix [8, 64] of 'bf16', "
+            "found 'memref<8x32xbf16>' (C5)") in result.stderr
+
+
+def test_op_of_another_dialect_checks_its_sizes_at_run_time(own_opt: Path) -> None:
+    checked = run(own_opt, LEAKY, "--generate-runtime-verification")
+    assert checked.returncode == 0, checked.stderr
+    assert "expected the destination to have as many rows as 'x' (C5)" in checked.stdout
