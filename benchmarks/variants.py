@@ -1,11 +1,11 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Compares builds of the same kernels, and grids, in one process on a GPU.
+"""Compares schedules of the same kernels, and grids, in one process on a GPU.
 
 Where the compiler is:      variants.py prepare FOLDER [--label NAME]
 Where the GPU is:           variants.py run FOLDER [--case TEXT] [--json FILE]
 
-The first compiles the kernels with different options of the pipeline and writes PTX into a folder;
+The first compiles the kernels under different schedules and writes PTX into a folder;
 run again after a change, with another label, it adds to what is there. The second needs the folder
 and what gpu.py needs, and times every build under 1, 2, 4 and 8 CTAs for each SM, next to the
 library's own kernels and grid ("library"), after comparing the bytes.
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
 
@@ -34,21 +36,16 @@ CTAS_PER_SM = (1, 2, 4, 8)
 @dataclass(frozen=True)
 class Build:
     """How a kernel is compiled: for `columns` (any if None), with options of the pipeline beside
-    those of the kernels that ship, and with `edits` of the PTX text, from one instruction to
-    another, to try what the compiler has no way to say.
+    those of the kernels that ship, and with fields of `#moe.schedule` in the place of those that
+    the compiler chooses for rows that are aligned: of the activation, and of the quantising op.
+    An op for which a field is None is left out.
     """
 
     name: str
     columns: Optional[int] = None
     options: Mapping[str, int] = field(default_factory=dict)
-    edits: Mapping[str, str] = field(default_factory=dict)
-
-    def edit(self, ptx: str) -> str:
-        for before, after in self.edits.items():
-            if before not in ptx:
-                raise ValueError(f"{self.name}: expected {before} in the PTX, found none")
-            ptx = ptx.replace(before, after)
-        return ptx
+    activation: Optional[Mapping[str, object]] = field(default_factory=dict)
+    quantize: Optional[Mapping[str, object]] = field(default_factory=dict)
 
 
 BUILDS = (
@@ -57,10 +54,15 @@ BUILDS = (
     Build("128 threads", options={"threads_per_cta": 128}),
     Build("512 threads", options={"threads_per_cta": 512}),
     Build("K 1856", columns=1856),
-    Build("no L1", edits={"ld.global.v": "ld.global.L1::no_allocate.v"}),
-    # Right because no case has an output that overlaps its input.
-    Build("read only", edits={"ld.global.v": "ld.global.nc.L1::no_allocate.v"}),
+    Build("2 steps", activation={"steps": 2}, quantize=None),
+    Build("8 steps", activation={"steps": 8}, quantize=None),
+    Build("not early", activation={"early_bytes": 0}, quantize=None),
+    Build("single rows", activation=None, quantize={"rows": "single", "clear_bytes": 1}),
+    Build("any registers", activation={"min_ctas": 1}, quantize={"min_ctas": 1}),
+    Build("twice the CTAs", activation={"min_ctas": 8}, quantize={"min_ctas": 8}),
 )
+# The last schedule of every kernel.
+ELEMENTS = "#moe.schedule<access_bytes = 2, steps = 2>"
 # The ops' names in the dialect.
 DIALECT_OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_quantize_mxfp8"}
 MANIFEST = "variants.json"
@@ -76,6 +78,17 @@ def chosen_cases() -> list[cases.Case]:
         cases.routed_case(op, "routed", 64, 1856, cases.CAPACITY_TOKENS))]
 
 
+def chosen_schedule(kernel: Any, chip: str) -> dict[str, object]:
+    """The fields of the schedule that the compiler chooses for aligned rows."""
+    from moe_testing.kernels import BIN_DIR
+
+    done = subprocess.run([BIN_DIR / "moe-opt", f"--moe-choose-schedule=chip={chip}", "-"],
+                          input=kernel.mlir(), text=True, capture_output=True, check=True)
+    match = re.search(r"#moe\.schedule<(.*?)>", done.stdout)
+    assert match, done.stdout
+    return dict(re.findall(r"(\w+) = (\w+)", match[1]))
+
+
 def prepare(folder: Path, label: str, chip: str) -> None:
     cases.require_packages("variants.py")
     from moe_testing.kernels import Kernel
@@ -85,11 +98,18 @@ def prepare(folder: Path, label: str, chip: str) -> None:
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
     for build in BUILDS:
         for op, dialect_op in DIALECT_OPS.items():
+            changes: Optional[Mapping[str, object]] = getattr(build, op)
+            if changes is None:
+                continue
             title = f"{label} {build.name}".strip()
             file = f"{title} {op}.ptx".replace(" ", "-")
             kernel = Kernel(dialect_op, build.columns, strided=build.columns is None)
+            if changes:
+                fields = {**chosen_schedule(kernel, chip), **changes}
+                text = ", ".join(f"{name} = {value}" for name, value in fields.items())
+                kernel = replace(kernel, schedule=f"#moe.schedule<{text}>, {ELEMENTS}")
             ptx = kernel.ptx(chip, **{"O": 3, **build.options})
-            (folder / file).write_text(build.edit(ptx))
+            (folder / file).write_text(ptx)
             entries = [e for e in entries if e["file"] != file]
             entries.append({"name": title, "op": op, "columns": build.columns, "file": file})
     manifest.write_text(json.dumps(entries, indent=1) + "\n")

@@ -29,32 +29,8 @@ using namespace mlir::moe;
 /// A number of rows, or of row tiles, that no buffer has.
 static constexpr int64_t kPastAllRows = int64_t(1) << 48;
 
-Schedule mlir::moe::getSchedule(bool isAligned, const ScheduleOptions &options) {
-  // 1024 columns a chunk: 64 bytes in flight for each lane, and one scale for each.
-  constexpr int64_t elementsPerLaneAndChunk = 32;
-  int64_t elements = options.accessBytes / 2;
-  int64_t steps = elementsPerLaneAndChunk / elements;
-  if (!isAligned) {
-    // Neighbouring elements in neighbouring lanes coalesce without alignment, and a group
-    // of the quantising ops is a step.
-    elements = 1;
-    steps = 2;
-  }
-  return {options.threadsPerCTA, elements, steps, isAligned, options.waitForPredecessor};
-}
-
-bool mlir::moe::loadsEarly(MapRowsOp op, const Schedule &schedule) {
-  return !isa<BlockFormatAttrInterface>(op.getFormat()) && schedule.isAligned;
-}
-
-bool mlir::moe::hasQuads(MapRowsOp op, const Schedule &schedule) {
-  auto quantize = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
-  return quantize && quantize.getScaleLayout() == ScaleLayout::Swizzle32_4_4 &&
-         schedule.isAligned;
-}
-
-KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op,
-                             ValueRange arguments, const Schedule &schedule)
+KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,
+                             const Schedule &schedule)
     : b(b), op(op), quantize(dyn_cast<BlockFormatAttrInterface>(op.getFormat())),
       schedule(schedule) {
   // Generic addresses would make every access find out where it goes.
@@ -79,7 +55,7 @@ KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value columns = knownColumns
                       ? buildI32(*knownColumns)
                       : arith::IndexCastOp::create(b, b.getI32Type(), columnsIndex);
-  vectors = buildDiv(b, columns, schedule.elementsPerLane);
+  vectors = buildDiv(b, columns, schedule.elements());
   chunks = buildCeilDiv(b, columns, schedule.chunkColumns());
   int64_t wholeColumns = schedule.chunkColumns();
   if (quantize)
@@ -88,7 +64,7 @@ KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op,
     columnTiles = buildColumnTileCount(b, columns);
     scaleColumns = buildMul(b, columnTiles, kScaleTileColumns);
     // A chunk may be smaller than a column tile: the padding has chunks of its own then.
-    chunks = buildCeilDiv(b, scaleColumns, schedule.groupsPerChunk());
+    chunks = buildCeilDiv(b, scaleColumns, groupsPerChunk(schedule));
     wholeColumns = std::max(wholeColumns, kGroupSize * kScaleTileColumns);
   }
   hasWholeChunks = knownColumns && *knownColumns % wholeColumns == 0;
@@ -105,7 +81,7 @@ KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op,
   // Live rows begin at multiples of their blocks' alignment, a power of two. If the
   // number of warps had a factor in common with it, they would meet in a few warps. So it
   // is odd, and where the grid has one warp more, that one has no rows.
-  Value allWarps = buildMul(b, rowCTAs, schedule.warpsPerCTA());
+  Value allWarps = buildMul(b, rowCTAs, schedule.warps());
   warps32 = b.createOrFold<arith::OrIOp>(buildAdd(b, allWarps, -1), buildI32(1));
   warps = toIndex(warps32);
   isIdle = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, warp32, warps32);
@@ -114,18 +90,18 @@ KernelBuilder::KernelBuilder(ImplicitLocOpBuilder &b, MapRowsOp op,
 }
 
 void KernelBuilder::build() {
-  if (schedule.waitsForPredecessor) {
+  if (schedule.waits) {
     // What came before has written the operands, and may still read what is written here.
     // The next kernel waits in its turn, so it may take its place on the SMs now.
     NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::wait);
     NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::launch_dependents);
   }
-  if (hasQuads(op, schedule))
+  if (schedule.hasQuads())
     return buildQuads();
   // Both loads go out before either is needed.
   Value firstEntry = loadMapEntry(buildAdd(b, warp, warpsTimes(lane)));
   Value used = buildUsedRowLoad(b, nUsed);
-  if (!loadsEarly(op, schedule))
+  if (schedule.earlyBytes == 0)
     return buildRows(firstEntry, used);
   buildIf(
       isSmall(), [&] { buildEarlyRow(firstEntry, used); },
@@ -290,7 +266,7 @@ void KernelBuilder::forEachChunk(function_ref<void(Value)> body) {
 
 /// Which of the row's vectors the lane has in step `step` of `chunk`.
 Value KernelBuilder::vectorOfStep(Value chunk, int64_t step) {
-  Value first = buildMul(b, chunk, Schedule::kLanes * schedule.stepsPerChunk);
+  Value first = buildMul(b, chunk, Schedule::kLanes * schedule.steps);
   return buildAdd(b, first, buildAdd(b, lane, step * Schedule::kLanes));
 }
 
@@ -300,9 +276,9 @@ Value KernelBuilder::isInRow(Value vector) {
 
 SmallVector<KernelBuilder::Fragment> KernelBuilder::loadActivation(Value row,
                                                                    Value chunk) {
-  auto type = VectorType::get(schedule.elementsPerLane, b.getBF16Type());
+  auto type = VectorType::get(schedule.elements(), b.getBF16Type());
   SmallVector<Fragment> fragments;
-  for (int64_t step = 0; step < schedule.stepsPerChunk; ++step) {
+  for (int64_t step = 0; step < schedule.steps; ++step) {
     Value vector = vectorOfStep(chunk, step);
     Value valid = isInRow(vector);
     Value loaded = vector;
@@ -312,10 +288,10 @@ SmallVector<KernelBuilder::Fragment> KernelBuilder::loadActivation(Value row,
       Value last = arith::SubIOp::create(b, vectors, buildI32(1));
       loaded = arith::MinUIOp::create(b, vector, last);
     }
-    Value column = toIndex(buildMul(b, loaded, schedule.elementsPerLane));
+    Value column = toIndex(buildMul(b, loaded, schedule.elements()));
     Value elements =
         vector::LoadOp::create(b, type, x, ValueRange{row, column},
-                               /*nontemporal=*/false, alignment(schedule.accessBytes()));
+                               /*nontemporal=*/false, alignment(schedule.accessBytes));
     fragments.push_back({elements, vector, valid});
   }
   for (Fragment &fragment : fragments)
@@ -325,13 +301,14 @@ SmallVector<KernelBuilder::Fragment> KernelBuilder::loadActivation(Value row,
 
 /// Stores what was computed from `fragment` in its place.
 void KernelBuilder::storeFragment(Value row, const Fragment &fragment, Value elements) {
-  if (fragment.isInRow && schedule.isAligned)
+  auto type = cast<VectorType>(elements.getType());
+  int64_t bits = type.getNumElements() * type.getElementTypeBitWidth();
+  if (fragment.isInRow && bits >= 32)
     elements = computeHere(elements);
   buildIf(fragment.isInRow, [&] {
-    Value column = toIndex(buildMul(b, fragment.vector, schedule.elementsPerLane));
-    int64_t bytes = quantize ? schedule.dataStoreBytes() : schedule.accessBytes();
+    Value column = toIndex(buildMul(b, fragment.vector, schedule.elements()));
     vector::StoreOp::create(b, elements, out, ValueRange{row, column},
-                            /*nontemporal=*/false, alignment(bytes));
+                            /*nontemporal=*/false, alignment(bits / 8));
   });
 }
 
@@ -351,9 +328,9 @@ void KernelBuilder::buildActivationRow(Value row) {
 Value KernelBuilder::isSmall() {
   Value isOneRow = arith::CmpIOp::create(b, arith::CmpIPredicate::ule, rows, warps);
   Value vectorsOfX = buildMul(b, rows, toIndex(vectors));
-  Value isFew = arith::CmpIOp::create(
-      b, arith::CmpIPredicate::ule, vectorsOfX,
-      buildIndex(b, Schedule::kEarlyBytes / schedule.accessBytes()));
+  Value isFew =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ule, vectorsOfX,
+                            buildIndex(b, schedule.earlyBytes / schedule.accessBytes));
   return arith::AndIOp::create(b, isOneRow, isFew);
 }
 

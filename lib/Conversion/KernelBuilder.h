@@ -110,8 +110,10 @@ private:
   Value select(Value condition, Value then, Value otherwise) {
     return arith::SelectOp::create(b, condition, then, otherwise);
   }
+  /// Of an access of `bytes` to a row of x or of the first destination.
   llvm::MaybeAlign alignment(int64_t bytes) const {
-    return schedule.isAligned ? llvm::MaybeAlign(bytes) : llvm::MaybeAlign();
+    return schedule.isElementwise() ? llvm::MaybeAlign()
+                                    : llvm::MaybeAlign(schedule.alignmentOf(bytes));
   }
 
   ImplicitLocOpBuilder &b;

@@ -67,14 +67,14 @@ void KernelBuilder::buildQuantizedChunk(Value row, Value chunk,
 // The lanes of a group share its elements in every step of a chunk. Each of them computes
 // the scale of its group in one step, its own, and the others get the factor from it.
 
-Value KernelBuilder::ownStep() { return buildRem(b, lane, schedule.stepsPerChunk); }
+Value KernelBuilder::ownStep() { return buildRem(b, lane, schedule.steps); }
 
 /// The group of the row whose scale the lane computes.
 Value KernelBuilder::ownGroup(Value chunk) {
   int64_t groupsPerStep = schedule.stepColumns() / kGroupSize;
-  Value inStep = buildDiv(b, lane, schedule.lanesPerGroup());
+  Value inStep = buildDiv(b, lane, lanesPerGroup(schedule));
   Value inChunk = buildAdd(b, buildMul(b, ownStep(), groupsPerStep), inStep);
-  return buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()), inChunk);
+  return buildAdd(b, buildMul(b, chunk, groupsPerChunk(schedule)), inChunk);
 }
 
 /// The greatest magnitude of the lane's own group, a bf16.
@@ -111,7 +111,7 @@ Value KernelBuilder::buildOwnMaximum(ArrayRef<Fragment> fragments) {
     pairs.truncate(half);
   }
   Value pair = pairs.front();
-  for (int64_t offset = 1; offset < schedule.lanesPerGroup(); offset *= 2)
+  for (int64_t offset = 1; offset < lanesPerGroup(schedule); offset *= 2)
     if ((pairBits & offset) == 0)
       pair = arith::MaxNumFOp::create(b, pair, exchange(pair, offset));
   return select(isLaneBitSet(1), vector::ExtractOp::create(b, pair, 1),
@@ -129,7 +129,7 @@ Value KernelBuilder::broadcastFactor(Value factor, int64_t step) {
   Value bits = arith::BitcastOp::create(b, b.getI16Type(), factor);
   Value word = arith::ExtUIOp::create(b, b.getI32Type(), bits);
   // Among the lanes of a group, from the one with that step.
-  int64_t segment = Schedule::kLanes - schedule.lanesPerGroup();
+  int64_t segment = Schedule::kLanes - lanesPerGroup(schedule);
   Value clamp = buildI32(segment << 8 | (Schedule::kLanes - 1));
   word =
       NVVM::ShflOp::create(b, b.getI32Type(), buildI32(-1), word, buildI32(step), clamp,
@@ -148,10 +148,10 @@ void KernelBuilder::storeScales(Value row, Value chunk, Value exponent) {
     });
   };
   // More lanes share a group than there are steps: not every lane has a scale to store.
-  if (schedule.lanesPerGroup() == schedule.stepsPerChunk)
+  if (lanesPerGroup(schedule) == schedule.steps)
     return store();
-  Value inGroup = buildRem(b, lane, schedule.lanesPerGroup());
-  buildIf(lessThan(inGroup, buildI32(schedule.stepsPerChunk)), store);
+  Value inGroup = buildRem(b, lane, lanesPerGroup(schedule));
+  buildIf(lessThan(inGroup, buildI32(schedule.steps)), store);
 }
 
 SmallVector<Value> KernelBuilder::scaleIndices(Value row, Value group) {
@@ -280,7 +280,7 @@ void KernelBuilder::buildQuad(Value firstRow, Value liveRows) {
 /// The four scales that the lane stores of a row, in an i32: those of one column tile.
 /// The lanes that have them differ in two bits, and all four get them.
 Value KernelBuilder::packScales(Value exponent) {
-  int64_t lanes = schedule.lanesPerGroup();
+  int64_t lanes = lanesPerGroup(schedule);
   Value inTile = buildRem(b, buildDiv(b, lane, lanes), kScaleTileColumns);
   Value packed = arith::ShLIOp::create(b, exponent, buildMul(b, inTile, 8));
   for (int64_t offset : {lanes, 2 * lanes})
@@ -290,15 +290,15 @@ Value KernelBuilder::packScales(Value exponent) {
 
 /// Which of a quad's rows the lane stores the scales of.
 Value KernelBuilder::rowOfLane() {
-  return buildRem(b, buildDiv(b, lane, schedule.lanesPerGroup()), kRowsPerQuad);
+  return buildRem(b, buildDiv(b, lane, lanesPerGroup(schedule)), kRowsPerQuad);
 }
 
 /// Stores the lane's scales if the bit of its row in `storedRows` is set.
 void KernelBuilder::storeQuadScales(Value firstRow, Value chunk, Value storedRows,
                                     Value words) {
-  int64_t lanes = schedule.lanesPerGroup();
+  int64_t lanes = lanesPerGroup(schedule);
   int64_t tilesPerStep = schedule.stepColumns() / kGroupSize / kScaleTileColumns;
-  int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
+  int64_t tilesPerChunk = groupsPerChunk(schedule) / kScaleTileColumns;
   Value ownRow = rowOfLane();
   Value inStep = buildDiv(b, lane, lanes * kScaleTileColumns);
   Value tile = buildAdd(b, buildMul(b, chunk, tilesPerChunk),
@@ -312,14 +312,14 @@ void KernelBuilder::storeQuadScales(Value firstRow, Value chunk, Value storedRow
     auto bytesType = VectorType::get(kScaleTileColumns, b.getI8Type());
     Value word =
         vector::FromElementsOp::create(b, VectorType::get(1, b.getI32Type()), words);
-    Value scales = arith::BitcastOp::create(
-        b, bytesType.clone(quantize.getScaleType()),
-        vector::BitCastOp::create(b, bytesType, word));
+    Value scales =
+        arith::BitcastOp::create(b, bytesType.clone(quantize.getScaleType()),
+                                 vector::BitCastOp::create(b, bytesType, word));
     Value offset = buildSwizzledRowOffset(b, toIndex(firstRow), toIndex(columnTiles));
     offset = buildAdd(b, offset, buildMul(b, toIndex(ownRow), kScaleTileColumns));
     offset = buildAdd(b, offset, buildMul(b, toIndex(tile), kScaleTileBytes));
     vector::StoreOp::create(b, scales, scale, offset, /*nontemporal=*/false,
-                            alignment(kScaleTileColumns));
+                            llvm::MaybeAlign(kScaleTileColumns));
   });
 }
 
@@ -361,13 +361,13 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
 
   Value tileOffset =
       buildMul(b, buildMul(b, tile, toIndex(columnTiles)), kScaleTileBytes);
-  Value laneOffset =
-      buildAdd(b, tileOffset, buildMul(b, laneIndex, Schedule::kZeroStoreBytes));
+  Value laneOffset = buildAdd(b, tileOffset, buildMul(b, laneIndex, schedule.clearBytes));
   auto storeZeros = [&](Value offset, int64_t bytes) {
-    vector::StoreOp::create(b, buildZeroScales(b, bytes, quantize.getScaleType()), scale, offset,
-                            /*nontemporal=*/false, alignment(bytes));
+    vector::StoreOp::create(b, buildZeroScales(b, bytes, quantize.getScaleType()), scale,
+                            offset,
+                            /*nontemporal=*/false, llvm::MaybeAlign(bytes));
   };
-  int64_t tilesPerChunk = schedule.groupsPerChunk() / kScaleTileColumns;
+  int64_t tilesPerChunk = groupsPerChunk(schedule) / kScaleTileColumns;
   forEachChunk([&](Value chunk) {
     Value begin = buildMul(b, chunk, tilesPerChunk);
     // Not a loop, which would take longer to count than to store.
@@ -375,11 +375,10 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
       Value offset =
           buildAdd(b, laneOffset, buildMul(b, toIndex(begin), kScaleTileBytes));
       for (int64_t i = 0; i < tilesPerChunk; ++i)
-        buildIf(hasWholeChunks ? Value() : lessThan(buildAdd(b, begin, i), columnTiles),
-                [&] {
-                  storeZeros(buildAdd(b, offset, i * kScaleTileBytes),
-                             Schedule::kZeroStoreBytes);
-                });
+        buildIf(
+            hasWholeChunks ? Value() : lessThan(buildAdd(b, begin, i), columnTiles), [&] {
+              storeZeros(buildAdd(b, offset, i * kScaleTileBytes), schedule.clearBytes);
+            });
     };
     auto clearSingleRows = [&] {
       Value end =
@@ -395,13 +394,7 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
               });
       });
     };
-    buildIf(
-        anyLive,
-        [&] {
-          buildIf(
-              ownsQuads, [] {}, clearSingleRows);
-        },
-        clearQuads);
+    buildIf(anyLive, [&] { buildIf(ownsQuads, [] {}, clearSingleRows); }, clearQuads);
   });
   scf::YieldOp::create(b, nextEntries);
 }
@@ -409,15 +402,15 @@ void KernelBuilder::clearDeadQuads(ArrayRef<Value> firstEntries) {
 /// Clears the scales of one row, byte by byte.
 void KernelBuilder::clearScaleRow(Value row) {
   forEachChunk([&](Value chunk) {
-    Value group = buildAdd(b, buildMul(b, chunk, schedule.groupsPerChunk()), lane);
+    Value group = buildAdd(b, buildMul(b, chunk, groupsPerChunk(schedule)), lane);
     auto store = [&] {
       buildIf(lessThan(group, scaleColumns), [&] {
         vector::StoreOp::create(b, buildZeroScales(b, 1, quantize.getScaleType()), scale,
                                 scaleIndices(row, group));
       });
     };
-    if (schedule.groupsPerChunk() < Schedule::kLanes)
-      return buildIf(lessThan(lane, buildI32(schedule.groupsPerChunk())), store);
+    if (groupsPerChunk(schedule) < Schedule::kLanes)
+      return buildIf(lessThan(lane, buildI32(groupsPerChunk(schedule))), store);
     store();
   });
 }

@@ -25,7 +25,7 @@
 #include "mlir/IR/Remarks.h"
 #include "mlir/IR/SymbolTable.h"
 #include "moe/IR/Moe.h"
-#include "llvm/Support/MathExtras.h"
+#include "moe/Transforms/Passes.h"
 
 namespace mlir::moe {
 #define GEN_PASS_DEF_CONVERTMOETOGPU
@@ -50,18 +50,18 @@ struct AlignmentNeed {
 
 } // namespace
 
-/// The alignments without which the fast kernel would fault.
+/// The alignments without which a kernel of `schedule` would fault.
 static SmallVector<AlignmentNeed> getAlignmentNeeds(MapRowsOp op,
                                                     const Schedule &schedule) {
-  SmallVector<AlignmentNeed> needs = {{op.getX(), schedule.accessBytes()}};
-  if (auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat())) {
-    needs.push_back({op.getOuts()[0], schedule.dataStoreBytes()});
-    if (format.getScaleLayout() == ScaleLayout::Swizzle32_4_4)
-      needs.push_back({op.getOuts()[1], format.getDeadScales() == DeadScales::Zero
-                                            ? Schedule::kZeroStoreBytes
-                                            : kScaleTileColumns});
-  } else {
-    needs.push_back({op.getOuts()[0], schedule.accessBytes()});
+  SmallVector<AlignmentNeed> needs = {{op.getX(), schedule.alignment}};
+  Value out = op.getOuts()[0];
+  int64_t elementBytes = cast<ShapedType>(out.getType()).getElementTypeBitWidth() / 8;
+  needs.push_back({out, schedule.alignmentOf(schedule.elements() * elementBytes)});
+  if (schedule.hasQuads()) {
+    auto format = cast<BlockFormatAttrInterface>(op.getFormat());
+    needs.push_back({op.getOuts()[1], format.getDeadScales() == DeadScales::Zero
+                                          ? schedule.clearBytes
+                                          : kScaleTileColumns});
   }
   return needs;
 }
@@ -162,25 +162,23 @@ private:
 /// Lowers the ops of one module.
 class Lowering {
 public:
-  Lowering(ModuleOp module, int64_t numCTAs, const ScheduleOptions &options)
-      : module(module), numCTAs(numCTAs), options(options) {}
+  Lowering(ModuleOp module) : module(module) {}
 
-  void lower(MapRowsOp op);
+  LogicalResult lower(MapRowsOp op);
 
 private:
   gpu::GPUModuleOp getKernelModule();
   gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule);
-  void buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                   const Schedule &schedule);
+  LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                 ArrayRef<Schedule> schedules);
+  void buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op, const Schedule &schedule);
 
   ModuleOp module;
-  int64_t numCTAs;
-  ScheduleOptions options;
   gpu::GPUModuleOp kernelModule;
   // What a kernel depends on, to kernels that exist.
   struct KernelKey {
     MapRowsOp op;
-    bool isAligned;
+    Schedule schedule;
     gpu::GPUFuncOp kernel;
   };
   SmallVector<KernelKey> kernels;
@@ -209,28 +207,31 @@ static bool haveSameKernel(MapRowsOp lhs, MapRowsOp rhs) {
 }
 
 gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
+  // The same kernel is launched with any number of CTAs.
+  Schedule ofKernel = schedule;
+  ofKernel.numCTAs = Schedule().numCTAs;
   for (KernelKey &key : kernels)
-    if (key.isAligned == schedule.isAligned && haveSameKernel(key.op, op))
+    if (key.schedule == ofKernel && haveSameKernel(key.op, op))
       return key.kernel;
 
   // A stable name, so that who launches a kernel without this host code can find it.
   std::string name = op.getKernelBaseName().str() + op.getFormat().getKernelSuffix();
-  if (!schedule.isAligned)
+  if (schedule.isElementwise())
     name += "_unaligned";
   ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
-  auto kernel =
-      gpu::GPUFuncOp::create(b, name, b.getFunctionType(op->getOperandTypes(), TypeRange()));
+  auto kernel = gpu::GPUFuncOp::create(
+      b, name, b.getFunctionType(op->getOperandTypes(), TypeRange()));
   kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
   kernel.setKnownBlockSize(
-      ArrayRef<int32_t>{static_cast<int32_t>(schedule.threadsPerCTA), 1, 1});
+      ArrayRef<int32_t>{static_cast<int32_t>(schedule.threads), 1, 1});
   // Holds ptxas to the registers that let these CTAs be on an SM together.
   kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                  b.getI32IntegerAttr(schedule.minCTAsPerSM()));
+                  b.getI32IntegerAttr(schedule.minCTAs));
   SymbolTable(getKernelModule()).insert(kernel);
   b.setInsertionPointToStart(&kernel.getBody().front());
   buildKernelBody(b, op, kernel.getArguments(), schedule);
   gpu::ReturnOp::create(b);
-  kernels.push_back({op, schedule.isAligned, kernel});
+  kernels.push_back({op, ofKernel, kernel});
   return kernel;
 }
 
@@ -240,21 +241,21 @@ static void emitScheduleRemark(MapRowsOp op, gpu::GPUFuncOp kernel,
   auto options = remark::RemarkOpts::name("Schedule")
                      .category("moe-schedule")
                      .function(kernel.getName());
-  auto remark = schedule.isAligned ? remark::passed(op.getLoc(), options)
-                                   : remark::missed(op.getLoc(), options);
+  auto remark = schedule.isElementwise() ? remark::missed(op.getLoc(), options)
+                                         : remark::passed(op.getLoc(), options);
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << schedule.threadsPerCTA << " threads a CTA; a warp takes "
-     << schedule.chunkColumns() << " columns of a row, " << schedule.stepsPerChunk
-     << (schedule.stepsPerChunk == 1 ? " access of " : " accesses of ")
-     << schedule.accessBytes() << " bytes a lane; rows "
-     << (hasQuads(op, schedule) ? "by quads that share 16 bytes of scales if there are "
-                                  "enough for all warps, else one by one"
-                                : "one by one");
-  if (loadsEarly(op, schedule))
-    os << "; a row for a warp and " << Schedule::kEarlyBytes / 1024
+  os << schedule.threads << " threads a CTA; a warp takes " << schedule.chunkColumns()
+     << " columns of a row, " << schedule.steps
+     << (schedule.steps == 1 ? " access of " : " accesses of ") << schedule.accessBytes
+     << " bytes a lane; rows "
+     << (schedule.hasQuads() ? "by quads that share 16 bytes of scales if there are "
+                               "enough for all warps, else one by one"
+                             : "one by one");
+  if (schedule.earlyBytes != 0)
+    os << "; a row for a warp and " << schedule.earlyBytes / 1024
        << " KiB of them at most are loaded before it is known which are live";
-  if (!schedule.isAligned)
+  if (schedule.isElementwise())
     os << "; for rows that may start anywhere";
   remark << text;
 }
@@ -267,13 +268,44 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   IndexOps arithmetic(b);
   auto grid = ::moe::launch::getGrid(
-      arithmetic, {rows, columns, buildIndex(b, numCTAs), schedule.threadsPerCTA,
-                   schedule.chunkColumns(), hasQuads(op, schedule)});
+      arithmetic, {rows, columns, buildIndex(b, schedule.numCTAs), schedule.threads,
+                   schedule.chunkColumns(), schedule.hasQuads()});
   Value one = buildIndex(b, 1);
-  gpu::LaunchFuncOp::create(
-      b, kernel, gpu::KernelDim3{grid.x, grid.y, one},
-      gpu::KernelDim3{buildIndex(b, schedule.threadsPerCTA), one, one},
-      /*dynamicSharedMemorySize=*/Value(), op->getOperands());
+  gpu::LaunchFuncOp::create(b, kernel, gpu::KernelDim3{grid.x, grid.y, one},
+                            gpu::KernelDim3{buildIndex(b, schedule.threads), one, one},
+                            /*dynamicSharedMemorySize=*/Value(), op->getOperands());
+}
+
+/// Of `schedules` the first whose needs hold: a launch if that is known now, else
+/// launches under conditions.
+LogicalResult Lowering::buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                         ArrayRef<Schedule> schedules) {
+  if (schedules.empty())
+    return emitError(op.getLoc())
+           << "expected a schedule that needs no alignment as the last in '"
+           << kScheduleAttrName << "', or operands that are known to suit one";
+  Schedule schedule = schedules.front();
+  if (schedule.isElementwise()) {
+    buildLaunch(b, op, schedule);
+    return success();
+  }
+  Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
+  Value wholeVectors = b.createOrFold<arith::CmpIOp>(
+      arith::CmpIPredicate::eq, buildRem(b, columns, schedule.elements()),
+      buildIndex(b, 0));
+  Value isSuitable = b.createOrFold<arith::AndIOp>(
+      wholeVectors, buildIsAligned(b, getAlignmentNeeds(op, schedule)));
+  if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
+    if (!*known)
+      return buildFirstLaunch(b, op, schedules.drop_front());
+    buildLaunch(b, op, schedule);
+    return success();
+  }
+  auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  buildLaunch(b, op, schedule);
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  return buildFirstLaunch(b, op, schedules.drop_front());
 }
 
 /// Whether `op`, on memrefs, is where and on what it can be launched from.
@@ -294,48 +326,22 @@ static LogicalResult verifyLaunchable(PaddingAwareOpInterface op, ModuleOp modul
   return success();
 }
 
-void Lowering::lower(MapRowsOp op) {
+LogicalResult Lowering::lower(MapRowsOp op) {
+  SmallVector<Schedule> schedules;
+  if (auto attribute = op->getAttrOfType<ArrayAttr>(kScheduleAttrName))
+    for (auto schedule : attribute.getAsRange<ScheduleAttr>())
+      schedules.push_back(schedule.getValue());
+  else
+    schedules = chooseSchedules(op, ScheduleTarget());
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  Schedule fast = getSchedule(/*isAligned=*/true, options);
-  Schedule slow = getSchedule(/*isAligned=*/false, options);
-  Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
-  Value wholeVectors = b.createOrFold<arith::CmpIOp>(
-      arith::CmpIPredicate::eq, buildRem(b, columns, fast.elementsPerLane),
-      buildIndex(b, 0));
-  Value isAligned = b.createOrFold<arith::AndIOp>(
-      wholeVectors, buildIsAligned(b, getAlignmentNeeds(op, fast)));
-
-  if (std::optional<int64_t> known = getConstantIntValue(isAligned)) {
-    buildLaunch(b, op, *known ? fast : slow);
-  } else {
-    auto ifOp = scf::IfOp::create(b, isAligned, /*withElseRegion=*/true);
-    b.setInsertionPointToStart(ifOp.thenBlock());
-    buildLaunch(b, op, fast);
-    b.setInsertionPointToStart(ifOp.elseBlock());
-    buildLaunch(b, op, slow);
-  }
+  return buildFirstLaunch(b, op, schedules);
 }
 
 namespace {
 
 struct ConvertMoeToGPUPass : mlir::moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass> {
-  using ConvertMoeToGPUBase::ConvertMoeToGPUBase;
-
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    auto emitOptionError = [&](StringRef option, int64_t value, StringRef expected) {
-      emitError(module.getLoc()) << getArgument() << ": expected " << option << " to be "
-                                 << expected << ", found " << value;
-      signalPassFailure();
-    };
-    if (numCTAs < 1 || numCTAs > ::moe::launch::kMaxCTAs)
-      return emitOptionError("num-ctas", numCTAs, "from 1 to 65535");
-    if (threadsPerCTA < 32 || threadsPerCTA > 1024 || !llvm::isPowerOf2_64(threadsPerCTA))
-      return emitOptionError("threads-per-cta", threadsPerCTA,
-                             "a power of two from 32 to 1024");
-    if (accessBytes != 16 && accessBytes != 32)
-      return emitOptionError("access-bytes", accessBytes, "16 or 32");
-
     // Those on tensors are reported with all the others, once.
     SmallVector<PaddingAwareOpInterface> padded;
     module.walk([&](PaddingAwareOpInterface op) {
@@ -349,10 +355,10 @@ struct ConvertMoeToGPUPass : mlir::moe::impl::ConvertMoeToGPUBase<ConvertMoeToGP
         return signalPassFailure();
       ops.push_back(generalize(rewriter, op));
     }
-    Lowering lowering(module, numCTAs,
-                      ScheduleOptions{threadsPerCTA, accessBytes, waitForPredecessor});
+    Lowering lowering(module);
     for (MapRowsOp op : ops)
-      lowering.lower(op);
+      if (failed(lowering.lower(op)))
+        return signalPassFailure();
     // Until now they tell kernels apart.
     for (MapRowsOp op : ops)
       op.erase();

@@ -19,21 +19,11 @@
 #include "mlir/Transforms/Passes.h"
 #include "moe/Conversion/Passes.h"
 #include "moe/Pipelines/Pipelines.h"
-#include "moe/Target/Chip.h"
 #include "moe/Target/Passes.h"
 #include "moe/Transforms/Passes.h"
 
 using namespace mlir;
 using namespace mlir::moe;
-
-/// What the chip can do. An unsupported one is reported by moe-attach-target, which can
-/// say where.
-static Chip getChip(StringRef name) {
-  for (const Chip &chip : getSupportedChips())
-    if (chip.name == name)
-      return chip;
-  return {};
-}
 
 /// Kernels that a user wrote, to what the conversions below take. Those of moe ops have
 /// none of this.
@@ -48,15 +38,13 @@ static void buildUserKernelLowering(OpPassManager &kernels) {
 /// From moe ops on memrefs to a gpu.binary and its launches.
 static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options,
                          StringRef pipeline) {
-  ConvertMoeToGPUOptions toGPU;
-  toGPU.numCTAs = options.numCTAs;
-  toGPU.threadsPerCTA = options.threadsPerCTA;
-  Chip chip = getChip(options.chip);
-  toGPU.accessBytes = options.accessBytes.getValue();
-  if (toGPU.accessBytes == 0)
-    toGPU.accessBytes = chip.maxAccessBytes();
-  toGPU.waitForPredecessor = chip.hasGridDependencyControl();
-  pm.addPass(createConvertMoeToGPU(toGPU));
+  MoeChooseScheduleOptions schedule;
+  schedule.chip = options.chip;
+  schedule.numCTAs = options.numCTAs;
+  schedule.threadsPerCTA = options.threadsPerCTA;
+  schedule.accessBytes = options.accessBytes;
+  pm.addPass(createMoeChooseSchedule(schedule));
+  pm.addPass(createConvertMoeToGPU());
   pm.addPass(createGpuKernelOutliningPass());
 
   MoeAttachTargetOptions target;

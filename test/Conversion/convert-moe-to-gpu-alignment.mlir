@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 // RUN: moe-opt %s -split-input-file -convert-moe-to-gpu -canonicalize -cse | FileCheck %s
-// RUN: moe-opt %s -split-input-file -convert-moe-to-gpu=access-bytes=32 -canonicalize -cse | FileCheck %s --check-prefix=WIDE
+// RUN: moe-opt %s -split-input-file -moe-choose-schedule=access-bytes=32 -convert-moe-to-gpu -canonicalize -cse | FileCheck %s --check-prefix=WIDE
 
 // CHECK-LABEL: func.func @known_addresses
 // CHECK-NOT: scf.if

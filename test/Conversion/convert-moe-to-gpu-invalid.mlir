@@ -88,3 +88,13 @@ gpu.module @kernels {
     return
   }
 }
+
+// -----
+
+// A schedule that needs an alignment which is not known, and none to fall back to.
+func.func @no_schedule_for_every_address(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>, %out: memref<?x64xbf16>) {
+  // expected-error@+1 {{expected a schedule that needs no alignment as the last in 'moe.schedule', or operands that are known to suit one}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>) outs(%out : memref<?x64xbf16>)
+    {moe.schedule = [#moe.schedule<>, #moe.schedule<access_bytes = 4>]}
+  return
+}

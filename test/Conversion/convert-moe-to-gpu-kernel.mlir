@@ -5,8 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 // RUN: moe-opt %s -split-input-file -convert-moe-to-gpu -canonicalize -cse | FileCheck %s
-// RUN: moe-opt %s -split-input-file -convert-moe-to-gpu=wait-for-predecessor -canonicalize -cse | FileCheck %s --check-prefix=WAIT
-// RUN: moe-opt %s -split-input-file -convert-moe-to-gpu=access-bytes=32 -canonicalize -cse | FileCheck %s --check-prefix=WIDE
+// RUN: moe-opt %s -split-input-file -moe-choose-schedule=chip=sm_90 -convert-moe-to-gpu -canonicalize -cse | FileCheck %s --check-prefix=WAIT
+// RUN: moe-opt %s -split-input-file -moe-choose-schedule=access-bytes=32 -convert-moe-to-gpu -canonicalize -cse | FileCheck %s --check-prefix=WIDE
 
 // Unrolling the loops over rows and chunks would keep nothing more in flight.
 // CHECK: #[[$UNROLL:.*]] = #llvm.loop_unroll<disable = true>

@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 // RUN: moe-opt %s -split-input-file -convert-moe-to-gpu -canonicalize -cse | FileCheck %s
-// RUN: moe-opt %s -split-input-file -convert-moe-to-gpu="num-ctas=7 threads-per-cta=64" -canonicalize -cse \
+// RUN: moe-opt %s -split-input-file -moe-choose-schedule="num-ctas=7 threads-per-cta=64" -convert-moe-to-gpu -canonicalize -cse \
 // RUN: | FileCheck %s --check-prefix=SMALL
 
 // The grid of an op with dynamic sizes comes from these sizes and from nothing else: no

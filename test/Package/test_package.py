@@ -151,7 +151,7 @@ def test_unmodified_mlir_opt_loads_the_dialect() -> None:
 
 @pytest.mark.needs("mlir-opt", PLUGIN.name)
 @pytest.mark.parametrize("pipeline, expected", [
-    ("convert-moe-to-gpu{num-ctas=7}", "gpu.launch_func"),
+    ("moe-choose-schedule{num-ctas=7},convert-moe-to-gpu", "gpu.launch_func"),
     ("convert-moe-to-scf", "scf.for"),
     ("moe-lower-to-ptx{chip=sm_90}", ".target sm_90"),
     ("moe-lower-to-cpu", "llvm.func"),

@@ -240,8 +240,9 @@ def test_grid_is_that_of_the_compiler(driver_path: Path, op: str, rows: int, col
     text = Kernel(op, columns).mlir().replace("memref<?xi32>", f"memref<{rows}xi32>")
     text = re.sub(r"memref<\?x(?=\d+x(bf16|f8E4M3FN))", f"memref<{rows}x", text)
     done = subprocess.run(
-        [checkout.BIN_DIR / "moe-opt", f"--convert-moe-to-gpu=num-ctas={num_ctas}",
-         "--canonicalize", "-"], input=text, text=True, capture_output=True, check=True)
+        [checkout.BIN_DIR / "moe-opt", f"--moe-choose-schedule=num-ctas={num_ctas}",
+         "--convert-moe-to-gpu", "--canonicalize", "-"],
+        input=text, text=True, capture_output=True, check=True)
     constants = dict(re.findall(r"(%\w+) = arith.constant (\d+) : index", done.stdout))
     x, y, z = re.search(rf"@{op} blocks in \((%\w+), (%\w+), (%\w+)\)", done.stdout).groups()
     assert tuple(record.grid) == tuple(int(constants[name]) for name in (x, y, z))

@@ -29,13 +29,16 @@ QUANTIZE = "quantize_mxfp8"
 
 @dataclass(frozen=True)
 class Kernel:
-    """An op with all that its PTX depends on, `columns` None for a dynamic size."""
+    """An op with all that its PTX depends on, `columns` None for a dynamic size, `schedule` one or
+    more `#moe.schedule`, empty for what the compiler chooses.
+    """
 
     op: str
     columns: int | None = None
     scale_layout: str = "swizzle_32_4_4"
     dead_scales: str = "zero"
     strided: bool = False
+    schedule: str = ""
 
     @property
     def name(self) -> str:
@@ -66,6 +69,8 @@ class Kernel:
                        "%scale": f"memref<{scale}xf8E8M0FNU>"}
         arguments = ", ".join(f"{name}: {type}" for name, type in outputs.items())
         outs = f"{', '.join(outputs)} : {', '.join(outputs.values())}"
+        if self.schedule:
+            attributes += f" {{moe.schedule = [{self.schedule}]}}"
         return (
             f"func.func @entry(%x: {x}, %map: memref<?xi32>, %n: memref<i32>, {arguments}) {{\n"
             f"  {self._call(f'ins(%x, %map, %n : {ins}) outs({outs})')}\n  return\n}}\n"

@@ -35,43 +35,34 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     Each op becomes a `gpu.launch_func` of a kernel in the module `@moe_kernels`. Ops with
     the same operand types and attributes share a kernel.
 
-    The grid is *fixed*: it depends on shapes and on the options, never on `n_used` or
+    How the work is cut up is what `moe.schedule` on the op says: of its schedules the first
+    whose needs hold is launched. An op without it has those that `moe-choose-schedule`
+    chooses for any chip.
+
+    The grid is *fixed*: it depends on shapes and on the schedule, never on `n_used` or
     `permutation_map`, so that a launch can be captured in a CUDA graph. The kernels are
     right for any grid of at least one CTA.
 
     In the grid, x runs over chunks of columns and y, with the warps of a CTA, over rows. A
     warp reads 32 entries of `permutation_map` at once, a lane each and a grid's width
     apart, votes, and visits those of its rows that are live. A chunk's loads are all
-    issued before the first of them is used. With wide accesses, the activation of a small
-    input, a row a warp at most and up to 1 MiB, loads rows before it is known which are
-    live. With swizzled scales and enough rows, a warp takes rows by quads, r, r + 32,
-    r + 64 and r + 96 of a row tile, whose scales share 16 bytes. An odd number of warps gets
+    issued before the first of them is used. The schedule may have small inputs loaded
+    before it is known which rows are live, and rows go to warps by quads. An odd number of warps gets
     rows, and y is a number under which live rows do not meet in few of them:
     docs/kernel-abi.md has the rule.
 
     A kernel is called after its op, with `_linear` and `_untouched` after it for the
-    attributes of those names. Two kernels are emitted where alignment is known only when the program runs: one with
-    accesses of `access-bytes` and one, called `..._unaligned`, with accesses of single
-    elements. The host code chooses between them once for each launch.
+    attributes of those names, and with `_unaligned` if it accesses single elements. Where
+    alignment is known only when the program runs, the host code chooses between the kernels
+    of an op once for each launch.
 
-    What was chosen for an op is a remark of category `moe-schedule` (`--remarks-filter`): passed
-    for a kernel with wide accesses, missed for one with single elements.
+    What is launched for an op is a remark of category `moe-schedule` (`--remarks-filter`):
+    passed for a kernel with wide accesses, missed for one with single elements.
 
     Preconditions: the ops are on memrefs in memory space 0 or 1 (generic or global). An op
     on tensors is an error that says so. The result has conversions from bf16 to f8E4M3FN:
     run `moe-legalize-f8` next.
   }];
-  let options = [
-    Option<"numCTAs", "num-ctas", "int64_t", "528",
-           "CTAs of a launch at most; 4 for each SM of the card are a good choice">,
-    Option<"threadsPerCTA", "threads-per-cta", "int64_t", "256",
-           "Threads of a CTA: a power of two from 32 to 1024">,
-    Option<"accessBytes", "access-bytes", "int64_t", "16",
-           "Widest access to global memory: 16, or 32 from sm_100 on">,
-    Option<"waitForPredecessor", "wait-for-predecessor", "bool", "false",
-           "Kernels may be launched programmatically: they wait for the grid before them "
-           "and let the next one start early. From sm_90 on">,
-  ];
   let dependentDialects = ["arith::ArithDialect", "gpu::GPUDialect",
                            "math::MathDialect", "memref::MemRefDialect",
                            "NVVM::NVVMDialect", "scf::SCFDialect",

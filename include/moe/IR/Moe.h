@@ -34,8 +34,8 @@ inline constexpr int64_t kScaleTileRows = 128;
 inline constexpr int64_t kScaleTileColumns = 4;
 inline constexpr int64_t kScaleTileBytes = kScaleTileRows * kScaleTileColumns;
 
-/// Number of elements of a `swizzle_32_4_4` scale buffer for an [rows, columns] matrix with
-/// `groupSize` columns a group.
+/// Number of elements of a `swizzle_32_4_4` scale buffer for an [rows, columns] matrix
+/// with `groupSize` columns a group.
 int64_t getSwizzledScaleSize(int64_t rows, int64_t columns,
                              int64_t groupSize = kGroupSize);
 
@@ -56,6 +56,8 @@ SmallVector<StringRef> getOperandNames(Operation *op);
 #include "moe/IR/MoeOpsDialect.h.inc"
 
 #include "moe/IR/MoeEnums.h.inc"
+
+#include "moe/IR/Schedule.h"
 
 #include "moe/IR/MoeAttrInterfaces.h.inc"
 
@@ -84,8 +86,9 @@ LogicalResult reifyShapes(Operation *op, OpBuilder &builder,
 
 namespace mlir::moe {
 
-/// Which constraint `op` would break if its operands had `types`, as the verifier says it;
-/// nothing if it would be valid. For a rewrite that puts other operands in their place.
+/// Which constraint `op` would break if its operands had `types`, as the verifier says
+/// it; nothing if it would be valid. For a rewrite that puts other operands in their
+/// place.
 std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, TypeRange types);
 
 /// Which op of the region of `moe.map_rows` may not be there, as the verifier says it;
@@ -107,6 +110,13 @@ ActivationFacts getActivationFacts(Block &block);
 
 /// The `moe.map_rows` that `op` is a case of, in its place. `op` itself if it is one.
 MapRowsOp generalize(RewriterBase &rewriter, PaddingAwareOpInterface op);
+
+/// What keeps `op` from being lowered by `schedule`; nothing if nothing does.
+std::optional<std::string> checkSchedule(PaddingAwareOpInterface op,
+                                         const Schedule &schedule);
+
+/// The discardable attribute of an op with its schedules, an array of ScheduleAttr.
+inline constexpr llvm::StringLiteral kScheduleAttrName = "moe.schedule";
 
 } // namespace mlir::moe
 

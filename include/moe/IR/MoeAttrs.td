@@ -61,4 +61,56 @@ def Moe_DeadScalesAttr : EnumAttr<Moe_Dialect, Moe_DeadScales, "dead_scales"> {
   }];
 }
 
+//===----------------------------------------------------------------------===//
+// The schedule
+//===----------------------------------------------------------------------===//
+
+def Moe_RowOrder : I32EnumAttr<
+    "RowOrder", "how rows go to warps",
+    [I32EnumAttrCase<"Single", 0, "single">,
+     I32EnumAttrCase<"Quads", 1, "quads">]> {
+  let cppNamespace = "::mlir::moe";
+  let genSpecializedAttr = 0;
+}
+
+def Moe_ScheduleAttr : AttrDef<Moe_Dialect, "Schedule"> {
+  let mnemonic = "schedule";
+  let summary = "How the work of an op is cut up on a GPU";
+  let description = [{
+    What is not given has the default. A warp handles a chunk of a row at a time: in each of
+    `steps` steps its 32 lanes take consecutive columns, `access_bytes` of `x` each.
+
+    | field | default | |
+    |---|---|---|
+    | `threads` | 256 | of a CTA: a power of two from 32 to 1024 |
+    | `access_bytes` | 16 | of `x` that a lane loads at once: a power of two from 2, an element, to 32 |
+    | `steps` | 4 | of a chunk: a power of two up to 32. All their loads are in flight together |
+    | `rows` | `single` | `single`: one by one; `quads`: by r, r + 32, r + 64 and r + 96 of a row tile, whose swizzled scales share 16 bytes, if there are enough for all warps |
+    | `early_bytes` | 0 | if `x` is no larger, and no warp has two rows, they are loaded before it is known which are live |
+    | `clear_bytes` | 1 | of the store that clears the scales of rows that are not live: 16 with `quads`, else 1 |
+    | `min_ctas` | 4 | that have room on an SM together, which limits registers: up to 32, and 2048 threads |
+    | `num_ctas` | 528 | of a launch at most: up to 65535 |
+    | `alignment` | `access_bytes` | at multiples of which the rows of `x` start, and those of the destination in proportion to their elements; of less than `access_bytes`, accesses are made in parts |
+    | `waits` | `false` | may be launched before the kernel in front of it is done, for which it waits: from sm_90 on |
+
+    A schedule that accesses single elements, one by one of its rows, needs no alignment. Any
+    other is for rows of whole accesses at aligned addresses, and `quads` for scales at a
+    multiple of `clear_bytes` too.
+
+    An op has its schedules in the attribute `moe.schedule`, the best one first. The first
+    whose needs hold is launched. `moe-choose-schedule` sets it on ops that have none:
+
+    ```mlir
+    moe.padded_squared_relu
+      ins(%x, %map, %n : memref<?x1856xbf16>, memref<?xi32>, memref<i32>)
+      outs(%out : memref<?x1856xbf16>)
+      {moe.schedule = [#moe.schedule<threads = 128, min_ctas = 8>,
+                       #moe.schedule<access_bytes = 2, steps = 2>]}
+    ```
+  }];
+  let parameters = (ins AttrParameter<"::mlir::moe::Schedule", "its fields">:$value);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+}
+
 #endif // MOE_IR_MOEATTRS

@@ -66,6 +66,7 @@ def Moe_Dialect : Dialect {
     See the `scale_layout` and `dead_scales` attributes for where the exponents go.
   }];
   let useDefaultAttributePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
 }
 
 #endif // MOE_IR_MOEDIALECT

@@ -39,10 +39,11 @@ struct LowerToPTXOptions : PassPipelineOptions<LowerToPTXOptions> {
   Option<int64_t> numCTAs{*this, "num-ctas", llvm::cl::desc("CTAs of a launch at most"),
                           llvm::cl::init(528)};
   Option<int64_t> threadsPerCTA{*this, "threads-per-cta",
-                                llvm::cl::desc("Threads of a CTA"), llvm::cl::init(256)};
+                                llvm::cl::desc("Threads of a CTA; 0 for the schedule's"),
+                                llvm::cl::init(0)};
   Option<int64_t> accessBytes{
       *this, "access-bytes",
-      llvm::cl::desc("Widest access to global memory in bytes; 0 for the chip's"),
+      llvm::cl::desc("Widest access to global memory in bytes; 0 for the schedule's"),
       llvm::cl::init(0)};
   static constexpr int kDefaultLevel = -1;
   Option<int> optLevel{

@@ -13,6 +13,7 @@
 #define MOE_TRANSFORMS_PASSES_H
 
 #include "mlir/Pass/Pass.h"
+#include "moe/IR/Moe.h"
 
 namespace mlir {
 class RewritePatternSet;
@@ -28,6 +29,19 @@ void populateFuseQuantizePatterns(RewritePatternSet &patterns);
 
 /// The pattern behind `moe-fuse-elementwise`.
 void populateFuseElementwisePatterns(RewritePatternSet &patterns);
+
+/// What a schedule is chosen for besides the op; 0 for what the table has.
+struct ScheduleTarget {
+  /// Compute capability times ten.
+  unsigned capability = 0;
+  int64_t numCTAs = 528;
+  int64_t threadsPerCTA = 0;
+  int64_t accessBytes = 0;
+};
+
+/// The schedules that `moe-choose-schedule` sets on an op without any, the best first.
+SmallVector<Schedule> chooseSchedules(PaddingAwareOpInterface op,
+                                      const ScheduleTarget &target);
 
 #define GEN_PASS_REGISTRATION
 #include "moe/Transforms/Passes.h.inc"

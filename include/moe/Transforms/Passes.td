@@ -103,4 +103,32 @@ def MoeShareHostMemory : Pass<"moe-share-host-memory", "ModuleOp"> {
   let dependentDialects = ["gpu::GPUDialect", "memref::MemRefDialect"];
 }
 
+def MoeChooseSchedule : Pass<"moe-choose-schedule"> {
+  let summary = "Choose how a GPU does the work of each op";
+  let description = [{
+    Sets `moe.schedule` on padding-aware ops that have none: an array of `#moe.schedule`,
+    the best first, the last one right for every address. `convert-moe-to-gpu` launches the
+    first whose needs hold. What an op has is left alone, so a schedule can be written by
+    hand.
+
+    The choice is a row of a table, by the chip and by the format of the op. `print-table`
+    prints the table to the standard error stream, in Markdown. The other options replace
+    numbers in its rows: with other `access-bytes` as many bytes are in flight as before, and
+    with other `threads-per-cta` as many threads are on an SM. The row for single elements
+    keeps its accesses.
+  }];
+  let options = [
+    Option<"chip", "chip", "std::string", "\"\"",
+           "The GPU, such as sm_90; empty for what suits all">,
+    Option<"numCTAs", "num-ctas", "int64_t", "528",
+           "CTAs of a launch at most; 4 for each SM of the card are a good choice">,
+    Option<"threadsPerCTA", "threads-per-cta", "int64_t", "0",
+           "Threads of a CTA: a power of two from 32 to 1024; 0 for the table's">,
+    Option<"accessBytes", "access-bytes", "int64_t", "0",
+           "Widest access to global memory: 16, or 32 from sm_100 on; 0 for the table's">,
+    Option<"printTable", "print-table", "bool", "false",
+           "Print the table that schedules are chosen by">,
+  ];
+}
+
 #endif // MOE_TRANSFORMS_PASSES

@@ -207,6 +207,28 @@ def test_threads_of_a_cta(op: str, threads: int) -> None:
           batches.random_batch(300, 1056, 280), (2, 3), threads=threads)
 
 
+@pytest.mark.parametrize(("schedule", "scale_layout"), [
+    ("access_bytes = 4, steps = 2", "linear"),
+    ("access_bytes = 8, steps = 8", "swizzle_32_4_4"),
+    ("access_bytes = 16, steps = 2, alignment = 4, threads = 64", "swizzle_32_4_4"),
+    ("access_bytes = 32, steps = 2", "linear"),
+    ("access_bytes = 8, steps = 8, rows = quads, clear_bytes = 16", "swizzle_32_4_4"),
+    ("access_bytes = 16, steps = 1, early_bytes = 4096", None),
+    ("access_bytes = 16, steps = 8", None),
+    ("access_bytes = 8, steps = 4, alignment = 2, early_bytes = 1000000", None),
+])
+@pytest.mark.parametrize("columns", [None, 1056])
+def test_schedules_by_hand(schedule: str, scale_layout: str | None, columns: int | None) -> None:
+    """Whatever a schedule says, the bytes are the same."""
+    op = FUSED if scale_layout else SQUARED_RELU
+    kernel = Kernel(op, columns, scale_layout or "swizzle_32_4_4",
+                    schedule=f"#moe.schedule<{schedule}>, #moe.schedule<access_bytes = 2>")
+    threads = 64 if "threads" in schedule else 256
+    for M, grid in (40, (1, 6)), (300, (2, 1)):
+        check(Interpreter(), _ptx(kernel), kernel, batches.random_batch(M, 1056, M - 20), grid,
+              threads=threads)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_unaligned_addresses(op: str) -> None:
     kernel = Kernel(op, None, strided=True)

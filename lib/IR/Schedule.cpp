@@ -1,0 +1,221 @@
+//===- Schedule.cpp - How the work of an op is cut up ---------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// `#moe.schedule`: text, verification, and which schedules suit which op.
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/IR/DialectImplementation.h"
+#include "moe/IR/Moe.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+
+namespace {
+
+/// A field that is a number. Its default is that of the struct.
+struct NumberField {
+  llvm::StringLiteral name;
+  int64_t Schedule::*member;
+  int64_t min, max;
+  bool isPowerOfTwo;
+};
+
+} // namespace
+
+static constexpr NumberField numberFields[] = {
+    {"threads", &Schedule::threads, 32, 1024, true},
+    {"access_bytes", &Schedule::accessBytes, 2, 32, true},
+    {"steps", &Schedule::steps, 1, 32, true},
+    {"early_bytes", &Schedule::earlyBytes, 0, int64_t(1) << 40, false},
+    {"clear_bytes", &Schedule::clearBytes, 1, 16, true},
+    {"min_ctas", &Schedule::minCTAs, 1, 32, false},
+    {"num_ctas", &Schedule::numCTAs, 1, 65535, false},
+    {"alignment", &Schedule::alignment, 2, 32, true},
+};
+static constexpr llvm::StringLiteral kRowsField = "rows";
+static constexpr llvm::StringLiteral kWaitsField = "waits";
+/// What an SM has room for.
+static constexpr int64_t kThreadsPerSM = 2048;
+
+bool mlir::moe::operator==(const Schedule &lhs, const Schedule &rhs) {
+  return lhs.rows == rhs.rows && lhs.waits == rhs.waits &&
+         llvm::all_of(numberFields, [&](const NumberField &field) {
+           return lhs.*field.member == rhs.*field.member;
+         });
+}
+
+llvm::hash_code mlir::moe::hash_value(const Schedule &schedule) {
+  llvm::hash_code hash = llvm::hash_combine(schedule.rows, schedule.waits);
+  for (const NumberField &field : numberFields)
+    hash = llvm::hash_combine(hash, schedule.*field.member);
+  return hash;
+}
+
+//===----------------------------------------------------------------------===//
+// Text
+//===----------------------------------------------------------------------===//
+
+Attribute ScheduleAttr::parse(AsmParser &parser, Type) {
+  Schedule schedule;
+  bool hasAlignment = false;
+  SMLoc start = parser.getCurrentLocation();
+  llvm::StringSet<> seen;
+  auto parseField = [&]() -> ParseResult {
+    SMLoc loc = parser.getCurrentLocation();
+    StringRef name;
+    if (parser.parseKeyword(&name) || parser.parseEqual())
+      return failure();
+    if (!seen.insert(name).second)
+      return parser.emitError(loc) << "expected '" << name << "' once";
+    hasAlignment |= name == "alignment";
+    for (const NumberField &field : numberFields)
+      if (field.name == name)
+        return parser.parseInteger(schedule.*field.member);
+    StringRef word;
+    SMLoc wordLoc = parser.getCurrentLocation();
+    if (name == kRowsField) {
+      if (parser.parseKeyword(&word))
+        return failure();
+      if (std::optional<RowOrder> rows = symbolizeRowOrder(word)) {
+        schedule.rows = *rows;
+        return success();
+      }
+      return parser.emitError(wordLoc)
+             << "expected '" << kRowsField << "' to be single or quads, found " << word;
+    }
+    if (name == kWaitsField) {
+      if (parser.parseKeyword(&word))
+        return failure();
+      schedule.waits = word == "true";
+      if (word != "true" && word != "false")
+        return parser.emitError(wordLoc)
+               << "expected '" << kWaitsField << "' to be true or false, found " << word;
+      return success();
+    }
+    auto error = parser.emitError(loc)
+                 << "unknown field '" << name << "' of a schedule, expected one of ";
+    for (const NumberField &field : numberFields)
+      error << field.name << ", ";
+    return error << kRowsField << ", " << kWaitsField;
+  };
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::LessGreater, parseField))
+    return {};
+  if (!hasAlignment)
+    schedule.alignment = schedule.accessBytes;
+  return parser.getChecked<ScheduleAttr>(start, parser.getContext(), schedule);
+}
+
+void ScheduleAttr::print(AsmPrinter &printer) const {
+  Schedule schedule = getValue(), standard;
+  standard.alignment = schedule.accessBytes;
+  SmallVector<std::string> fields;
+  for (const NumberField &field : numberFields)
+    if (schedule.*field.member != standard.*field.member)
+      fields.push_back(llvm::formatv("{0} = {1}", field.name, schedule.*field.member));
+  if (schedule.rows != standard.rows)
+    fields.push_back(
+        llvm::formatv("{0} = {1}", kRowsField, stringifyRowOrder(schedule.rows)));
+  if (schedule.waits != standard.waits)
+    fields.push_back(llvm::formatv("{0} = {1}", kWaitsField, schedule.waits));
+  printer << "<" << llvm::join(fields, ", ") << ">";
+}
+
+//===----------------------------------------------------------------------===//
+// Verification
+//===----------------------------------------------------------------------===//
+
+LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                   Schedule schedule) {
+  for (const NumberField &field : numberFields) {
+    int64_t value = schedule.*field.member;
+    if (value < field.min || value > field.max ||
+        (field.isPowerOfTwo && !llvm::isPowerOf2_64(value)))
+      return emitError() << "expected '" << field.name << "' to be "
+                         << (field.isPowerOfTwo ? "a power of two " : "") << "from "
+                         << field.min << " to " << field.max << ", found " << value;
+  }
+  if (schedule.threads * schedule.minCTAs > kThreadsPerSM)
+    return emitError() << "expected 'min_ctas' times 'threads' to be at most "
+                       << kThreadsPerSM << ", found " << schedule.minCTAs << " times "
+                       << schedule.threads;
+  if (schedule.alignment > schedule.accessBytes)
+    return emitError() << "expected 'alignment' to be at most 'access_bytes', "
+                       << schedule.accessBytes << ", found " << schedule.alignment;
+  int64_t clearBytes = schedule.hasQuads() ? 16 : 1;
+  if (schedule.clearBytes != clearBytes)
+    return emitError() << "expected 'clear_bytes' to be " << clearBytes
+                       << " with rows = " << stringifyRowOrder(schedule.rows)
+                       << ", found " << schedule.clearBytes;
+  if (schedule.earlyBytes != 0 && schedule.hasQuads())
+    return emitError() << "expected 'early_bytes' to be 0 with rows = quads, found "
+                       << schedule.earlyBytes;
+  return success();
+}
+
+std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
+                                                    const Schedule &schedule) {
+  auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
+  if (schedule.hasQuads() &&
+      (!format || format.getScaleLayout() != ScaleLayout::Swizzle32_4_4))
+    return "rows = quads is for swizzled scales, found an op without";
+  if (!format)
+    return std::nullopt;
+  if (schedule.earlyBytes != 0)
+    return llvm::formatv("expected 'early_bytes' to be 0 for an op that quantises, "
+                         "found {0}",
+                         schedule.earlyBytes);
+  // Each lane of a group computes the scale of one step at most; two travel together.
+  int64_t groupSize = format.getGroupSize();
+  int64_t lanesPerGroup = groupSize / schedule.elements();
+  int64_t minSteps = schedule.hasQuads() ? lanesPerGroup : 2;
+  if (schedule.steps < minSteps || schedule.steps > lanesPerGroup)
+    return llvm::formatv(
+        "expected from {0} to {1} 'steps' of {2} bytes for a group of {3} "
+        "elements{4}, found {5}",
+        minSteps, lanesPerGroup, schedule.accessBytes, groupSize,
+        schedule.hasQuads() ? " with rows = quads" : "", schedule.steps);
+  // The lanes that store the scales of a quad's rows in a column tile are neighbours.
+  constexpr int64_t kMinQuadBytes = 8;
+  if (schedule.hasQuads() && schedule.accessBytes < kMinQuadBytes)
+    return llvm::formatv("expected 'access_bytes' to be {0} at least with rows = quads, "
+                         "found {1}",
+                         kMinQuadBytes, schedule.accessBytes);
+  return std::nullopt;
+}
+
+LogicalResult MoeDialect::verifyOperationAttribute(Operation *op,
+                                                   NamedAttribute attribute) {
+  if (attribute.getName() != kScheduleAttrName)
+    return success();
+  auto paddingAware = dyn_cast<PaddingAwareOpInterface>(op);
+  if (!paddingAware)
+    return op->emitError("expected '")
+           << kScheduleAttrName << "' on a padding-aware op, found it on '"
+           << op->getName() << "'";
+  auto schedules = dyn_cast<ArrayAttr>(attribute.getValue());
+  if (!schedules || schedules.empty() || !llvm::all_of(schedules, [](Attribute schedule) {
+        return isa<ScheduleAttr>(schedule);
+      }))
+    return op->emitError("expected '")
+           << kScheduleAttrName << "' to be an array of #moe.schedule, found "
+           << attribute.getValue();
+  for (auto [index, schedule] : llvm::enumerate(schedules.getAsRange<ScheduleAttr>())) {
+    if (std::optional<std::string> violation =
+            checkSchedule(paddingAware, schedule.getValue()))
+      return op->emitError("'")
+             << kScheduleAttrName << "': " << *violation << " in " << schedule;
+    if (schedule.getValue().isElementwise() && index + 1 != schedules.size())
+      return op->emitError("'") << kScheduleAttrName << "': expected no schedule after "
+                                << schedule << ", which suits all operands";
+  }
+  return success();
+}

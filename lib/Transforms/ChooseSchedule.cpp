@@ -1,0 +1,195 @@
+//===- ChooseSchedule.cpp - The schedule of each op -----------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// moe-choose-schedule: the table of schedules, and the choice of a row for an op.
+// docs/performance.md says what was measured.
+//
+//===----------------------------------------------------------------------===//
+
+#include "moe/Transforms/Passes.h"
+
+#include "moe/Target/Chip.h"
+#include "llvm/Support/FormatVariadic.h"
+
+namespace mlir::moe {
+#define GEN_PASS_DEF_MOECHOOSESCHEDULE
+#include "moe/Transforms/Passes.h.inc"
+} // namespace mlir::moe
+
+using namespace mlir;
+using namespace mlir::moe;
+
+//===----------------------------------------------------------------------===//
+// The table
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Where an op's scales go, which decides how rows go to warps.
+enum class Scales { None, Swizzled, Linear };
+
+struct Row {
+  // What it is for: chips from this compute capability on, and ops with such scales.
+  unsigned capability;
+  Scales scales;
+  // What it says.
+  int64_t threads;
+  int64_t threadsPerSM;
+  int64_t accessBytes;
+  /// Of a lane.
+  int64_t bytesInFlight;
+  RowOrder rows;
+  int64_t earlyBytes;
+  int64_t clearBytes;
+  bool waits;
+};
+
+} // namespace
+
+// 64 bytes in flight for each lane are 1024 columns a chunk, and one scale for each lane.
+// 1 MiB is what an H100 loads in the time that one load takes. 1024 threads on an SM:
+// with more, ptxas would spill.
+static constexpr Row table[] = {
+    {80, Scales::None, 256, 1024, 16, 64, RowOrder::Single, 1 << 20, 1, false},
+    {80, Scales::Swizzled, 256, 1024, 16, 64, RowOrder::Quads, 0, 16, false},
+    {80, Scales::Linear, 256, 1024, 16, 64, RowOrder::Single, 0, 1, false},
+    {90, Scales::None, 256, 1024, 16, 64, RowOrder::Single, 1 << 20, 1, true},
+    {90, Scales::Swizzled, 256, 1024, 16, 64, RowOrder::Quads, 0, 16, true},
+    {90, Scales::Linear, 256, 1024, 16, 64, RowOrder::Single, 0, 1, true},
+    {100, Scales::None, 256, 1024, 32, 64, RowOrder::Single, 1 << 20, 1, true},
+    {100, Scales::Swizzled, 256, 1024, 32, 64, RowOrder::Quads, 0, 16, true},
+    {100, Scales::Linear, 256, 1024, 32, 64, RowOrder::Single, 0, 1, true},
+};
+
+/// For rows that may start anywhere: neighbouring elements in neighbouring lanes coalesce
+/// without alignment, and a group of the quantising ops is a step.
+static constexpr int64_t kElementBytes = 2;
+static constexpr int64_t kElementSteps = 2;
+
+/// No supported chip has room for more CTAs of a kernel.
+static constexpr int64_t kMaxCTAsPerSM = 16;
+
+static Scales getScales(PaddingAwareOpInterface op) {
+  auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
+  if (!format)
+    return Scales::None;
+  return format.getScaleLayout() == ScaleLayout::Linear ? Scales::Linear
+                                                        : Scales::Swizzled;
+}
+
+static const Row &getRow(unsigned capability, Scales scales) {
+  const Row *chosen = nullptr;
+  for (const Row &row : table)
+    if (row.scales == scales && (!chosen || row.capability <= capability))
+      chosen = &row;
+  return *chosen;
+}
+
+static Schedule getSchedule(const Row &row, const ScheduleTarget &target) {
+  Schedule schedule;
+  schedule.threads = target.threadsPerCTA ? target.threadsPerCTA : row.threads;
+  schedule.accessBytes = target.accessBytes ? target.accessBytes : row.accessBytes;
+  schedule.steps = row.bytesInFlight / schedule.accessBytes;
+  schedule.rows = row.rows;
+  schedule.earlyBytes = row.earlyBytes;
+  schedule.clearBytes = row.clearBytes;
+  schedule.minCTAs = std::min(row.threadsPerSM / schedule.threads, kMaxCTAsPerSM);
+  schedule.numCTAs = target.numCTAs;
+  schedule.alignment = schedule.accessBytes;
+  schedule.waits = row.waits;
+  return schedule;
+}
+
+/// The same for rows that may start anywhere.
+static Schedule toElements(Schedule schedule) {
+  schedule.accessBytes = schedule.alignment = kElementBytes;
+  schedule.steps = kElementSteps;
+  schedule.rows = RowOrder::Single;
+  schedule.earlyBytes = 0;
+  schedule.clearBytes = 1;
+  return schedule;
+}
+
+SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
+                                                 const ScheduleTarget &target) {
+  Schedule schedule = getSchedule(getRow(target.capability, getScales(op)), target);
+  return {schedule, toElements(schedule)};
+}
+
+static StringRef toString(Scales scales) {
+  switch (scales) {
+  case Scales::None:
+    return "none";
+  case Scales::Swizzled:
+    return "swizzled";
+  case Scales::Linear:
+    return "linear";
+  }
+  llvm_unreachable("unknown scales");
+}
+
+static void printTable(MLIRContext *context, raw_ostream &os) {
+  os << "| from | scales | schedules |\n|---|---|---|\n";
+  for (const Row &row : table) {
+    Schedule schedule = getSchedule(row, ScheduleTarget());
+    os << "| sm_" << row.capability << " | " << toString(row.scales) << " | `"
+       << ScheduleAttr::get(context, schedule) << "`, `"
+       << ScheduleAttr::get(context, toElements(schedule)) << "` |\n";
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// The pass
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+struct ChooseSchedulePass : moe::impl::MoeChooseScheduleBase<ChooseSchedulePass> {
+  using MoeChooseScheduleBase::MoeChooseScheduleBase;
+
+  void runOnOperation() override {
+    MLIRContext *context = &getContext();
+    auto emitOptionError = [&](StringRef option, int64_t value, StringRef expected) {
+      emitError(getOperation()->getLoc()) << getArgument() << ": expected " << option
+                                          << " to be " << expected << ", found " << value;
+      signalPassFailure();
+    };
+    if (numCTAs < 1 || numCTAs > 65535)
+      return emitOptionError("num-ctas", numCTAs, "from 1 to 65535");
+    if (threadsPerCTA != 0 && (threadsPerCTA < 32 || threadsPerCTA > 1024 ||
+                               !llvm::isPowerOf2_64(threadsPerCTA)))
+      return emitOptionError("threads-per-cta", threadsPerCTA,
+                             "a power of two from 32 to 1024");
+    if (accessBytes != 0 && accessBytes != 16 && accessBytes != 32)
+      return emitOptionError("access-bytes", accessBytes, "16 or 32");
+    ScheduleTarget target;
+    target.numCTAs = numCTAs;
+    target.threadsPerCTA = threadsPerCTA;
+    target.accessBytes = accessBytes;
+    if (!chip.empty()) {
+      FailureOr<Chip> found = parseChip(chip, [&] {
+        return emitError(getOperation()->getLoc()) << getArgument() << ": ";
+      });
+      if (failed(found))
+        return signalPassFailure();
+      target.capability = found->capability;
+    }
+    if (printTable)
+      ::printTable(context, llvm::errs());
+
+    getOperation()->walk([&](PaddingAwareOpInterface op) {
+      if (op->hasAttr(kScheduleAttrName))
+        return;
+      SmallVector<Attribute> schedules;
+      for (const Schedule &schedule : chooseSchedules(op, target))
+        schedules.push_back(ScheduleAttr::get(context, schedule));
+      op->setAttr(kScheduleAttrName, ArrayAttr::get(context, schedules));
+    });
+  }
+};
+
+} // namespace
