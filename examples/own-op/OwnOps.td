@@ -16,6 +16,8 @@ include "moe/IR/MoeOpBase.td"
 def Own_Dialect : Dialect {
   let name = "own";
   let cppNamespace = "::own";
+  // The formats are attributes of moe.
+  let dependentDialects = ["::mlir::moe::MoeDialect"];
 }
 
 def Own_PaddedLeakyReluOp : Moe_PaddingAwareOpBase<Own_Dialect, "padded_leaky_relu"> {
