@@ -19,6 +19,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "moe/IR/Moe.h"
+#include "moe/Target/Diagnostics.h"
 #include "llvm/ADT/StringSwitch.h"
 
 namespace mlir::moe {
@@ -211,8 +212,7 @@ private:
   }
 
   LogicalResult report(Operation *op) {
-    // At the location, not on the op: its regions would be printed with it.
-    auto diagnostic = emitError(op->getLoc())
+    auto diagnostic = emitErrorAt(op)
                       << "'" << op->getName() << "' op was not lowered by " << by();
     if (op->getNumOperands() != 0 || op->getNumResults() != 0)
       diagnostic << ": (" << op->getOperandTypes() << ") -> (" << op->getResultTypes()

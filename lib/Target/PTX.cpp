@@ -14,6 +14,7 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "moe/Target/Diagnostics.h"
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -30,7 +31,7 @@ LogicalResult mlir::moe::translateToPTX(ModuleOp module, raw_ostream &output,
     return binaryName.empty() || binary.getName() == binaryName;
   });
   if (!llvm::hasSingleElement(matches)) {
-    auto diagnostic = module.emitError("expected one gpu.binary");
+    auto diagnostic = emitErrorAt(module) << "expected one gpu.binary";
     if (!binaryName.empty())
       diagnostic << " called '" << binaryName << "'";
     diagnostic << ", found ";
@@ -50,7 +51,7 @@ LogicalResult mlir::moe::translateToPTX(ModuleOp module, raw_ostream &output,
       objects.push_back(object);
   }
   if (objects.size() != 1) {
-    auto diagnostic = binary.emitError("expected one object");
+    auto diagnostic = emitErrorAt(binary) << "expected one object";
     if (!chip.empty())
       diagnostic << " for chip '" << chip << "'";
     diagnostic << ", found objects for ";
@@ -60,9 +61,10 @@ LogicalResult mlir::moe::translateToPTX(ModuleOp module, raw_ostream &output,
     return diagnostic;
   }
   if (objects.front().getFormat() != gpu::CompilationTarget::Assembly)
-    return binary.emitError("expected PTX, found ")
-           << gpu::stringifyCompilationTarget(objects.front().getFormat())
-           << ": lower the module with format=isa";
+    return emitErrorAt(binary) << "expected PTX, found "
+                               << gpu::stringifyCompilationTarget(
+                                      objects.front().getFormat())
+                               << ": lower the module with format=isa";
   output << objects.front().getObject().getValue().rtrim('\0');
   return success();
 }

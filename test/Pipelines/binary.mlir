@@ -7,7 +7,8 @@
 // RUN: moe-opt %s -moe-lower-to-ptx="format=bin toolkit=%cuda_home" | FileCheck %s --check-prefix=BIN
 // RUN: moe-opt %s -moe-lower-to-ptx="format=fatbin toolkit=%cuda_home" | FileCheck %s --check-prefix=FATBIN
 // RUN: moe-opt %s -moe-lower-to-ptx="format=bin toolkit=%cuda_home" \
-// RUN: | not moe-translate --moe-to-ptx 2>&1 | FileCheck %s --check-prefix=TRANSLATE
+// RUN: | not moe-translate --moe-to-ptx 2>&1 \
+// RUN: | FileCheck %s --check-prefix=TRANSLATE --implicit-check-not=gpu.object
 
 // An ELF file.
 // BIN: gpu.binary @moe_kernels [#gpu.object<#nvvm.target<O = 3, {{.*}}>, {{.*}}bin = "\7FELF

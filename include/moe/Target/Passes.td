@@ -38,6 +38,11 @@ def MoeModuleToBinary : Pass<"moe-module-to-binary", "ModuleOp"> {
     `fatbin` need `ptxas`, and `fatbin` also `fatbinary`, of a CUDA toolkit: of that in
     `toolkit` if it is given and of no other, else of the first of CUDA_ROOT, CUDA_HOME and
     CUDA_PATH that has them, else those on PATH.
+
+    Modules are expected in the LLVM and NVVM dialects, with a target. If one is not, the error is
+    at the op to lower next and names a pass that lowers it; `moe-lower-kernels` runs all of them.
+    Objects have no properties about the time that they took, so that the same text gives the
+    same bytes.
   }];
   let options = [
     Option<"format", "format", "std::string", "\"isa\"",
