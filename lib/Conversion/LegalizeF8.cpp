@@ -15,6 +15,7 @@
 #include "moe/Conversion/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
@@ -319,11 +320,24 @@ private:
   }
 };
 
+/// Whether all targets of the GPU module `op`, which is compiled once for them all, do.
+bool haveE4M3Conversion(Operation *op) {
+  auto module = dyn_cast<gpu::GPUModuleOp>(op);
+  if (!module || !module.getTargetsAttr() || module.getTargetsAttr().empty())
+    return false;
+  return llvm::all_of(module.getTargetsAttr(), [](Attribute attribute) {
+    auto target = dyn_cast<NVVM::NVVMTargetAttr>(attribute);
+    return target && llvm::any_of(getSupportedChips(), [&](const Chip &chip) {
+             return chip.name == target.getChip() && chip.hasE4M3Conversion();
+           });
+  });
+}
+
 struct LegalizeF8Pass : moe::impl::MoeLegalizeF8Base<LegalizeF8Pass> {
   using MoeLegalizeF8Base::MoeLegalizeF8Base;
 
   void runOnOperation() override {
-    bool hasHardwareConversion = false;
+    bool hasHardwareConversion = haveE4M3Conversion(getOperation());
     if (!chip.empty()) {
       FailureOr<Chip> target = parseChip(chip, [&] {
         return emitError(getOperation()->getLoc()) << getArgument() << ": ";

@@ -35,6 +35,30 @@ static void buildUserKernelLowering(OpPassManager &kernels) {
   kernels.addPass(createConvertVectorToSCFPass());
 }
 
+/// Kernels in a gpu.module to the LLVM dialect.
+static void addKernelLowering(OpPassManager &kernels, StringRef pipeline) {
+  kernels.addPass(createVerifyMemorySpaces("kernel", pipeline));
+  buildUserKernelLowering(kernels);
+  kernels.addPass(createMoeLegalizeF8());
+  kernels.addPass(createSCFToControlFlowPass());
+  kernels.addPass(memref::createExpandStridedMetadataPass());
+  kernels.addPass(createLowerAffinePass());
+  // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
+  // calls.
+  kernels.addPass(createMoeConvertKernelMath());
+  kernels.addPass(createConvertVectorToLLVMPass());
+  ConvertToLLVMPassOptions toLLVM;
+  toLLVM.filterDialects = {"arith", "memref", "vector"};
+  kernels.addPass(createConvertToLLVMPass(toLLVM));
+  ConvertGpuOpsToNVVMOpsOptions toNVVM;
+  toNVVM.hasRedux = true;
+  kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
+  kernels.addPass(createConvertNVVMToLLVMPass());
+  kernels.addPass(createMoeLegalizeLoopAnnotations());
+  kernels.addPass(createReconcileUnrealizedCastsPass());
+  kernels.addPass(createVerifyLowered("kernel", pipeline));
+}
+
 /// From moe ops on memrefs to a gpu.binary and its launches.
 static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options,
                          StringRef pipeline) {
@@ -57,34 +81,20 @@ static void buildKernels(OpPassManager &pm, const LowerToPTXOptions &options,
     target.optLevel = options.format == "isa" ? 0 : 3;
   pm.addPass(createMoeAttachTarget(target));
 
-  OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
-  kernels.addPass(createVerifyMemorySpaces("kernel", pipeline));
-  buildUserKernelLowering(kernels);
-  MoeLegalizeF8Options legalizeF8;
-  legalizeF8.chip = options.chip;
-  kernels.addPass(createMoeLegalizeF8(legalizeF8));
-  kernels.addPass(createSCFToControlFlowPass());
-  kernels.addPass(memref::createExpandStridedMetadataPass());
-  kernels.addPass(createLowerAffinePass());
-  // Before convert-gpu-to-nvvm, which would take bf16 vectors apart into f32 library
-  // calls.
-  kernels.addPass(createMoeConvertKernelMath());
-  kernels.addPass(createConvertVectorToLLVMPass());
-  ConvertToLLVMPassOptions toLLVM;
-  toLLVM.filterDialects = {"arith", "memref", "vector"};
-  kernels.addPass(createConvertToLLVMPass(toLLVM));
-  ConvertGpuOpsToNVVMOpsOptions toNVVM;
-  toNVVM.hasRedux = true;
-  kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
-  kernels.addPass(createConvertNVVMToLLVMPass());
-  kernels.addPass(createMoeLegalizeLoopAnnotations());
-  kernels.addPass(createReconcileUnrealizedCastsPass());
-  kernels.addPass(createVerifyLowered("kernel", pipeline));
+  addKernelLowering(pm.nest<gpu::GPUModuleOp>(), pipeline);
 
   MoeModuleToBinaryOptions toBinary;
   toBinary.format = options.format;
   toBinary.toolkit = options.toolkit;
   pm.addPass(createMoeModuleToBinary(toBinary));
+}
+
+void mlir::moe::buildLowerKernelsPipeline(OpPassManager &pm,
+                                          const LowerKernelsOptions &options) {
+  constexpr StringLiteral name = "moe-lower-kernels";
+  if (pm.getOpAnchorName() == gpu::GPUModuleOp::getOperationName())
+    return addKernelLowering(pm, name);
+  addKernelLowering(pm.nest<gpu::GPUModuleOp>(), name);
 }
 
 void mlir::moe::buildLowerToPTXPipeline(OpPassManager &pm,

@@ -9,26 +9,15 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "NamedPipelines.h"
 #include "mlir/Pass/PassRegistry.h"
-#include "moe/Pipelines/Pipelines.h"
 
 using namespace mlir;
 using namespace mlir::moe;
 
 void mlir::moe::registerMoePipelines() {
-  PassPipelineRegistration<BufferizationOptions>(
-      "moe-bufferize",
-      "Fuse and bufferize moe ops on tensors, in place on their destinations",
-      buildBufferizationPipeline);
-  PassPipelineRegistration<LowerToPTXOptions>(
-      "moe-lower-to-ptx",
-      "Lower moe ops to PTX, a cubin or a fatbin, and host code that launches it",
-      buildLowerToPTXPipeline);
-  PassPipelineRegistration<LowerToCUDAOptions>(
-      "moe-lower-to-cuda",
-      "Lower a module with moe ops to the LLVM dialect for the CPU with a CUDA device",
-      buildLowerToCUDAPipeline);
-  PassPipelineRegistration<LowerToCPUOptions>(
-      "moe-lower-to-cpu", "Lower a module with moe ops to the LLVM dialect for the CPU",
-      buildLowerToCPUPipeline);
+  forEachNamedPipeline([](const auto &pipeline) {
+    using Options = typename std::decay_t<decltype(pipeline)>::Options;
+    PassPipelineRegistration<Options>(pipeline.name, pipeline.summary, pipeline.build);
+  });
 }

@@ -75,19 +75,19 @@ def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
     Rewrites, on scalars and on vectors of fixed size:
 
     - `arith.truncf` from f32, bf16 or f16 to f8E4M3FN that rounds to nearest even (the
-      default). With `chip` sm_89 or later it becomes `nvvm.convert.f32x2.to.f8x2`, for other
-      chips and for the CPU (`chip` empty) integer arithmetic. Both give the same bytes:
+      default). For sm_89 and later it becomes `nvvm.convert.f32x2.to.f8x2`, for other chips
+      and for the CPU integer arithmetic. Both give the same bytes:
       magnitudes above 448, infinity among them, saturate to 448, and NaN gives 0x7f.
     - `arith.extf` from any float of 8 bits or less (f8E4M3FN, f8E5M2, f8E8M0FNU, f4E2M1FN and
       so on). It becomes integer arithmetic and is exact: f32, bf16 and f64 hold every value
       of these types, subnormals and NaN included. f16 holds all but those of f8E8M0FNU, which
       are rounded.
 
-    Other conversions are left alone.
+    Other conversions are left alone. On a `gpu.module`, the chips are those of its targets.
   }];
   let options = [
     Option<"chip", "chip", "std::string", "\"\"",
-           "The GPU, such as sm_90; empty for the CPU">,
+           "The GPU, such as sm_90; empty for the targets of a gpu.module, else for the CPU">,
   ];
   let dependentDialects = ["arith::ArithDialect", "NVVM::NVVMDialect",
                            "vector::VectorDialect"];

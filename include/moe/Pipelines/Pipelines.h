@@ -61,6 +61,9 @@ struct LowerToCUDAOptions : LowerToPTXOptions {
       llvm::cl::init(false)};
 };
 
+/// The chips are those of the targets that the GPU modules have.
+struct LowerKernelsOptions : PassPipelineOptions<LowerKernelsOptions> {};
+
 struct LowerToCPUOptions : PassPipelineOptions<LowerToCPUOptions> {
   Option<bool> verifyAtRuntime{
       *this, "verify-at-runtime",
@@ -91,6 +94,10 @@ void buildLowerToPTXPipeline(OpPassManager &pm, const LowerToPTXOptions &options
 /// can access; a launch waits for its kernel.
 void buildLowerToCUDAPipeline(OpPassManager &pm, const LowerToCUDAOptions &options);
 
+/// Kernels of any origin in GPU modules, with ops of gpu, scf, vector, arith, memref and
+/// more, to the LLVM dialect. `pm` is of `gpu.module`, or of an op that holds some.
+void buildLowerKernelsPipeline(OpPassManager &pm, const LowerKernelsOptions &options);
+
 /// A module with moe ops, on tensors or memrefs, to the LLVM dialect for the CPU.
 void buildLowerToCPUPipeline(OpPassManager &pm, const LowerToCPUOptions &options);
 
@@ -109,8 +116,7 @@ std::unique_ptr<Pass> createVerifyLowered(StringRef level, StringRef pipeline);
 /// The same of memory spaces alone, before conversions that give no location for them.
 std::unique_ptr<Pass> createVerifyMemorySpaces(StringRef level, StringRef pipeline);
 
-/// Registers `--moe-bufferize`, `--moe-lower-to-ptx`, `--moe-lower-to-cuda` and
-/// `--moe-lower-to-cpu`.
+/// Registers the pipelines of docs/reference/Pipelines.md.
 void registerMoePipelines();
 
 } // namespace mlir::moe
