@@ -49,7 +49,8 @@ config.substitutions.append((r"%(?!(?:s|S|p|t|T|dbg)\b)[a-zA-Z]\w*", "; unknown-
 # A tool that a build may lack is not substituted; a test of it then fails as not found.
 llvm_config.add_tool_substitutions(
     [ToolSubst("moe-opt", unresolved="fatal")]
-    + [ToolSubst(name, unresolved="ignore") for name in ("moe-lsp-server", "moe-run", "moe-translate")],
+    + [ToolSubst(name, unresolved="ignore") for name in ("moe-lsp-server", "moe-only-opt", "moe-run",
+                                                          "moe-translate")],
     [moe_tools_dir],
 )
 llvm_tools = ["FileCheck", "mlir-opt", "mlir-runner", "mlir-translate", "not", "split-file"]

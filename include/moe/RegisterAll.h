@@ -18,8 +18,10 @@ class DialectRegistry;
 
 namespace mlir::moe {
 
-/// The moe dialect with its external models of upstream interfaces, and the upstream
-/// interfaces and translations that the pipelines need to get to PTX.
+/// The moe dialect with its external models of upstream interfaces, and of upstream what
+/// the pipelines need: the dialects that may stand beside moe ops with their
+/// bufferization, and the conversions and translations to PTX. A program that registers
+/// no more can parse and lower whatever docs/reference/Pipelines.md says that they take.
 void registerAllMoeDialects(DialectRegistry &registry);
 
 /// The passes of include/moe/{Transforms,Conversion,Target}/Passes.td.
