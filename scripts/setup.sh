@@ -39,6 +39,7 @@ look() {
   reaches "${version:-0}" 3.21 || lacks "CMake 3.21 or newer" cmake
   command -v ninja >/dev/null || lacks "Ninja" ninja-build
   { command -v "${CXX:-c++}" && command -v "${CC:-cc}"; } >/dev/null || lacks "a C++ compiler" g++
+  command -v pkg-config >/dev/null || lacks "pkg-config" pkg-config
   # numpy of scripts/requirements.txt wants 3.11.
   python3 -c 'import sys; assert sys.version_info >= (3, 11); import ensurepip, venv' 2>/dev/null ||
     lacks "Python 3.11 or newer with venv" python3 python3-venv

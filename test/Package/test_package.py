@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -66,6 +67,64 @@ def test_downstream_project_builds_from_the_installed_package(prefix: Path,
     assert ".target sm_90" in result.stdout
     assert "squared_relu_quantize_mxfp8(" in result.stdout
     assert "cvt.rn.satfinite.e4m3x2.f32" in result.stdout
+
+
+# Of x = 1.5: 2.25 = 288 * 2^-7, and 288 is 0x79 in E4M3.
+PRINTED = ["row 0: scale 120, data 0x79", "row 1: scale 0, data 0", "row 2: scale 120, data 0x79"]
+
+
+@pytest.fixture(scope="module")
+def runtime_prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The component of the runtime alone, elsewhere than where it was installed to."""
+    folder = tmp_path_factory.mktemp("runtime")
+    installed = run("cmake", "--install", BUILD, "--component", "MoeRuntime", "--prefix",
+                    folder / "installed")
+    assert installed.returncode == 0, installed.stderr
+    return (folder / "installed").rename(folder / "moved")
+
+
+def test_component_of_the_runtime_has_nothing_of_the_compiler(runtime_prefix: Path) -> None:
+    files = {str(path.relative_to(runtime_prefix)) for path in runtime_prefix.rglob("*")
+             if path.is_file()}
+    package = {path for path in files if path.startswith("lib/cmake/MoeRuntime/")}
+    assert "lib/cmake/MoeRuntime/MoeRuntimeConfig.cmake" in package
+    assert files - package == {
+        "include/moe-c/MgpuRuntime.h", "include/moe-c/Runtime.h", "include/moe/Runtime/Runtime.h",
+        "lib/libmoe_mgpu_runtime.so", "lib/libmoe_runtime.so", "lib/pkgconfig/moe-runtime.pc",
+        "share/doc/moe-mlir/LICENSE"}
+    licence = (runtime_prefix / "share/doc/moe-mlir/LICENSE").read_text()
+    assert licence == (ROOT / "LICENSE").read_text()
+
+
+def test_c_program_finds_the_runtime_with_cmake_and_no_mlir(runtime_prefix: Path,
+                                                            tmp_path: Path) -> None:
+    configured = run("cmake", "-S", ROOT / "examples" / "runtime", "-B", tmp_path, "-G", "Ninja",
+                     f"-DCMAKE_PREFIX_PATH={runtime_prefix}",
+                     "-DCMAKE_DISABLE_FIND_PACKAGE_MLIR=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_LLVM=ON")
+    assert configured.returncode == 0, configured.stdout + configured.stderr
+    assert "llvm" not in (tmp_path / "build.ninja").read_text().lower()
+    built = run("cmake", "--build", tmp_path)
+    assert built.returncode == 0, built.stdout
+    result = run(tmp_path / "activation")
+    assert result.stdout.splitlines() == PRINTED, result.stderr
+
+
+@pytest.mark.needs("pkg-config", machine.C_COMPILER)
+def test_c_program_finds_the_runtime_with_pkg_config(runtime_prefix: Path, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PKG_CONFIG_PATH", "")
+    monkeypatch.setenv("PKG_CONFIG_LIBDIR", str(runtime_prefix / "lib" / "pkgconfig"))
+    asked = run("pkg-config", "--cflags", "--libs", "moe-runtime")
+    assert asked.returncode == 0, asked.stderr
+    version = run("pkg-config", "--modversion", "moe-runtime").stdout.strip()
+    assert version == re.search(r"VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text()
+                                .split("project(")[1])[1]
+    program = tmp_path / "activation"
+    built = run(os.environ.get("CC", "cc"), ROOT / "examples" / "runtime" / "activation.c",
+                *asked.stdout.split(), f"-Wl,-rpath,{runtime_prefix / 'lib'}", "-o", program)
+    assert built.returncode == 0, built.stderr
+    result = run(program)
+    assert result.stdout.splitlines() == PRINTED, result.stderr
 
 
 def test_everything_that_is_installed_is_tested_below(prefix: Path) -> None:

@@ -48,12 +48,12 @@ def test_no_apt(bin_dir: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("setup: this machine lacks CMake 3.21 or newer, Ninja, a C++ compiler, "
-                           "Python 3.11 or newer with venv")
+                           "pkg-config, Python 3.11 or newer with venv")
     assert "there is no apt-get here" in line
 
 
 def test_what_is_there_is_not_asked_for(bin_dir: Path) -> None:
-    for name in ("ninja", "c++", "cc"):
+    for name in ("ninja", "c++", "cc", "pkg-config"):
         add(bin_dir, name)
     add(bin_dir, "cmake", "echo cmake version 3.30.1")
     line = run(bin_dir).stderr
