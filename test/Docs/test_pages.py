@@ -22,7 +22,7 @@ from moe_testing import machine
 from moe_testing.checkout import ROOT, python_path
 from pages import RUN, Block, is_output, read_blocks, split_console
 
-PAGES = [ROOT / "README.md",
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          *(page for page in sorted((ROOT / "docs").rglob("*.md"))
            if ROOT / "docs" / "reference" not in page.parents),
          *sorted((ROOT / "testing").rglob("*.md"))]
