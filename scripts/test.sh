@@ -17,9 +17,10 @@ echo "test: lit (IR, passes, pipelines, PTX text)"
 cmake --build build --target check-moe | tee build/lit.log
 echo "test: generated reference"
 scripts/update-reference.sh --check
-echo "test: pytest (execution, tools, package)"
 status=0
+scripts/lint.sh || status=1
+echo "test: pytest (execution, tools, package)"
 MOE_TESTS_SKIP_NOTHING=1 build/venv/bin/python -m pytest -q -rfE -p no:cacheprovider \
-  --junit-xml=build/pytest.xml test || status=$?
+  --junit-xml=build/pytest.xml test || status=1
 build/venv/bin/python scripts/count_skips.py build/lit.log build/pytest.xml "$@" || status=1
 exit $status
