@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Regenerates docs/reference from the ODS files; with --check, fails if it is out of date.
+# Regenerates docs/reference from the ODS files, and the Python functions from the table of ops;
+# with --check, fails if they are out of date.
 #
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+python3 scripts/write_ops.py "$@"
 cmake --build build --target mlir-doc >/dev/null
 if [ "${1:-}" = --check ]; then
   diff -ru docs/reference build/docs/reference ||

@@ -15,24 +15,26 @@ moe_mlir.megatron.patch().
 
 from __future__ import annotations
 
-from . import _runtime
-from ._common import DeadScales, ScaleLayout, scale_size
+from . import _ops, _runtime
 from ._compiler import CompileError, CompilerNotFoundError, compile
 from ._headers import get_include
+from ._load_kernels import load_kernels
 from ._log import log_calls
+from ._modes import DeadScales, ScaleLayout
 from ._mxfp8 import MXFP8
-from ._ops import (load_kernels, padded_squared_relu, quantize_mxfp8,
-                   squared_relu_and_quantize_mxfp8)
+from ._ops import *  # noqa: F403
 from ._runtime import MoeRuntimeError
+from ._scales import scale_size
 from ._torch_import import register_with_torch
 
 __version__ = "0.1.0"
 
 __all__ = [
     "MXFP8", "CompileError", "CompilerNotFoundError", "DeadScales", "MoeRuntimeError",
-    "ScaleLayout", "__version__", "compile", "get_include", "load_kernels", "padded_squared_relu",
-    "quantize_mxfp8", "runtime_description", "scale_size", "squared_relu_and_quantize_mxfp8",
+    "ScaleLayout", "__version__", "compile", "get_include", "load_kernels", "runtime_description",
+    "scale_size",
 ]
+__all__ += _ops.__all__
 
 if _runtime.version() != tuple(map(int, __version__.split("."))):
     raise ImportError(f"moe_mlir {__version__} needs a runtime library of its own version, "
@@ -45,5 +47,4 @@ def runtime_description() -> str:
 
 
 register_with_torch()
-log_calls(globals(), "compile", "padded_squared_relu", "quantize_mxfp8",
-          "squared_relu_and_quantize_mxfp8")
+log_calls(globals(), "compile", *_ops.__all__)

@@ -12,16 +12,12 @@ import subprocess
 from pathlib import Path
 from typing import Optional, Sequence
 
-from ._common import GROUP, DeadScales, ScaleLayout, parse_dead, parse_layout
+from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
+from ._op_table import OPS
 
 _TOOLS = ("moe-opt", "moe-translate")
-# The functions' names in this package, and the ops' names in the dialect.
-_OPS = {
-    "padded_squared_relu": "padded_squared_relu",
-    "squared_relu_and_quantize_mxfp8": "squared_relu_quantize_mxfp8",
-    "squared_relu_quantize_mxfp8": "squared_relu_quantize_mxfp8",
-    "quantize_mxfp8": "quantize_mxfp8",
-}
+# By the functions' names in this package and by those in the dialect.
+_OPS = {name: op for op in OPS for name in (op.name, op.dialect)}
 
 
 class CompilerNotFoundError(RuntimeError):
@@ -142,21 +138,29 @@ def _op_source(name: str, rows: Optional[int], columns: Optional[int], strided: 
     layout, _ = parse_layout(scale_layout), parse_dead(dead_scales)
     matrix = f"memref<{M}x{N}x%s{', strided<[?, 1], offset: ?>' if strided else ''}>"
     x, permutation_map, n_used = matrix % "bf16", f"memref<{M}xi32>", "memref<i32>"
-    outputs, attributes = [("%out", x)], ""
-    if op != "padded_squared_relu":
-        if columns is not None and int(N) % GROUP:
-            raise ValueError(f"columns: expected a multiple of 32, found {N}")
-        groups = "?" if columns is None else str(int(N) // GROUP)
+    names = [output.name for output in op.format.outputs]
+    elements = [_element_type(output.dtype) for output in op.format.outputs]
+    outputs, attributes = [matrix % elements[0]], ""
+    if op.format.has_scales:
+        if columns is not None and int(N) % op.format.group:
+            raise ValueError(f"columns: expected a multiple of {op.format.group}, found {N}")
+        groups = "?" if columns is None else str(int(N) // op.format.group)
         scale = f"{M}x{groups}" if layout else "?"
-        outputs = [("%data", matrix % "f8E4M3FN"), ("%scale", f"memref<{scale}xf8E8M0FNU>")]
+        outputs.append(f"memref<{scale}x{elements[1]}>")
         attributes = f" scale_layout<{scale_layout}> dead_scales<{dead_scales}>"
-    arguments = ", ".join(f"{value}: {type_}" for value, type_ in outputs)
-    values = ", ".join(value for value, _ in outputs)
-    types = ", ".join(type_ for _, type_ in outputs)
-    return (f"func.func @{op}(%x: {x}, %map: {permutation_map}, %n: {n_used}, {arguments}) {{\n"
-            f"  moe.{op} ins(%x, %map, %n : {x}, {permutation_map}, {n_used})\n"
+    arguments = ", ".join(f"%{name}: {type_}" for name, type_ in zip(names, outputs))
+    values = ", ".join(f"%{name}" for name in names)
+    types = ", ".join(outputs)
+    return (f"func.func @{op.dialect}(%x: {x}, %map: {permutation_map}, %n: {n_used}, {arguments})"
+            f" {{\n  moe.{op.dialect} ins(%x, %map, %n : {x}, {permutation_map}, {n_used})\n"
             f"    outs({values} : {types}){attributes}\n"
             "  return\n}\n")
+
+
+def _element_type(dtype: str) -> str:
+    """MLIR's name of it, such as f8E4M3FN of float8_e4m3fn."""
+    kind, _, variant = dtype.partition("_")
+    return kind.replace("float", "f") + variant.upper()
 
 
 def _find_tools() -> tuple[str, str]:

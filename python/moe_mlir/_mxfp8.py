@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from ._common import GROUP, ScaleLayout, parse_layout, scale_size
+from ._modes import ScaleLayout, parse_layout
+from ._scales import GROUP, scale_shape, scale_size
 
 if TYPE_CHECKING:
     import torch
@@ -230,8 +231,7 @@ class MXFP8(Generic[Array]):
         if columns % GROUP:
             raise ValueError(f"data: expected a multiple of 32 columns, found {columns}")
         groups = columns // GROUP
-        shape = ((rows, groups) if self.scale_layout == "linear"
-                 else (512 * ((rows + 127) // 128) * ((columns + 127) // 128),))
+        shape = scale_shape(rows, groups, parse_layout(self.scale_layout))
         if tuple(scale.shape) != shape:
             raise ValueError(f"scale: expected shape {list(shape)}, found {list(scale.shape)}")
         # A double holds every product.

@@ -4,23 +4,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _runtime
-from ._common import (GROUP, DeadScales, ScaleLayout, Span, are_apart, check_distinct, parse_dead,
-                      parse_layout, scale_bytes, span)
+from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
+from ._op_table import OPS, Op
+from ._overlap import Span, are_apart, check_distinct, span
+from ._scales import scale_bytes
 
 Array = NDArray[Any]
 
 _BF16 = np.dtype(ml_dtypes.bfloat16)
 _INT32 = np.dtype(np.int32)
-_E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
-_E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
 
 NUsed = Union[int, "np.integer[Any]", Array]
 
@@ -108,70 +108,93 @@ def _check_distinct(outputs: list[Span], x: Array, x_stride: int,
     ])
 
 
-def padded_squared_relu(x: Array, permutation_map: Array, n_used: NUsed,
-                        out: Array | None) -> Array:
-    """moe_mlir.padded_squared_relu on arrays."""
-    rows, columns, x_stride = _check_x(x, permutation_map)
-    n_used = _as_array(n_used)
-    x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
-    n_used_data = n_used.ctypes.data
-    if out is None:
-        out = np.empty((rows, columns), _BF16)
-        out_data, out_stride = out.ctypes.data, columns
-    else:
-        _check_output("out", out, _BF16, (rows, columns))
-        out_data, out_stride = out.ctypes.data, _row_stride("out", out)
-        if not are_apart(out_data, out_data + 2 * rows * out_stride, x_data,
-                         x_data + 2 * rows * x_stride, map_data, rows, n_used_data):
-            _check_distinct([_matrix_span("out", out, out_stride)], x, x_stride, permutation_map,
-                            n_used)
-    status = _runtime.padded_squared_relu(_runtime.CPU, 0, x_data, rows, columns, x_stride,
-                                          map_data, n_used_data, out_data, out_stride)
-    if status:
-        _runtime.raise_last_error(status)
-    return out
+def _make(op: Op) -> Callable[..., Array]:
+    """The run of an op without scales."""
+    native = _runtime.calls[op.name]
+    dtype, = _dtypes(op)
+    size = dtype.itemsize
+
+    def run(x: Array, permutation_map: Array, n_used: NUsed, out: Array | None) -> Array:
+        rows, columns, x_stride = _check_x(x, permutation_map)
+        n_used = _as_array(n_used)
+        x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
+        n_used_data = n_used.ctypes.data
+        if out is None:
+            out = np.empty((rows, columns), dtype)
+            out_data, out_stride = out.ctypes.data, columns
+        else:
+            _check_output("out", out, dtype, (rows, columns))
+            out_data, out_stride = out.ctypes.data, _row_stride("out", out)
+            if not are_apart(out_data, out_data + size * rows * out_stride, x_data,
+                             x_data + 2 * rows * x_stride, map_data, rows, n_used_data):
+                _check_distinct([_matrix_span("out", out, out_stride)], x, x_stride,
+                                permutation_map, n_used)
+        status = native(_runtime.CPU, 0, x_data, rows, columns, x_stride, map_data,
+                             n_used_data, out_data, out_stride)
+        if status:
+            _runtime.raise_last_error(status)
+        return out
+
+    return run
 
 
-def quantize(op: str, x: Array, permutation_map: Array, n_used: NUsed,
-             scale_layout: ScaleLayout, dead_scales: DeadScales, out: Any) -> MXFP8[Array]:
-    """The two quantising ops on arrays; `op` says which."""
-    layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
-    rows, columns, x_stride = _check_x(x, permutation_map)
-    if columns % GROUP:
-        raise ValueError(f"x: expected a multiple of 32 columns, found {columns}")
-    n_used = _as_array(n_used)
-    x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
-    n_used_data = n_used.ctypes.data
-    size, scale_stride = scale_bytes(rows, columns, layout), 0
-    shape = (rows, columns // GROUP) if layout else (size,)
-    if out is None:
-        data, scale = np.empty((rows, columns), _E4M3), np.empty(shape, _E8M0)
-        out_data, out_stride, scale_data = data.ctypes.data, columns, scale.ctypes.data
-    else:
-        data, scale = unpack_out(out, scale_layout)
-        _check_output("data", data, _E4M3, (rows, columns))
-        _check_output("scale", scale, _E8M0, shape)
-        out_data, out_stride, scale_data = (data.ctypes.data, _row_stride("data", data),
-                                            scale.ctypes.data)
-        if layout:
-            scale_stride = _row_stride("scale", scale)
-            if size:
-                size = (rows - 1) * scale_stride + columns // GROUP
-        elif size and scale.strides[0] != 1:
-            raise ValueError("scale: expected consecutive elements, found a stride of "
-                             f"{scale.strides[0]} bytes")
-        x_end, out_end = x_data + 2 * rows * x_stride, out_data + rows * out_stride
-        scale_end = scale_data + size
-        if not (are_apart(out_data, out_end, x_data, x_end, map_data, rows, n_used_data)
-                and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows, n_used_data)
-                and (out_end <= scale_data or scale_end <= out_data)):
-            scale_span = (_matrix_span("scale", scale, scale_stride) if layout
-                          else span("scale", scale_data, 1, 0, size))
-            _check_distinct([_matrix_span("data", data, out_stride), scale_span], x, x_stride,
-                            permutation_map, n_used)
-    status = _runtime.QUANTIZING[op](
-        _runtime.CPU, 0, x_data, rows, columns, x_stride, map_data, n_used_data, out_data,
-        out_stride, scale_data, size, scale_stride, layout, dead)
-    if status:
-        _runtime.raise_last_error(status)
-    return MXFP8(data, scale, scale_layout, _BF16)
+def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
+    """The run of an op whose results are data and scale."""
+    native, group = _runtime.calls[op.name], op.format.group
+    data_dtype, scale_dtype = _dtypes(op)
+
+    def run(x: Array, permutation_map: Array, n_used: NUsed, scale_layout: ScaleLayout,
+            dead_scales: DeadScales, out: Any) -> MXFP8[Array]:
+        layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
+        rows, columns, x_stride = _check_x(x, permutation_map)
+        if columns % group:
+            raise ValueError(f"x: expected a multiple of {group} columns, found {columns}")
+        groups = columns // group
+        n_used = _as_array(n_used)
+        x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
+        n_used_data = n_used.ctypes.data
+        size, scale_stride = scale_bytes(rows, groups, layout), 0
+        shape = (rows, groups) if layout else (size,)
+        if out is None:
+            data, scale = np.empty((rows, columns), data_dtype), np.empty(shape, scale_dtype)
+            out_data, out_stride, scale_data = data.ctypes.data, columns, scale.ctypes.data
+        else:
+            data, scale = unpack_out(out, scale_layout)
+            _check_output("data", data, data_dtype, (rows, columns))
+            _check_output("scale", scale, scale_dtype, shape)
+            out_data, out_stride, scale_data = (data.ctypes.data, _row_stride("data", data),
+                                                scale.ctypes.data)
+            if layout:
+                scale_stride = _row_stride("scale", scale)
+                if size:
+                    size = (rows - 1) * scale_stride + groups
+            elif size and scale.strides[0] != 1:
+                raise ValueError("scale: expected consecutive elements, found a stride of "
+                                 f"{scale.strides[0]} bytes")
+            x_end, out_end = x_data + 2 * rows * x_stride, out_data + rows * out_stride
+            scale_end = scale_data + size
+            if not (are_apart(out_data, out_end, x_data, x_end, map_data, rows, n_used_data)
+                    and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,
+                                  n_used_data)
+                    and (out_end <= scale_data or scale_end <= out_data)):
+                scale_span = (_matrix_span("scale", scale, scale_stride) if layout
+                              else span("scale", scale_data, 1, 0, size))
+                _check_distinct([_matrix_span("data", data, out_stride), scale_span], x, x_stride,
+                                permutation_map, n_used)
+        status = native(
+            _runtime.CPU, 0, x_data, rows, columns, x_stride, map_data, n_used_data, out_data,
+            out_stride, scale_data, size, scale_stride, layout, dead)
+        if status:
+            _runtime.raise_last_error(status)
+        return MXFP8(data, scale, scale_layout, _BF16)
+
+    return run
+
+
+def _dtypes(op: Op) -> list[np.dtype[Any]]:
+    return [np.dtype(getattr(ml_dtypes, output.dtype)) for output in op.format.outputs]
+
+
+# The ops by name, with the arguments of the public functions, all by position.
+RUNS: dict[str, Callable[..., Any]] = {
+    op.name: (_make_with_scales if op.format.has_scales else _make)(op) for op in OPS}

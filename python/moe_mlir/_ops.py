@@ -1,56 +1,48 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The public functions: where the operands live decides who runs them."""
+"""The public functions. Written by scripts/write_ops.py from _op_table.py; change that."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Optional, Tuple, Union, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
-from . import _numpy, _runtime
-from ._common import DeadScales, ScaleLayout
+from ._dispatch import find_run, runs
+from ._modes import DeadScales, ScaleLayout
 from ._mxfp8 import MXFP8
+from ._numpy import NUsed
 
 if TYPE_CHECKING:
     import torch
 
-# The module that handles a type of x. PyTorch is never imported for the sake of arrays.
-_backends: dict[type, Any] = {np.ndarray: _numpy}
+__all__ = [
+    "padded_squared_relu",
+    "squared_relu_and_quantize_mxfp8",
+    "quantize_mxfp8",
+]
 
-
-def _find_backend(x: object) -> Any:
-    """The module for a type that was not seen yet."""
-    torch = sys.modules.get("torch")
-    if isinstance(x, np.ndarray):
-        backend: Any = _numpy
-    elif torch is not None and (isinstance(x, torch.Tensor)
-                                or hasattr(type(x), "__torch_function__")):
-        # The latter is what stands for a tensor, such as a proxy of torch.fx.
-        from . import torch_ops
-
-        backend = torch_ops
-    else:
-        raise TypeError("x: expected a NumPy array or a PyTorch tensor, found "
-                        f"{type(x).__module__}.{type(x).__qualname__}")
-    _backends[type(x)] = backend
-    return backend
+_padded_squared_relu = runs["padded_squared_relu"]
 
 
 @overload
-def padded_squared_relu(x: NDArray[Any], permutation_map: NDArray[Any],
-                        n_used: _numpy.NUsed, *,
-                        out: Optional[NDArray[Any]] = None) -> NDArray[Any]: ...
+def padded_squared_relu(
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
+    out: Optional[NDArray[Any]] = None,
+) -> NDArray[Any]: ...
 
 
 @overload
-def padded_squared_relu(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
-                        out: Optional[torch.Tensor] = None) -> torch.Tensor: ...
+def padded_squared_relu(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    out: Optional[torch.Tensor] = None,
+) -> torch.Tensor: ...
 
 
-def padded_squared_relu(x: Any, permutation_map: Any, n_used: Any, *, out: Any = None) -> Any:
+def padded_squared_relu(
+    x: Any, permutation_map: Any, n_used: Any, *,
+    out: Any = None,
+) -> Any:
     """relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
 
     A row r is live iff r < n_used and permutation_map[r] >= 0. For every live row,
@@ -85,15 +77,18 @@ def padded_squared_relu(x: Any, permutation_map: Any, n_used: Any, *, out: Any =
 
     Source: core.inference.moe.activations.padded_squared_relu of Megatron-Core.
     """
-    backend = _backends.get(type(x))
-    if backend is None:
-        backend = _find_backend(x)
-    return backend.padded_squared_relu(x, permutation_map, n_used, out)
+    run = _padded_squared_relu.get(type(x))
+    if run is None:
+        run = find_run("padded_squared_relu", x)
+    return run(x, permutation_map, n_used, out)
+
+
+_squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
 
 
 @overload
 def squared_relu_and_quantize_mxfp8(
-    x: NDArray[Any], permutation_map: NDArray[Any], n_used: _numpy.NUsed, *,
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], Tuple[NDArray[Any], NDArray[Any]], None] = None,
 ) -> MXFP8[NDArray[Any]]: ...
@@ -108,8 +103,9 @@ def squared_relu_and_quantize_mxfp8(
 
 
 def squared_relu_and_quantize_mxfp8(
-    x: Any, permutation_map: Any, n_used: Any, *, scale_layout: ScaleLayout = "swizzle_32_4_4",
-    dead_scales: DeadScales = "zero", out: Any = None,
+    x: Any, permutation_map: Any, n_used: Any, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Any = None,
 ) -> MXFP8[Any]:
     """padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 
@@ -119,17 +115,19 @@ def squared_relu_and_quantize_mxfp8(
 
     Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
     """
-    backend = _backends.get(type(x))
-    if backend is None:
-        backend = _find_backend(x)
-    result: MXFP8[Any] = backend.quantize("squared_relu_and_quantize_mxfp8", x, permutation_map,
-                                          n_used, scale_layout, dead_scales, out)
+    run = _squared_relu_and_quantize_mxfp8.get(type(x))
+    if run is None:
+        run = find_run("squared_relu_and_quantize_mxfp8", x)
+    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out)
     return result
+
+
+_quantize_mxfp8 = runs["quantize_mxfp8"]
 
 
 @overload
 def quantize_mxfp8(
-    x: NDArray[Any], permutation_map: NDArray[Any], n_used: _numpy.NUsed, *,
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], Tuple[NDArray[Any], NDArray[Any]], None] = None,
 ) -> MXFP8[NDArray[Any]]: ...
@@ -144,8 +142,9 @@ def quantize_mxfp8(
 
 
 def quantize_mxfp8(
-    x: Any, permutation_map: Any, n_used: Any, *, scale_layout: ScaleLayout = "swizzle_32_4_4",
-    dead_scales: DeadScales = "zero", out: Any = None,
+    x: Any, permutation_map: Any, n_used: Any, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Any = None,
 ) -> MXFP8[Any]:
     """x of live rows as E4M3 with an E8M0 scale for each group of 32 columns.
 
@@ -184,41 +183,8 @@ def quantize_mxfp8(
 
     Source: OCP Microscaling Formats (MX) v1.0; core.inference.quantization of Megatron-Core.
     """
-    backend = _backends.get(type(x))
-    if backend is None:
-        backend = _find_backend(x)
-    result: MXFP8[Any] = backend.quantize("quantize_mxfp8", x, permutation_map, n_used,
-                                          scale_layout, dead_scales, out)
+    run = _quantize_mxfp8.get(type(x))
+    if run is None:
+        run = find_run("quantize_mxfp8", x)
+    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out)
     return result
-
-
-def load_kernels(device: Union[torch.device, str, int, None] = None) -> None:
-    """Loads the kernels into a CUDA device's context, where they stay.
-
-    The first call of an op on a device does so too; this one spends the time early, and must come
-    before a CUDA graph is captured if no call does.
-
-    Args:
-        device: a CUDA device, as PyTorch takes it, which is imported for that; the current one if
-            None. Without PyTorch it must be None, and means the calling thread's CUDA context.
-
-    Raises:
-        TypeError: device is none.
-        ValueError: it is not of CUDA, there is none with that index, or PyTorch is not installed.
-        MoeRuntimeError: there is no GPU, or it or its driver cannot run the kernels; the status
-            says which, "NO_DRIVER" where there is no driver.
-
-    Source: moeLoadKernels of the runtime library.
-    """
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        if device is not None:
-            raise ValueError(f"device: expected None without PyTorch, found {device}") from None
-        status = _runtime.load_kernels(_runtime.CUDA)
-        if status:
-            _runtime.raise_last_error(status)
-        return
-    from . import torch_ops
-
-    torch_ops.load_kernels(device)

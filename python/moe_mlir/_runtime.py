@@ -14,6 +14,8 @@ import struct
 from pathlib import Path
 from typing import Any, Callable
 
+from ._op_table import OPS
+
 _NAME = "libmoe_runtime.so"
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -23,8 +25,6 @@ _STATUS_NAMES = ("SUCCESS", "INVALID_ARGUMENT", "UNSUPPORTED", "NO_DRIVER", "NO_
                  "DRIVER_ERROR", "OUT_OF_MEMORY")
 
 CPU, CUDA = 0, 1
-LAYOUTS = {"swizzle_32_4_4": 0, "linear": 1}
-DEAD_SCALES = {"zero": 0, "untouched": 1}
 
 
 class MoeRuntimeError(RuntimeError):
@@ -71,9 +71,9 @@ def _load(path: Path) -> ctypes.CDLL:
         library.moeGetDescription.restype = ctypes.c_char_p
         library.moeGetVersion.restype = ctypes.c_int32
         library.moeLoadKernels.argtypes = [ctypes.c_int]
-        library.moePaddedSquaredRelu.argtypes = [pointer] * 5
-        library.moeSquaredReluQuantizeMXFP8.argtypes = [pointer] * 6
-        library.moeQuantizeMXFP8.argtypes = [pointer] * 6
+        for op in OPS:
+            # Launch, x, permutation_map and n_used before the outputs.
+            getattr(library, op.entry).argtypes = [pointer] * (4 + len(op.format.outputs))
     except AttributeError as error:
         raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but "
                           f"a function is missing: {error}") from error
@@ -82,8 +82,6 @@ def _load(path: Path) -> ctypes.CDLL:
 
 path = _find()
 _library = _load(path)
-
-_padded_squared_relu = _library.moePaddedSquaredRelu
 
 
 def version() -> tuple[int, int, int]:
@@ -139,25 +137,26 @@ class _Operands:
 _free: list[_Operands] = []
 
 
-def padded_squared_relu(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
-                        permutation_map: int, n_used: int, out: int, out_stride: int) -> int:
-    """moePaddedSquaredRelu with buffers as addresses and strides in elements; the MoeStatus."""
-    try:
-        operands = _free.pop()
-    except IndexError:
-        operands = _Operands()
-    _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
-          out, rows, columns, out_stride, 0, 0, 0, 0, 0)
-    status: int = _padded_squared_relu(operands.launch, operands.x, permutation_map, n_used,
-                                       operands.out)
-    _free.append(operands)
-    return status
+def _bind(function: Any) -> Callable[..., int]:
+    def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
+             permutation_map: int, n_used: int, out: int, out_stride: int) -> int:
+        try:
+            operands = _free.pop()
+        except IndexError:
+            operands = _Operands()
+        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
+              out, rows, columns, out_stride, 0, 0, 0, 0, 0)
+        status: int = function(operands.launch, operands.x, permutation_map, n_used, operands.out)
+        _free.append(operands)
+        return status
+
+    return call
 
 
-def _bind_quantizing(function: Any) -> Callable[..., int]:
-    def quantize(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
-                 permutation_map: int, n_used: int, data: int, data_stride: int, scale: int,
-                 scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
+def _bind_with_scales(function: Any) -> Callable[..., int]:
+    def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
+             permutation_map: int, n_used: int, data: int, data_stride: int, scale: int,
+             scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
         try:
             operands = _free.pop()
         except IndexError:
@@ -169,12 +168,10 @@ def _bind_quantizing(function: Any) -> Callable[..., int]:
         _free.append(operands)
         return status
 
-    return quantize
+    return call
 
 
-# The quantising ops by name, with buffers as addresses, `scale_size` and `scale_stride` in bytes,
-# other strides in elements; each returns the MoeStatus.
-QUANTIZING = {
-    "squared_relu_and_quantize_mxfp8": _bind_quantizing(_library.moeSquaredReluQuantizeMXFP8),
-    "quantize_mxfp8": _bind_quantizing(_library.moeQuantizeMXFP8),
-}
+# The ops by name, with buffers as addresses, `scale_size` and `scale_stride` in bytes, other
+# strides in elements; each returns the MoeStatus.
+calls = {op.name: (_bind_with_scales if op.format.has_scales else _bind)(
+    getattr(_library, op.entry)) for op in OPS}

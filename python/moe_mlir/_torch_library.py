@@ -147,8 +147,9 @@ def _define(schema: str) -> Any:
 
 
 def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
-             function: str = "") -> None:
-    """Registers an op whose first argument is x and whose keyword arguments are all outputs.
+             function: str = "") -> Any:
+    """Registers an op whose first argument is x and whose keyword arguments are all outputs; the
+    op, as torch.ops.moe_mlir has it.
 
     `run` is for real tensors, `fake` for those without memory; `function` is what errors call an
     op with outputs.
@@ -164,11 +165,14 @@ def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
         library.impl(name, _negative_kernel(op), "Negative")
     else:
         library.impl(name, _autograd_kernel(op), "Autograd", with_keyset=True)
+    return getattr(torch.ops.moe_mlir, name)
 
 
-def register_composite(schema: str, run: Callable[..., Any]) -> None:
-    """Registers an op that is a sequence of others."""
-    library.impl(_define(schema)._opname, run, "CompositeImplicitAutograd")
+def register_composite(schema: str, run: Callable[..., Any]) -> Any:
+    """Registers an op that is a sequence of others; the op, as torch.ops.moe_mlir has it."""
+    name = _define(schema)._opname
+    library.impl(name, run, "CompositeImplicitAutograd")
+    return getattr(torch.ops.moe_mlir, name)
 
 
 def name_e8m0_for_inductor() -> None:

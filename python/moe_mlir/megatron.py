@@ -29,13 +29,13 @@ from typing import Any, Callable, Optional
 import torch
 
 from . import torch_ops
+from ._op_table import OPERANDS, OPS, Op
 from ._runtime import MoeRuntimeError
 
 __all__ = ["Patch", "patch"]
 
 _ACTIVATIONS = "megatron.core.inference.moe.activations"
 _TENSOR = "megatron.core.inference.quantization.mxfp8_tensor"
-_OPERANDS = ("x", "permutation_map", "n_used")
 
 # Values with which an argument that this package does not have asks for nothing. Of an argument
 # that is not listed, that is its default.
@@ -59,7 +59,7 @@ class _Replacement:
     """
 
     def __init__(self, original: _Function, parameters: dict[str, inspect.Parameter],
-                 run: _Function, quantizing: bool) -> None:
+                 run: _Function, name: str) -> None:
         self.original = original
         self.users = 0
         self.is_wanted = True
@@ -69,7 +69,7 @@ class _Replacement:
         # Whether a call with nothing but operands asks for what they say and no more.
         self._is_plain = all(self._is_neutral(name, self._defaults[name])
                              for name in self._names[3:])
-        self.function = self._make(run, quantizing)
+        self.function = self._make(run, name)
 
     def _is_neutral(self, name: str, value: Any) -> bool:
         choices = _NEUTRAL.get(name, (self._defaults[name],))
@@ -87,11 +87,11 @@ class _Replacement:
         for name in self._names[3:]:
             if not self._is_neutral(name, given.get(name, self._defaults[name])):
                 return None
-        if not all(name in given for name in _OPERANDS):
+        if not all(name in given for name in OPERANDS):
             return None
         return given["x"], given["permutation_map"], given["n_used"]
 
-    def _make(self, run: _Function, quantizing: bool) -> _Function:
+    def _make(self, run: _Function, name: str) -> _Function:
         original, is_plain = self.original, self._is_plain
         is_compiling, is_tensor = torch.compiler.is_compiling, torch.is_tensor
 
@@ -107,7 +107,7 @@ class _Replacement:
                 # Megatron-Core's results have no history either.
                 x = x.detach()
             if is_compiling():
-                if torch_ops.takes(x, permutation_map, n_used, quantizing=quantizing):
+                if torch_ops.takes(name, x, permutation_map, n_used):
                     return run(x, permutation_map, n_used)
                 return original(*args, **kwargs)
             # Without a question first, which would take as long as the call. Whatever is raised
@@ -195,8 +195,7 @@ def patch() -> Patch:
     except ImportError as error:
         raise ImportError("moe_mlir.megatron: expected a Megatron-Core with "
                           f"{_ACTIVATIONS} and {_TENSOR}: {error}") from error
-    runs = {"padded_squared_relu": torch_ops.padded_squared_relu,
-            "squared_relu_and_quantize_mxfp8": _quantize_into(theirs)}
+    runs = {op.name: _make_run(op, theirs) for op in OPS if op.is_in_megatron}
     replacements = {}
     with _lock:
         for name, run in runs.items():
@@ -206,7 +205,7 @@ def patch() -> Patch:
                 parameters = _parameters(function)
                 if run is None or function is None or parameters is None:
                     continue
-                replacement = _Replacement(function, parameters, run, "quantize" in name)
+                replacement = _Replacement(function, parameters, run, name)
                 _active[replacement.function] = replacement
                 _rebind(function, replacement.function)
             replacement.users += 1
@@ -217,8 +216,13 @@ def patch() -> Patch:
     return Patch(replacements)
 
 
-def _quantize_into(theirs: Any) -> Optional[_Function]:
-    """The fused op with a result of the class `theirs`; None if that takes other parts."""
+def _make_run(op: Op, theirs: Any) -> Optional[_Function]:
+    """The op with three arguments, and with a result of the class `theirs` if it is an MXFP8; None
+    if that takes other parts.
+    """
+    run = torch_ops.RUNS[op.name]
+    if not op.format.has_scales:
+        return run
     known = _signature(theirs)
     if known is None or "data" not in known or "scale" not in known:
         return None
@@ -226,13 +230,13 @@ def _quantize_into(theirs: Any) -> Optional[_Function]:
              if name in known}
     if _needed(known) - {"data", "scale", *about}:
         return None
+    modes = tuple(default for _, default in op.format.modes)
 
-    def run(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor) -> Any:
-        q = torch_ops.quantize("squared_relu_and_quantize_mxfp8", x, permutation_map, n_used,
-                               "swizzle_32_4_4", "zero", None)
+    def quantize(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor) -> Any:
+        q = run(x, permutation_map, n_used, *modes, None)
         return theirs(data=q.data, scale=q.scale, **about)
 
-    return run
+    return quantize
 
 
 def _signature(function: Any) -> Optional[dict[str, inspect.Parameter]]:
@@ -255,7 +259,7 @@ def _parameters(function: Any) -> Optional[dict[str, inspect.Parameter]]:
     else None.
     """
     known = _signature(function)
-    if known is None or tuple(known)[:3] != _OPERANDS or _needed(known) - set(_OPERANDS):
+    if known is None or tuple(known)[:3] != OPERANDS or _needed(known) - set(OPERANDS):
         return None
     return known
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from mutant import Mutant
 
 _NUMPY = "python/moe_mlir/_numpy.py"
-_COMMON = "python/moe_mlir/_common.py"
+_OVERLAP = "python/moe_mlir/_overlap.py"
+_SCALES = "python/moe_mlir/_scales.py"
 _COMPILER = "python/moe_mlir/_compiler.py"
 _PROBLEM = "lib/Runtime/Problem.cpp"
 _CPU = "lib/Runtime/Cpu.cpp"
@@ -81,7 +82,7 @@ MUTANTS = [
     Mutant(
         "numpy-scale-size-of-gaps",
         _NUMPY,
-        "size = (rows - 1) * scale_stride + columns // GROUP",
+        "size = (rows - 1) * scale_stride + groups",
         "size = rows * scale_stride",
     ),
     Mutant(
@@ -90,7 +91,7 @@ MUTANTS = [
     Mutant(
         "numpy-scale-over-x",
         _NUMPY,
-        "and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows, n_used_data)",
+        "and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,\n                                  n_used_data)",
         "",
     ),
     Mutant(
@@ -101,37 +102,37 @@ MUTANTS = [
     ),
     Mutant(
         "overlap-end-of-map",
-        _COMMON,
+        _OVERLAP,
         "permutation_map + 4 * rows <= begin",
         "permutation_map + rows <= begin",
     ),
-    Mutant("overlap-end-of-n-used", _COMMON, "n_used + 4 <= begin", "n_used <= begin"),
+    Mutant("overlap-end-of-n-used", _OVERLAP, "n_used + 4 <= begin", "n_used <= begin"),
     Mutant(
         "overlap-touching",
-        _COMMON,
+        _OVERLAP,
         "a.begin >= b.end or b.begin >= a.end",
         "a.begin > b.end or b.begin > a.end",
     ),
     Mutant(
         "overlap-alternating-width",
-        _COMMON,
+        _OVERLAP,
         "a.stride - distance >= b.width",
         "a.stride - distance > b.width",
     ),
     Mutant(
         "overlap-alternating-other-side",
-        _COMMON,
+        _OVERLAP,
         "distance >= a.width and a.stride - distance >= b.width",
         "distance >= a.width",
     ),
-    Mutant("overlap-between-outputs", _COMMON, "        others.append(a)\n", ""),
+    Mutant("overlap-between-outputs", _OVERLAP, "        others.append(a)\n", ""),
     Mutant(
         "scale-bytes-rows",
-        _COMMON,
-        "((M + 127) // 128) * ((K + 127) // 128) * 512",
-        "((M + 128) // 128) * ((K + 127) // 128) * 512",
+        _SCALES,
+        "((rows + 127) // 128) * ((groups + 3) // 4) * 512",
+        "((rows + 128) // 128) * ((groups + 3) // 4) * 512",
     ),
-    Mutant("scale-size-negative", _COMMON, "if sizes[-1] < 0:", "if sizes[-1] < -1:"),
+    Mutant("scale-size-negative", _SCALES, "if sizes[-1] < 0:", "if sizes[-1] < -1:"),
     Mutant(
         "out-of-another-layout",
         "python/moe_mlir/_mxfp8.py",
@@ -149,7 +150,7 @@ MUTANTS = [
     Mutant(
         "compile-columns-unchecked",
         _COMPILER,
-        "if columns is not None and int(N) % GROUP:",
+        "if columns is not None and int(N) % op.format.group:",
         "if columns is not None and int(N) % 16:",
     ),
     Mutant("compile-one-tool", _COMPILER, "if all(tool.is_file()", "if any(tool.is_file()"),

@@ -23,7 +23,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from moe_mlir import _runtime, torch_ops  # noqa: E402
+from moe_mlir import _runtime, _torch_launch  # noqa: E402
 
 HAS_CUDA = torch.cuda.is_available()
 cuda = pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")
@@ -525,12 +525,12 @@ def test_launch_uses_the_stream_and_binds_a_context(monkeypatch: pytest.MonkeyPa
         events.append((current[0], *arguments))
         return statuses.pop(0)
 
-    monkeypatch.setattr(torch_ops, "_current_device", lambda: current[0])
-    monkeypatch.setattr(torch_ops, "_raw_stream", lambda index: 100 + index)
-    monkeypatch.setattr(torch_ops, "_bind_context", lambda index: events.append(f"bind {index}"))
+    monkeypatch.setattr(_torch_launch, "_current_device", lambda: current[0])
+    monkeypatch.setattr(_torch_launch, "_raw_stream", lambda index: 100 + index)
+    monkeypatch.setattr(_torch_launch, "_bind_context", lambda index: events.append(f"bind {index}"))
     monkeypatch.setattr(torch.cuda, "device", device)
     for index in (0, 0, 1):
-        torch_ops._launch(call, index, "operands")
+        _torch_launch.launch(call, index, "operands")
     on_0, on_1 = (0, _runtime.CUDA, 100, "operands"), (1, _runtime.CUDA, 101, "operands")
     assert events == [on_0, on_0, "bind 0", on_0, on_1, "bind 1", on_1]
     assert current == [0] and not statuses

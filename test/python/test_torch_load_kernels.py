@@ -13,7 +13,7 @@ if not hasattr(torch, "float8_e8m0fnu"):
     pytest.skip("this PyTorch has no float8_e8m0fnu", allow_module_level=True)
 
 import moe_mlir  # noqa: E402
-from moe_mlir import _runtime, torch_ops  # noqa: E402
+from moe_mlir import _runtime, _torch_launch  # noqa: E402
 
 DEVICES = (None, "cuda", "cuda:0", 0, torch.device("cuda"), torch.device("cuda", 0))
 
@@ -61,7 +61,7 @@ def test_on_which_device(monkeypatch: pytest.MonkeyPatch, device: Any, wanted: i
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current[-1])
     monkeypatch.setattr(torch.cuda, "device", Device)
-    monkeypatch.setattr(torch_ops, "_bind_context", lambda index: None)
+    monkeypatch.setattr(_torch_launch, "_bind_context", lambda index: None)
     monkeypatch.setattr(_runtime, "load_kernels", lambda kind: loaded.append(current[-1]) or 0)
     moe_mlir.load_kernels(device)
     assert loaded == [wanted] and current == [1]

@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from moe_mlir import torch_ops  # noqa: E402
+from moe_mlir import _torch_direct  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
@@ -311,6 +311,6 @@ def test_plain_calls_go_around_the_dispatcher(monkeypatch: pytest.MonkeyPatch) -
         with context():
             tensors = operands()
             outs = [torch.zeros_like(tensors[0])]
-            assert torch_ops._is_direct(*tensors) and torch_ops._is_direct_output(outs[0])
+            assert _torch_direct.is_direct(*tensors) and _torch_direct.is_direct_output(outs[0])
     parameter = torch.nn.Parameter(tensors[0], requires_grad=False)
-    assert torch_ops._is_direct(parameter, *tensors[1:])
+    assert _torch_direct.is_direct(parameter, *tensors[1:])

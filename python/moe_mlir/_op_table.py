@@ -1,0 +1,163 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The ops, a row each, of which everything else that there is for an op is made: the call of the
+runtime library, the run on arrays, what PyTorch's dispatcher knows, and, by scripts/write_ops.py,
+the public function with its signature and documentation in _ops.py.
+
+An op that the runtime library has takes a row here, and a run of that script. This module imports
+nothing of the package, so that the script needs no library.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Of every op: x, a matrix of bf16; permutation_map, an int32 for each of its rows; one int32.
+OPERANDS = ("x", "permutation_map", "n_used")
+
+
+class Output(NamedTuple):
+    """A result: its name, and the dtype that ml_dtypes and PyTorch have under the same name.
+
+    The first of a format has the shape of x. A second are the scales of its groups.
+    """
+
+    name: str
+    dtype: str
+
+
+class Format(NamedTuple):
+    """How the rows of a result are stored.
+
+    Attributes:
+        outputs: out, which is the result; or data and scale, of which the result is an MXFP8.
+        modes: the keyword arguments and their defaults.
+        group: columns that have a scale in common, of which x has a multiple.
+    """
+
+    outputs: tuple[Output, ...]
+    modes: tuple[tuple[str, str], ...] = ()
+    group: int = 1
+
+    @property
+    def has_scales(self) -> bool:
+        return len(self.outputs) > 1
+
+
+class Op(NamedTuple):
+    """An op.
+
+    Attributes:
+        name: the public function, and the op of torch.ops.moe_mlir. There, and in the runtime
+            calls, a call with outputs has the suffix _out.
+        format: of its result.
+        entry: the function of the runtime library.
+        dialect: the name without "moe." of the op in the dialect.
+        doc: the documentation of the public function.
+        is_in_megatron: whether Megatron-Core has it too, under the same name.
+    """
+
+    name: str
+    format: Format
+    entry: str
+    dialect: str
+    doc: str
+    is_in_megatron: bool = False
+
+
+BF16 = Format((Output("out", "bfloat16"),))
+MXFP8 = Format((Output("data", "float8_e4m3fn"), Output("scale", "float8_e8m0fnu")),
+               modes=(("scale_layout", "swizzle_32_4_4"), ("dead_scales", "zero")), group=32)
+
+_PADDED_SQUARED_RELU = """\
+relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
+
+A row r is live iff r < n_used and permutation_map[r] >= 0. For every live row,
+out[r, c] = bf16(f32(max(x[r, c], 0))^2), rounded to nearest even; NaN gives 0. Rows that are
+not live are not written: in a result that is allocated here their contents are undefined, in
+`out` they stay as they are.
+
+All operands are NumPy arrays, or tensors of one device. On CUDA the kernel is launched on the
+current stream and nothing waits for it; the host never reads n_used, so a CUDA graph can
+capture the call, and a replay follows what n_used and permutation_map hold then.
+
+There is no gradient. If x is a tensor that requires grad, then so does the result, and a
+backward pass through it raises RuntimeError; with `out`, the call does, as it does if `out`
+requires grad. Under torch.no_grad() and torch.inference_mode() all is allowed.
+
+Args:
+    x: bfloat16 [M, N] (ml_dtypes.bfloat16 for NumPy). The elements of a row are consecutive;
+        rows may be further apart.
+    permutation_map: int32 [M], the original token index of each row, negative for padding.
+    n_used: one int32 on x's device, shape [] or [1]: rows at or past it are unused. Below 0
+        counts as 0, above M as M. With NumPy arrays also a Python int.
+    out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
+
+Returns:
+    `out`, or a new contiguous bfloat16 [M, N].
+
+Raises:
+    TypeError: the type or dtype of an argument is wrong.
+    ValueError: a size, stride, device or overlap is wrong.
+    MoeRuntimeError: the device or its driver cannot run the op.
+    RuntimeError: `out` is given, and autograd would need a gradient.
+
+Source: core.inference.moe.activations.padded_squared_relu of Megatron-Core.
+"""
+
+_SQUARED_RELU_AND_QUANTIZE_MXFP8 = """\
+padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
+
+A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
+block-scaled GEMMs take. Everything that quantize_mxfp8 says about arguments, results and
+errors holds here.
+
+Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
+"""
+
+_QUANTIZE_MXFP8 = """\
+x of live rows as E4M3 with an E8M0 scale for each group of 32 columns.
+
+A row r is live iff r < n_used and permutation_map[r] >= 0. The scale of a group is
+2^(e - 127), the smallest power of two that brings the group's largest magnitude to at most
+448 (RCEIL); e = 0 for a group of zeros, 255 (NaN) for one with an infinity. Elements are
+rounded to nearest even; NaN gives NaN.
+
+Data of rows that are not live is not written: undefined in a result that is allocated here,
+as it was in `out`. There is no gradient, as padded_squared_relu says.
+
+Args:
+    x: bfloat16 [M, K] with K a multiple of 32, as for padded_squared_relu.
+    permutation_map: int32 [M].
+    n_used: one int32, shape [] or [1], on x's device; with NumPy arrays also a Python int.
+    scale_layout: "swizzle_32_4_4", flat tiles of 128 rows by 4 groups, 512 bytes each, as
+        cuBLAS wants 1x32 scales; or "linear", row-major [M, K // 32].
+    dead_scales: "zero" writes 0 to the scales of rows that are not live, so that every byte
+        of the scales is defined; "untouched" leaves them alone, which makes them undefined in
+        a result that is allocated here.
+    out: an MXFP8 or a pair (data, scale) for the result, apart from the inputs and each
+        other; nothing is allocated then. data: float8_e4m3fn [M, K], scale: float8_e8m0fnu of
+        the shape that scale_layout says. Rows, those of linear scales too, may be further
+        apart than they are long.
+
+Returns:
+    An MXFP8 of arrays if x is one, else of tensors; of those of `out` if it is given. `data`
+    is float8_e4m3fn [M, K], `scale` is float8_e8m0fnu, flat [scale_size(M, K)] or
+    [M, K // 32], `dtype` is bfloat16.
+
+Raises:
+    TypeError: the type or dtype of an argument is wrong.
+    ValueError: a size, stride, device, overlap or mode is wrong.
+    MoeRuntimeError: the device or its driver cannot run the op.
+    RuntimeError: `out` is given, and autograd would need a gradient.
+
+Source: OCP Microscaling Formats (MX) v1.0; core.inference.quantization of Megatron-Core.
+"""
+
+OPS = (
+    Op("padded_squared_relu", BF16, "moePaddedSquaredRelu", "padded_squared_relu",
+       _PADDED_SQUARED_RELU, is_in_megatron=True),
+    Op("squared_relu_and_quantize_mxfp8", MXFP8, "moeSquaredReluQuantizeMXFP8",
+       "squared_relu_quantize_mxfp8", _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True),
+    Op("quantize_mxfp8", MXFP8, "moeQuantizeMXFP8", "quantize_mxfp8", _QUANTIZE_MXFP8),
+)

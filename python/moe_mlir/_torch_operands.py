@@ -1,0 +1,101 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What an op expects of its tensors: types, devices, shapes and strides. Those without memory, with
+which compilers trace, are checked alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._overlap import Span, check_distinct, span
+
+_BF16, _INT32 = torch.bfloat16, torch.int32
+
+
+def _check_type(name: str, tensor: Any) -> None:
+    # What stands for a tensor, such as a proxy of torch.fx, has __torch_function__.
+    if not isinstance(tensor, Tensor) and not hasattr(type(tensor), "__torch_function__"):
+        raise TypeError(f"{name}: expected a PyTorch tensor as x is one, found "
+                        f"{type(tensor).__module__}.{type(tensor).__qualname__}")
+
+
+def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, device: torch.device) -> None:
+    if not isinstance(tensor, Tensor):
+        _check_type(name, tensor)
+    if tensor.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {dtype}, found {tensor.dtype}")
+    if tensor.device != device:
+        raise ValueError(f"{name}: expected device {device}, as x, found {tensor.device}")
+
+
+def row_stride(name: str, matrix: Tensor) -> int:
+    """Elements from a row to the next."""
+    rows, columns = matrix.shape
+    row, inner = matrix.stride()
+    if inner != 1 and columns > 1 and rows > 0:
+        raise ValueError(f"{name}: expected consecutive elements in a row, found strides of "
+                         f"{[row, inner]} elements")
+    if rows <= 1 or columns == 0:
+        return columns
+    if row < columns:
+        raise ValueError(f"{name}: expected rows at least {columns} elements apart, found strides "
+                         f"of {[row, inner]} elements")
+    return row
+
+
+def check_inputs(x: Tensor, permutation_map: Any, n_used: Any) -> tuple[int, int, int]:
+    """Rows, columns and row stride of x."""
+    if x.dtype is not _BF16:
+        raise TypeError(f"x: expected dtype torch.bfloat16, found {x.dtype}")
+    shape = x.shape
+    if len(shape) != 2:
+        raise ValueError(f"x: expected shape [M, N], found {list(shape)}")
+    rows, columns = shape
+    device = x.device
+    if not (x.is_cuda or x.is_cpu or x.is_meta):
+        raise ValueError(f"x: expected a tensor on the CPU or a CUDA device, found {device}")
+    _check_tensor("permutation_map", permutation_map, _INT32, device)
+    if permutation_map.dim() != 1 or permutation_map.shape[0] != rows:
+        raise ValueError(f"permutation_map: expected shape [{rows}], an entry for each row of x, "
+                         f"found {list(permutation_map.shape)}")
+    if not permutation_map.is_contiguous():
+        raise ValueError("permutation_map: expected consecutive elements, found a stride of "
+                         f"{permutation_map.stride(0)} elements")
+    # A value of the host would be frozen into a CUDA graph.
+    _check_tensor("n_used", n_used, _INT32, device)
+    if n_used.dim() > 1 or n_used.numel() != 1:
+        raise ValueError(f"n_used: expected shape [] or [1], found {list(n_used.shape)}")
+    return rows, columns, row_stride("x", x)
+
+
+def check_output(name: str, tensor: Any, dtype: torch.dtype, shape: tuple[int, ...],
+                 device: torch.device) -> None:
+    _check_tensor(name, tensor, dtype, device)
+    if tensor.shape != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, found {list(tensor.shape)}")
+
+
+def check_types(**operands: Any) -> None:
+    """The dispatcher's own message does not say what came instead."""
+    for name, tensor in operands.items():
+        _check_type(name, tensor)
+
+
+def matrix_span(name: str, matrix: Tensor, stride: int) -> Span:
+    rows, columns = matrix.shape
+    size = matrix.element_size()
+    return span(name, matrix.data_ptr(), rows, stride * size, columns * size)
+
+
+def check_apart(outputs: list[Span], x: Tensor, x_stride: int, permutation_map: Tensor,
+                n_used: Tensor) -> None:
+    """That no output overlaps an input or another output."""
+    check_distinct(outputs, [
+        matrix_span("x", x, x_stride),
+        span("permutation_map", permutation_map.data_ptr(), 1, 0, 4 * permutation_map.shape[0]),
+        span("n_used", n_used.data_ptr(), 1, 0, 4),
+    ])
