@@ -20,7 +20,8 @@ from typing import Iterator
 import numpy as np
 from moe_testing import batches
 from moe_testing.cuda_driver import CudaDriver
-from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check
+from moe_testing.kernels import (FUSED, QUANTIZE, REGIONS, SQUARED_RELU, Kernel, RegionKernel,
+                                 check)
 
 OPS = (SQUARED_RELU, FUSED, QUANTIZE)
 GRIDS = ((1, 1), (2, 33), (3, 88), (2, 264), (7, 150))
@@ -32,11 +33,20 @@ def kernels() -> list[Kernel]:
     found += [Kernel(op, None, layout, dead, strided=True)
               for op in (FUSED, QUANTIZE)
               for layout in ("swizzle_32_4_4", "linear") for dead in ("zero", "untouched")]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)) + region_kernels()
 
 
-def patterns_batch() -> batches.Batch:
-    x = batches.all_bf16_patterns(2048)
+def region_kernels() -> list[Kernel]:
+    """Activations that no named op has."""
+    return [RegionKernel(operands, 1024, region=region)
+            for region in REGIONS for operands in (SQUARED_RELU, QUANTIZE)]
+
+
+def patterns_batch(columns: int = 2048, nan: bool = True) -> batches.Batch:
+    """Every bf16 pattern; 1 in the place of each NaN unless `nan`."""
+    x = batches.all_bf16_patterns(columns)
+    if not nan:
+        x[np.isnan(x.astype(np.float32))] = 1
     M = x.shape[0]
     return batches.Batch(x=x, permutation_map=np.arange(M, dtype=np.int32), n_used=M, M=M, live=M)
 
@@ -72,10 +82,15 @@ def cases(quick: bool) -> Iterator[tuple[str, Kernel, batches.Batch, tuple[int, 
                       "data_offset": 2 if op == SQUARED_RELU else 1}
         yield f"{op} unaligned", dynamic, dense, (2, 264), misaligned
     for kernel in kernels():
-        if kernel.op != SQUARED_RELU and kernel.columns is None:
+        if kernel.op != SQUARED_RELU and kernel.columns is None:  # not those of regions
             for aligned in (True, False):
                 yield f"{kernel.name} aligned={aligned}", kernel, routed, (2, 264), {
                     "aligned": aligned}
+    # Which NaN a region makes is the target's choice.
+    for kernel in region_kernels():
+        for aligned in (True, False):
+            yield (f"{kernel.name} all bf16 numbers, aligned={aligned}", kernel,
+                   patterns_batch(1024, nan=False), (1, 264), {"aligned": aligned})
 
 
 def main() -> None:
