@@ -35,16 +35,6 @@ static Value buildMagnitude(ImplicitLocOpBuilder &b, Value fragment) {
   return arith::BitcastOp::create(b, type, arith::AndIOp::create(b, bits, mask));
 }
 
-Value mlir::moe::buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment,
-                                      bool isNonNegative) {
-  if (isNonNegative)
-    return vector::ReductionOp::create(b, vector::CombiningKind::MAXNUMF, fragment);
-  // Starting from 0 filters NaN out: maxnum(NaN, 0) is 0.
-  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(b.getBF16Type()));
-  return vector::ReductionOp::create(b, vector::CombiningKind::MAXNUMF,
-                                     buildMagnitude(b, fragment), zero);
-}
-
 Value mlir::moe::buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value second,
                                      bool isNonNegative) {
   if (!isNonNegative) {

@@ -18,12 +18,9 @@
 
 namespace mlir::moe {
 
-/// The greatest magnitude of a fragment (a vector of bf16) as a bf16 that is neither
-/// negative nor NaN; 0 for a fragment of nothing but NaN. `isNonNegative` promises that
-/// no element is either.
-Value buildFragmentMaximum(ImplicitLocOpBuilder &b, Value fragment, bool isNonNegative);
-
-/// Those of two fragments of the same size, a power of two, as a vector of two.
+/// The greatest magnitude of each of two fragments (vectors of bf16) of the same size, a
+/// power of two, as a vector of two bf16 that are neither negative nor NaN; 0 for a
+/// fragment of nothing but NaN. `isNonNegative` promises that no element is either.
 Value buildFragmentMaxima(ImplicitLocOpBuilder &b, Value first, Value second,
                           bool isNonNegative);
 

@@ -13,6 +13,7 @@
 
 #include "ControlFlow.h"
 #include "GroupArithmetic.h"
+#include "GroupWords.h"
 #include "IndexArithmetic.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -145,18 +146,17 @@ private:
   /// Activations as words of two elements: LLVM takes bf16 that a loop carries apart.
   SmallVector<Value> buildExponents(Value row, Value group, int64_t count) {
     auto type = VectorType::get(groupSize, b.getBF16Type());
-    SmallVector<Value> results, maxima;
+    auto wordsType = VectorType::get(groupSize / 2, b.getI32Type());
+    SmallVector<Value> results, keys;
     for (int64_t i = 0; i < count; ++i) {
       Value x =
           vector::LoadOp::create(b, type, op.getX(), ValueRange{row, columnOf(group, i)});
       Value fragment = op.buildActivation(b, b.getLoc(), x);
-      maxima.push_back(buildFragmentMaximum(b, fragment, isNonNegative));
-      auto wordsType = VectorType::get(groupSize / 2, b.getI32Type());
+      keys.push_back(buildMagnitudeKeys(b, fragment, isNonNegative));
       results.push_back(vector::BitCastOp::create(b, wordsType, fragment));
     }
-    auto maximaType = VectorType::get(count, b.getBF16Type());
-    results.push_back(
-        format.buildScaleCode(b, vector::FromElementsOp::create(b, maximaType, maxima)));
+    Value maxima = buildGroupMaxima(b, keys, isNonNegative);
+    results.push_back(format.buildScaleCode(b, maxima));
     return results;
   }
 
@@ -168,12 +168,22 @@ private:
     auto type = VectorType::get(groupSize, b.getBF16Type());
     for (auto [i, words] : llvm::enumerate(values.drop_back())) {
       Value fragment = vector::BitCastOp::create(b, type, words);
-      Value factor = vector::ExtractOp::create(b, factors, i);
-      vector::StoreOp::create(b, format.buildElements(b, fragment, factor),
-                              data, ValueRange{row, columnOf(group, i)});
+      Value column = columnOf(group, i);
+      vector::StoreOp::create(b, buildElements(fragment, factors, i), data,
+                              ValueRange{row, column});
     }
     vector::StoreOp::create(b, buildScale(b, exponents, format.getScaleType()), scale,
                             scaleIndices(row, base, group));
+  }
+
+  /// The elements of a group whose factor is element `i` of `factors`. A scale of E8M0 is a
+  /// power of two, and so is what undoes it.
+  Value buildElements(Value fragment, Value factors, int64_t i) {
+    Type type = format.getElementType();
+    if (isa<Float8E8M0FNUType>(format.getScaleType()) && isEncodable(type))
+      return buildEncodedGroup(b, fragment, factors, i, cast<FloatType>(type),
+                               isNonNegative);
+    return format.buildElements(b, fragment, vector::ExtractOp::create(b, factors, i));
   }
 
   Value columnOf(Value group, int64_t i) {

@@ -91,14 +91,11 @@ func.func @rank_1(%x: memref<?x32xbf16>, %map: memref<?xi32>, %n: memref<1xi32>,
 // CHECK: scf.if %{{.*}} {
 // CHECK: %[[V:.*]] = vector.load %[[X]][%[[ROW]], %[[C0]]] : memref<300x160xbf16>, vector<32xbf16>
 // CHECK: arith.maxnumf %[[V]]
-// CHECK: %[[A:.*]] = arith.mulf
-// CHECK: %[[M:.*]] = vector.reduction <maxnumf>, %[[A]] : vector<32xbf16> into bf16
+// CHECK: arith.mulf
 // CHECK: vector.load %[[X]][%[[ROW]], %[[C32]]]
 // CHECK: vector.load %[[X]][%[[ROW]], %[[C64]]]
 // CHECK: vector.load %[[X]][%[[ROW]], %[[C96]]]
-// CHECK: vector.from_elements %[[M]], %{{.*}}, %{{.*}}, %{{.*}} : vector<4xbf16>
-// CHECK: %[[Q:.*]] = arith.truncf %{{.*}} : vector<32xbf16> to vector<32xf8E4M3FN>
-// CHECK: vector.store %[[Q]], %[[DATA]][%[[ROW]], %[[C0]]]
+// CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C0]]] : memref<300x160xf8E4M3FN>, vector<32xf8E4M3FN>
 // CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C32]]]
 // CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C64]]]
 // CHECK: vector.store %{{.*}}, %[[DATA]][%[[ROW]], %[[C96]]]
@@ -125,9 +122,9 @@ func.func @swizzled(%x: memref<300x160xbf16>, %map: memref<300xi32>, %n: memref<
 // CHECK: %[[W:.*]] = vector.bitcast %{{.*}} : vector<32xbf16> to vector<16xi32>
 // CHECK: %[[LAST:.*]]:5 = scf.for %{{.*}} = %[[C4]] to %[[C12]] step %[[C4]] iter_args(%[[CARRIED:[^ ]*]] = %[[W]], {{.*}}) -> (vector<16xi32>, vector<16xi32>, vector<16xi32>, vector<16xi32>, vector<4xi32>) {
 // CHECK: %[[NEXT:.*]] = vector.bitcast %{{.*}} : vector<32xbf16> to vector<16xi32>
-// CHECK: vector.bitcast %[[CARRIED]] : vector<16xi32> to vector<32xbf16>
+// CHECK: arith.shli %[[CARRIED]], %{{.*}} : vector<16xi32>
 // CHECK: scf.yield %[[NEXT]]
-// CHECK: vector.bitcast %[[LAST]]#0 : vector<16xi32> to vector<32xbf16>
+// CHECK: arith.shli %[[LAST]]#0, %{{.*}} : vector<16xi32>
 func.func @carried(%x: memref<128x384xbf16>, %map: memref<128xi32>, %n: memref<i32>,
                    %data: memref<128x384xf8E4M3FN>, %scale: memref<1536xf8E8M0FNU>) {
   moe.squared_relu_quantize_mxfp8
@@ -162,25 +159,15 @@ func.func @untouched(%x: memref<100x96xbf16>, %map: memref<100xi32>, %n: memref<
 
 // -----
 
-// The quantisation alone keeps signs and has to filter NaN out of the maximum: the
-// reduction of magnitudes starts from 0.
+// In row-major scales each row's are cleared or stored by themselves.
 // CHECK-LABEL: func.func @linear
-// CHECK-SAME: %[[X:[^ ]*]]: memref<?x64xbf16>, {{.*}}, %[[SCALE:[^ ]*]]: memref<?x2xf8E8M0FNU>)
+// CHECK-SAME: %[[SCALE:[^ ]*]]: memref<?x2xf8E8M0FNU>)
 // CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
 // CHECK-DAG: %[[C2:.*]] = arith.constant 2 : index
-// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0.000000e+00 : bf16
-// CHECK-DAG: %[[MASK:.*]] = arith.constant dense<32767> : vector<32xi16>
-// CHECK: %[[ROWS:.*]] = memref.dim %[[X]]
+// CHECK: %[[ROWS:.*]] = memref.dim
 // CHECK: scf.for %[[ROW:.*]] = %[[C0]] to %[[ROWS]] step %[[C1]] {
 // CHECK: scf.for %[[GROUP:.*]] = %[[C0]] to %[[C2]] step %[[C1]] {
-// CHECK: %[[V:.*]] = vector.load
-// CHECK-NEXT: %[[BITS:.*]] = arith.bitcast %[[V]] : vector<32xbf16> to vector<32xi16>
-// CHECK-NEXT: %[[MAGNITUDE_BITS:.*]] = arith.andi %[[BITS]], %[[MASK]]
-// CHECK-NEXT: %[[MAGNITUDE:.*]] = arith.bitcast %[[MAGNITUDE_BITS]]
-// CHECK-NEXT: vector.reduction <maxnumf>, %[[MAGNITUDE]], %[[ZERO]] : vector<32xbf16> into bf16
-// CHECK: %[[SCALED:.*]] = arith.mulf %[[V]], %{{.*}} : vector<32xbf16>
-// CHECK: arith.truncf %[[SCALED]] : vector<32xbf16> to vector<32xf8E4M3FN>
 // CHECK: vector.store %{{.*}}, %[[SCALE]][%[[ROW]], %[[GROUP]]] : memref<?x2xf8E8M0FNU>, vector<1xf8E8M0FNU>
 // CHECK: } else {
 // CHECK: scf.for %{{.*}} = %[[C0]] to %[[C2]] step %[[C1]] {
@@ -190,6 +177,95 @@ func.func @linear(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>,
   moe.quantize_mxfp8
     ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>)
     outs(%data, %scale : memref<?x64xf8E4M3FN>, memref<?x2xf8E8M0FNU>)
+    scale_layout<linear>
+  return
+}
+
+// -----
+
+// The maxima of four groups are one tree: first within each group, down to eight elements,
+// then in pairs of groups. No bit is cleared before it: squares of a relu have no sign.
+// CHECK-LABEL: func.func @four_maxima
+// CHECK-NOT: arith.andi
+// CHECK-NOT: vector.reduction
+// CHECK: %[[A:.*]] = arith.mulf
+// CHECK: %[[BITS:.*]] = arith.bitcast %[[A]] : vector<32xbf16> to vector<32xi16>
+// CHECK-DAG: %[[LOWER:.*]] = vector.extract_strided_slice %[[BITS]] {offsets = [0], sizes = [16], strides = [1]}
+// CHECK-DAG: %[[UPPER:.*]] = vector.extract_strided_slice %[[BITS]] {offsets = [16], sizes = [16], strides = [1]}
+// CHECK: arith.maxsi %[[LOWER]], %[[UPPER]] : vector<16xi16>
+// CHECK: %[[M0:.*]] = arith.maxsi %{{.*}} : vector<8xi16>
+// CHECK: %[[M1:.*]] = arith.maxsi %{{.*}} : vector<8xi16>
+// CHECK: %[[M2:.*]] = arith.maxsi %{{.*}} : vector<8xi16>
+// CHECK: %[[M3:.*]] = arith.maxsi %{{.*}} : vector<8xi16>
+// CHECK-DAG: vector.shuffle %[[M0]], %[[M1]] [0, 8, 1, 9, 4, 12, 5, 13]
+// CHECK-DAG: vector.shuffle %[[M0]], %[[M1]] [2, 10, 3, 11, 6, 14, 7, 15]
+// CHECK: %[[M01:.*]] = arith.maxsi
+// CHECK-DAG: vector.shuffle %[[M2]], %[[M3]] [0, 8, 1, 9, 4, 12, 5, 13]
+// CHECK-DAG: vector.shuffle %[[M2]], %[[M3]] [2, 10, 3, 11, 6, 14, 7, 15]
+// CHECK: %[[M23:.*]] = arith.maxsi
+// CHECK-DAG: vector.shuffle %[[M01]], %[[M23]] [0, 1, 8, 9, 4, 5, 12, 13]
+// CHECK-DAG: vector.shuffle %[[M01]], %[[M23]] [2, 3, 10, 11, 6, 7, 14, 15]
+// CHECK: arith.maxsi %{{.*}} : vector<8xi16>
+// CHECK: %[[M:.*]] = arith.maxsi %{{.*}} : vector<4xi16>
+// CHECK: arith.extui %[[M]] : vector<4xi16> to vector<4xi32>
+// No sign is put aside, and of NaN, of infinity times 0, the same minimum makes all ones.
+// CHECK: %[[WIDE:.*]] = arith.extf %{{.*}} : vector<4xbf16> to vector<4xf32>
+// CHECK: vector.extract %[[WIDE]][0]
+// CHECK-NOT: arith.select
+// CHECK: vector.extract %[[WIDE]][3]
+// CHECK-NOT: arith.select
+// CHECK: vector.store
+func.func @four_maxima(%x: memref<1x128xbf16>, %map: memref<1xi32>, %n: memref<i32>,
+                       %data: memref<1x128xf8E4M3FN>, %scale: memref<1x4xf8E8M0FNU>) {
+  moe.squared_relu_quantize_mxfp8
+    ins(%x, %map, %n : memref<1x128xbf16>, memref<1xi32>, memref<i32>)
+    outs(%data, %scale : memref<1x128xf8E4M3FN>, memref<1x4xf8E8M0FNU>)
+    scale_layout<linear>
+  return
+}
+
+// -----
+
+// The quantisation alone keeps signs. In the maximum, NaN in magnitudes is below 0 once 127
+// is added, and so counts for nothing. In the data signs are put aside, and NaN (0x7f) gets
+// none.
+// CHECK-LABEL: func.func @signs
+// CHECK-DAG: %[[BIAS:.*]] = arith.constant 127 : i16
+// CHECK-DAG: %[[BIASES:.*]] = arith.constant dense<127> : vector<32xi16>
+// CHECK-DAG: %[[MASK:.*]] = arith.constant dense<32767> : vector<32xi16>
+// CHECK-DAG: %[[WIDE_MASK:.*]] = arith.constant dense<2147483647> : vector<16xi32>
+// CHECK-DAG: %[[SIGN:.*]] = arith.constant dense<128> : vector<32xi16>
+// CHECK-DAG: %[[GREATEST:.*]] = arith.constant dense<17392> : vector<32xi16>
+// CHECK-DAG: %[[MAGIC:.*]] = arith.constant dense<1.638400e+04> : vector<16xf32>
+// CHECK-DAG: %[[EIGHT:.*]] = arith.constant dense<8> : vector<32xi16>
+// CHECK: %[[V:.*]] = vector.load
+// CHECK: %[[BITS:.*]] = arith.bitcast %[[V]] : vector<32xbf16> to vector<32xi16>
+// CHECK: %[[MAGNITUDES:.*]] = arith.andi %[[BITS]], %[[MASK]]
+// CHECK: %[[BIASED:.*]] = arith.addi %[[MAGNITUDES]], %[[BIASES]]
+// CHECK: %[[M:.*]] = vector.reduction <maxsi>, %[[BIASED]] : vector<32xi16> into i16
+// CHECK: %[[LEAST:.*]] = arith.maxsi %[[M]], %[[BIAS]]
+// CHECK: arith.subi %[[LEAST]], %[[BIAS]]
+// CHECK: %[[UPPER:.*]] = arith.shrui %[[BITS]], %[[EIGHT]]
+// CHECK: %[[SIGNS:.*]] = arith.andi %[[UPPER]], %[[SIGN]]
+// CHECK: arith.andi %{{.*}}, %[[WIDE_MASK]]
+// CHECK: %[[EVEN:.*]] = arith.mulf %{{.*}}, %[[FACTOR:.*]] : vector<16xf32>
+// CHECK: arith.addf %[[EVEN]], %[[MAGIC]]
+// CHECK: arith.andi %{{.*}}, %[[WIDE_MASK]]
+// CHECK: %[[ODD:.*]] = arith.mulf %{{.*}}, %[[FACTOR]] : vector<16xf32>
+// CHECK: arith.addf %[[ODD]], %[[MAGIC]]
+// CHECK: arith.minui %{{.*}}, %[[GREATEST]] : vector<32xi16>
+// CHECK: %[[NORMAL:.*]] = arith.shrsi
+// CHECK: %[[SUBNORMAL:.*]] = arith.minui %{{.*}}, %[[EIGHT]] : vector<32xi16>
+// CHECK: %[[MAGNITUDE:.*]] = arith.maxsi %[[NORMAL]], %[[SUBNORMAL]]
+// CHECK: %[[IS_NAN:.*]] = arith.cmpi eq, %[[NORMAL]], %[[BIASES]]
+// CHECK: %[[SIGNED:.*]] = arith.ori %[[MAGNITUDE]], %[[SIGNS]]
+// CHECK: %[[R:.*]] = arith.select %[[IS_NAN]], %[[NORMAL]], %[[SIGNED]]
+// CHECK: arith.trunci %[[R]] : vector<32xi16> to vector<32xi8>
+func.func @signs(%x: memref<1x32xbf16>, %map: memref<1xi32>, %n: memref<i32>,
+                 %data: memref<1x32xf8E4M3FN>, %scale: memref<1x1xf8E8M0FNU>) {
+  moe.quantize_mxfp8
+    ins(%x, %map, %n : memref<1x32xbf16>, memref<1xi32>, memref<i32>)
+    outs(%data, %scale : memref<1x32xf8E4M3FN>, memref<1x1xf8E8M0FNU>)
     scale_layout<linear>
   return
 }

@@ -11,6 +11,7 @@ _BODY = "lib/Conversion/KernelBody.cpp"
 _QUANTIZATION = "lib/Conversion/KernelQuantization.cpp"
 _MXFP8 = "lib/IR/MXFP8.cpp"
 _GROUP = "lib/Conversion/GroupArithmetic.cpp"
+_WORDS = "lib/Conversion/GroupWords.cpp"
 _BF16 = "lib/Conversion/LegalizeBF16.cpp"
 _F8 = "lib/Conversion/LegalizeF8.cpp"
 _SCF = "lib/Conversion/MoeToSCF.cpp"
@@ -62,9 +63,22 @@ MUTANTS = [
     ),
     Mutant(
         "nan-group-on-cpu",
-        _GROUP,
-        "buildMagnitude(b, fragment), zero);",
-        "buildMagnitude(b, fragment));",
+        _WORDS,
+        "arith::SubIOp::create(b, arith::MaxSIOp::create(b, maxima, zero), zero)",
+        "arith::SubIOp::create(b, maxima, zero)",
+    ),
+    Mutant(
+        "sign-in-maximum-on-cpu", _WORDS, "arith::AndIOp>(bits, 0x7fff)", "arith::AndIOp>(bits, -1)"
+    ),
+    Mutant("words-merge", _WORDS, "upper.push_back(j + block / 2)", "upper.push_back(j)"),
+    Mutant("words-nan", _WORDS, "(nan << shift) + rebias", "((nan - 1) << shift) + rebias"),
+    Mutant("words-tie", _WORDS, "ShRUIOp>(least, shift), 1)", "ShRUIOp>(least, shift), 0)"),
+    Mutant("words-subnormal", _WORDS, "mantissaBits + 23)", "mantissaBits + 24)"),
+    Mutant(
+        "words-sign-of-nan",
+        _WORDS,
+        "create(b, isNaN, normal, result)",
+        "create(b, isNaN, result, result)",
     ),
     Mutant(
         "e4m3-subnormal-bound", _F8, "smallestNormal = 0x3c800000", "smallestNormal = 0x3d000000"

@@ -19,11 +19,12 @@ def ConvertMoeToSCF : Pass<"convert-moe-to-scf"> {
   let description = [{
     The CPU path: a loop over the rows, and for each live row a loop over its columns, 32 in
     a vector. Groups are quantised four at a time, the scales of a column tile, while the
-    exponents of the next four are computed.
+    exponents of the next four are computed. The quantisation is arithmetic on 32-bit words
+    of two elements and on 16-bit integers, and needs no conversion to an 8-bit float.
 
-    Preconditions: the ops are on memrefs. An op on tensors is an error that says so.
-    The result has conversions from bf16 to f8E4M3FN: run `moe-legalize-bf16` and
-    `moe-legalize-f8` next.
+    Preconditions: the ops are on memrefs. An op on tensors is an error that says so. The
+    target is little-endian, for what `vector.bitcast` means. The result has the activation
+    on vectors of bf16: run `moe-legalize-bf16` and `arith-expand` next.
   }];
   let dependentDialects = ["arith::ArithDialect", "memref::MemRefDialect",
                            "scf::SCFDialect", "vector::VectorDialect"];
