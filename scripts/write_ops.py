@@ -25,7 +25,7 @@ HEAD = '''\
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, Tuple, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from numpy.typing import NDArray
 
@@ -47,7 +47,7 @@ def signature(op: Any, array: str, permutation_map: str, n_used: str) -> str:
     if op.format.has_scales:
         result = f"MXFP8[{array}]"
         if array != "Any":
-            out = f"Union[{result}, Tuple[{array}, {array}], None]"
+            out = f"Union[{result}, tuple[{array}, {array}], None]"
     modes = [f'{name}: {MODE_TYPES[name]} = "{default}"' for name, default in op.format.modes]
     lines = [f"x: {array}, permutation_map: {permutation_map}, n_used: {n_used}, *,",
              *([", ".join(modes) + ","] if modes else []), f"out: {out} = None,"]
@@ -62,18 +62,16 @@ def write_op(op: Any) -> str:
     doc = textwrap.indent(op.doc, "    ").strip()
     arguments = ", ".join(["x", "permutation_map", "n_used",
                            *(name for name, _ in op.format.modes), "out"])
-    call = f"run({arguments})"
-    if op.format.has_scales:
-        call = f"result: MXFP8[Any] = {call}\n    return result"
-    else:
-        call = f"return {call}"
+    # A checker that is strict wants a name with a type where anything may come.
+    end = ("result: MXFP8[Any] = {}\n    return result" if op.format.has_scales
+           else "return {}").format(f"run({arguments})")
     body = f'''\
     """{doc}
     """
     run = _{op.name}.get(type(x))
     if run is None:
         run = find_run("{op.name}", x)
-    {call}
+    {end}
 '''
     return (f'_{op.name} = runs["{op.name}"]\n\n\n{overloads}'
             f'{signature(op, "Any", "Any", "Any")}:\n{body}')

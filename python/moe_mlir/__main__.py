@@ -13,7 +13,8 @@ import importlib.util
 import os
 import platform
 import sys
-from typing import Iterator, Optional
+from collections.abc import Iterator
+from typing import Optional
 
 from . import CompilerNotFoundError, __version__, _compiler, _log, _runtime
 from ._headers import get_include

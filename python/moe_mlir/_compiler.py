@@ -9,8 +9,9 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Optional
 
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._op_table import OPS

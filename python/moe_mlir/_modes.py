@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Literal, NoReturn
+from collections.abc import Iterable
+from typing import Any, Literal, NoReturn
 
 ScaleLayout = Literal["swizzle_32_4_4", "linear"]
 DeadScales = Literal["zero", "untouched"]

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, Tuple, Union, overload
+from typing import TYPE_CHECKING, Any, Optional, Union, overload
 
 from numpy.typing import NDArray
 
@@ -90,7 +90,7 @@ _squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
 def squared_relu_and_quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
-    out: Union[MXFP8[NDArray[Any]], Tuple[NDArray[Any], NDArray[Any]], None] = None,
+    out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
 ) -> MXFP8[NDArray[Any]]: ...
 
 
@@ -98,7 +98,7 @@ def squared_relu_and_quantize_mxfp8(
 def squared_relu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
-    out: Union[MXFP8[torch.Tensor], Tuple[torch.Tensor, torch.Tensor], None] = None,
+    out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
 ) -> MXFP8[torch.Tensor]: ...
 
 
@@ -129,7 +129,7 @@ _quantize_mxfp8 = runs["quantize_mxfp8"]
 def quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
-    out: Union[MXFP8[NDArray[Any]], Tuple[NDArray[Any], NDArray[Any]], None] = None,
+    out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
 ) -> MXFP8[NDArray[Any]]: ...
 
 
@@ -137,7 +137,7 @@ def quantize_mxfp8(
 def quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
-    out: Union[MXFP8[torch.Tensor], Tuple[torch.Tensor, torch.Tensor], None] = None,
+    out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
 ) -> MXFP8[torch.Tensor]: ...
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from ._op_table import OPS
 

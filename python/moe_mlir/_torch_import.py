@@ -11,13 +11,15 @@ fails, and a source checkout has no entry points. So a finder waits for `import 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Optional, Sequence
+from typing import Any, Optional
 
 
 def _register() -> None:
@@ -56,12 +58,10 @@ class _TorchFinder(MetaPathFinder):
                 sys.meta_path.remove(self)
             _register()
 
-        try:
-            # This loader is torch's alone, and stays what it is.
+        # This loader is torch's alone, and stays what it is. If it may not be changed, the first
+        # tensor registers the ops.
+        with contextlib.suppress(AttributeError):
             loader.exec_module = exec_module
-        except AttributeError:
-            # Then the first tensor registers the ops.
-            pass
 
 
 def register_with_torch() -> None:

@@ -9,7 +9,8 @@ grad has a history, and it is the backward pass that fails; out= with it fails a
 from __future__ import annotations
 
 import sys
-from typing import Any, Callable, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor

@@ -26,7 +26,8 @@ returns its `data` and `scale`.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -40,10 +41,14 @@ from ._overlap import are_apart, span
 from ._scales import scale_bytes, scale_shape
 from ._torch_direct import is_direct, is_direct_output
 from ._torch_launch import launch, load_kernels
-from ._torch_library import (name_e8m0_for_inductor, refuse_gradients, refuse_inference_tensors,
-                             register, register_composite)
-from ._torch_operands import (check_apart, check_inputs, check_output, check_types, matrix_span,
-                              row_stride)
+from ._torch_library import (
+    name_e8m0_for_inductor,
+    refuse_gradients,
+    refuse_inference_tensors,
+    register,
+    register_composite,
+)
+from ._torch_operands import check_apart, check_inputs, check_output, check_types, matrix_span, row_stride
 from ._torch_pytree import register_result
 
 __all__ = ["load_kernels"]

@@ -12,7 +12,6 @@ import tempfile
 
 import pytest
 
-
 MARKERS = {
     "cuda": "needs PyTorch and a CUDA device",
     "compiler": "needs moe-opt and moe-translate",

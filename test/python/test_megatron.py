@@ -12,9 +12,10 @@ import pickle
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ if not hasattr(torch, "float8_e8m0fnu"):
 
 import moe_mlir  # noqa: E402
 from moe_mlir import megatron, torch_ops  # noqa: E402
-from torch_calls import LIVE, K, M, N_USED, Call, as_bits, operands  # noqa: E402
+from torch_calls import LIVE, N_USED, Call, K, M, as_bits, operands  # noqa: E402
 
 ACTIVATIONS = "megatron.core.inference.moe.activations"
 NAMES = ("padded_squared_relu", "squared_relu_and_quantize_mxfp8")
@@ -129,9 +130,8 @@ def test_undo_is_exact(program: Program) -> None:
 
 def test_an_exception_undoes_it(program: Program) -> None:
     before = program.names()
-    with pytest.raises(KeyError):
-        with megatron.patch():
-            raise KeyError
+    with pytest.raises(KeyError), megatron.patch():
+        raise KeyError
     assert all(program.names()[key] is value for key, value in before.items())
 
 
@@ -263,9 +263,8 @@ def test_other_operands_go_to_their_function(program: Program, monkeypatch: pyte
 
 
 def test_groups_that_are_not_whole_go_to_their_function(program: Program) -> None:
-    with megatron.patch():
-        with pytest.raises(AssertionError):
-            program.activations.squared_relu_and_quantize_mxfp8(X[:, :48].contiguous(), MAP, USED)
+    with megatron.patch(), pytest.raises(AssertionError):
+        program.activations.squared_relu_and_quantize_mxfp8(X[:, :48].contiguous(), MAP, USED)
     assert program.calls == ["squared_relu_and_quantize_mxfp8"]
 
 
@@ -286,7 +285,7 @@ def test_swiglu_stays_theirs(program: Program) -> None:
 
 
 def newer(x: Any, permutation_map: Any, n_used: Any, zero_padding: bool = False, *,
-          clamp_scale: Optional[float] = None, dtype: Any = None, block: int = 1024) -> Any:
+          clamp_scale: float | None = None, dtype: Any = None, block: int = 1024) -> Any:
     """A function with all arguments that newer versions have been seen to take, and one unknown."""
     return "theirs"
 
@@ -351,7 +350,7 @@ class WithDtype:
     data: Any
     scale: Any
     dtype: Any
-    backend: Optional[str] = None
+    backend: str | None = None
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import Any
 import ml_dtypes
 import moe_mlir
 import numpy as np
-from moe_testing import oracle
 import pytest
+from moe_testing import oracle
 
 LAYOUTS = ("swizzle_32_4_4", "linear")
 

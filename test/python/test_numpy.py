@@ -9,15 +9,15 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
-from moe_testing import batches
 import moe_mlir
 import numpy as np
-from moe_testing import oracle
 import pytest
 from moe_mlir import _runtime
+from moe_testing import batches, oracle
 from moe_testing.oracle import bfloat16, float8_e4m3fn, float8_e8m0fnu
 
 PACKAGE = Path(moe_mlir.__file__).parent

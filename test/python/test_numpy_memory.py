@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import moe_mlir
 import numpy as np
-from moe_testing import oracle
 import pytest
-from numpy.lib.stride_tricks import as_strided
+from moe_testing import oracle
 from moe_testing.oracle import bfloat16, float8_e4m3fn, float8_e8m0fnu
+from numpy.lib.stride_tricks import as_strided
 
 ROWS, COLUMNS = 4, 64
 MAP = np.zeros(ROWS, np.int32)

@@ -12,14 +12,14 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
-from moe_testing import batches
 import moe_mlir
 import numpy as np
-from moe_testing import oracle
 import pytest
+from moe_testing import batches, oracle
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

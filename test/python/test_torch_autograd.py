@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -155,7 +156,7 @@ def test_versions(call: Call, context: Any) -> None:
     views = [out[:] for out in outs]
     inputs = operands()
     with context():
-        for written in (1, 2):
+        for _ in range(2):
             before = [view._version for view in views]
             call(*inputs, outs)
             # A view shares its base's; how many steps a write takes is nobody's business.

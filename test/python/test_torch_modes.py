@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import moe_mlir
 import pytest
@@ -19,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch_calls import CALLS, K, LIVE, Call, as_bits, operands  # noqa: E402
+from torch_calls import CALLS, LIVE, Call, as_bits, operands  # noqa: E402
 
 HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
 Outs = Sequence[torch.Tensor]
@@ -225,7 +226,7 @@ def test_vmap_and_functionalize_refuse_out(call: Call) -> None:
         x, permutation_map, n_used = operands()
         x = x.expand(2, *x.shape) if transform is torch.vmap else x
         with pytest.raises(RuntimeError, match=f"moe_mlir::{call.op}"):
-            transform(lambda x: call(x, permutation_map, n_used, outs)[0])(x)
+            transform(lambda x, m=permutation_map, n=n_used: call(x, m, n, outs)[0])(x)
         assert all((as_bits(out) == as_bits(before)).all() for out, before in
                    zip(outs, call.outs()))
 

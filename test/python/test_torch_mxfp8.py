@@ -22,10 +22,10 @@ if not hasattr(torch, "float8_e8m0fnu"):
     pytest.skip("this PyTorch has no float8_e8m0fnu", allow_module_level=True)
 
 import moe_mlir  # noqa: E402
-from moe_testing import oracle  # noqa: E402
 from moe_mlir import _runtime  # noqa: E402
+from moe_testing import oracle  # noqa: E402
 from torch.utils import _pytree as pytree  # noqa: E402
-from torch_calls import LIVE, M, K, as_bits, from_numpy, operands  # noqa: E402
+from torch_calls import LIVE, K, M, as_bits, from_numpy, operands  # noqa: E402
 
 LAYOUTS = ("swizzle_32_4_4", "linear")
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any
 
 import moe_mlir
 import numpy as np
-from moe_testing import oracle
 import torch
+from moe_testing import oracle
 
 M, K, N_USED = 130, 96, 120
 QUANTIZING = {"squared_relu_and_quantize_mxfp8": oracle.squared_relu_quantize_mxfp8,

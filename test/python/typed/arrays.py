@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import moe_mlir
@@ -48,7 +48,7 @@ assert_type(q[1], Array)
 assert_type(q.scale_2d(), Array)
 assert_type(q.to("cpu", copy=True), moe_mlir.MXFP8[Array])
 assert_type(q.scale_layout, moe_mlir.ScaleLayout)
-backend: Optional[str] = q.backend
+backend: str | None = q.backend
 moe_mlir.squared_relu_and_quantize_mxfp8(x, rows, 4, out=(data, scale))
 assert_type(moe_mlir.padded_squared_relu(x, rows, 4, out=x.copy()), Array)
 assert_type(moe_mlir.runtime_description(), str)

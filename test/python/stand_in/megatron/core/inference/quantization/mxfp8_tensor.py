@@ -3,7 +3,6 @@
 """Stands in for Megatron-Core's module of this name: a dataclass with the same members."""
 
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 
@@ -12,12 +11,12 @@ import torch
 class MXFP8Tensor:
     data: torch.Tensor
     scale: torch.Tensor
-    backend: Optional[str] = None
+    backend: str | None = None
 
-    def size(self, idx: Optional[int] = None):
+    def size(self, idx: int | None = None):
         return self.data.size(idx)
 
-    def scale_2d(self, K: Optional[int] = None) -> torch.Tensor:
+    def scale_2d(self, K: int | None = None) -> torch.Tensor:
         if self.scale.dim() == 2:
             return self.scale
         columns = self.data.shape[-1] if K is None else K
