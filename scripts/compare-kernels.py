@@ -67,8 +67,8 @@ def compare_texts(old: dict[str, str], new: dict[str, str], chip: str) -> list[s
         if name not in old or name not in new:
             differences.append(f"{title}: only in {'new' if name in new else 'old'}")
         elif old[name] != new[name]:
-            lines = [line for line in difflib.unified_diff(
-                old[name].splitlines(), new[name].splitlines(), "old", "new", lineterm="", n=0)]
+            lines = list(difflib.unified_diff(
+                old[name].splitlines(), new[name].splitlines(), "old", "new", lineterm="", n=0))
             differences.append("\n    ".join([f"{title}: differs", *lines[:DIFF_LINES]]))
     return differences
 

@@ -47,7 +47,8 @@ tidied() {
   if [ -n "$all" ]; then
     list 'lib/*.cpp' 'tools/*.cpp'
   else
-    list 'lib/Runtime/*.cpp' 'lib/Launch/*.cpp' 'lib/Mgpu/*.cpp' tools/moe-run/Npy.cpp
+    list 'lib/Driver/*.cpp' 'lib/Launch/*.cpp' 'lib/MgpuRuntime/*.cpp' 'lib/Runtime/*.cpp' \
+      tools/moe-run/Npy.cpp
     local base
     base=$(git merge-base HEAD main 2>/dev/null || echo HEAD)
     { git diff --name-only --diff-filter=d "$base" -- 'lib/*.cpp' 'tools/*.cpp'

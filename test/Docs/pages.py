@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 RUN = ("sh", "python", "console")
 
@@ -29,14 +28,14 @@ class Block:
     line: int
     language: str
     text: str
-    output: Optional[str] = None
+    output: str | None = None
     not_run: str = ""
 
 
 def read_blocks(page: Path) -> list[Block]:
     """Raises ValueError for a text block that is nobody's output, and what is not closed."""
     blocks: list[Block] = []
-    fence: Optional[Block] = None
+    fence: Block | None = None
     reason, follows = "", False
     for number, line in enumerate(page.read_text().splitlines(keepends=True), 1):
         if fence is not None:

@@ -113,7 +113,7 @@ def test_wrong_bytes_are_seen_and_reduced(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(moe_ops, "compute", wrong)
     simple = frozenset(["affine", "call", "cf_loop", "cf_if", "recursion", "returned-memrefs"])
-    for index in range(0, 60):
+    for index in range(60):
         module = generate(1, index, simple)
         case = Case("planted", module.text(), module)
         failure = check_execution(module, case.text, "execution")

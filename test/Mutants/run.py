@@ -53,7 +53,8 @@ FIRST = [
     (
         "lib/Runtime/",
         "moe_runtime",
-        "Runtime/test_runtime_limits.py Runtime/test_runtime_errors.py Runtime/test_runtime_cpu.py Runtime/test_runtime_choices.py",
+        "Runtime/test_runtime_limits.py Runtime/test_runtime_errors.py Runtime/test_runtime_cpu.py "
+        "Runtime/test_runtime_choices.py",
     ),
     ("tools/moe-run/", "moe-run", "Tools/moe-run/test_traces.py Tools/moe-run/test_moe_run.py"),
     ("lib/IR/", "moe-opt", "Dialect Transforms"),

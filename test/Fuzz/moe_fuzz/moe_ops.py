@@ -49,7 +49,7 @@ def shape_in_use(b: Builder) -> tuple[str, tuple[int, int], dict[str, str]]:
         if isinstance(v.type, Shaped)
         and v.type.element == "bf16"
         and len(v.sizes) == 2
-        and 0 < v.sizes[1]
+        and v.sizes[1] > 0
         and (op == RELU or v.sizes[1] % 32 == 0)
     ]
     if known and b.rng.random() < 0.75:

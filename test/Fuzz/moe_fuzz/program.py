@@ -10,8 +10,8 @@ depends on it, which is how a reducer takes programs apart.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Callable, Iterator
 
 import ml_dtypes
 import numpy as np
@@ -90,8 +90,8 @@ class Op:
     run: Run
     operands: tuple[Value, ...] = ()
     results: tuple[Value, ...] = ()
-    regions: tuple["Block", ...] = ()
-    callee: "Function | None" = None
+    regions: tuple[Block, ...] = ()
+    callee: Function | None = None
     # Pipelines that may refuse it, as "cuda".
     refused_by: frozenset[str] = frozenset()
     is_on: bool = True
@@ -124,7 +124,7 @@ class Block:
             names = ", ".join(v.name for v in self.yields)
             yield self.indent + self.terminator + (f" {names} : {types}" if self.yields else "")
 
-    def run(self, machine: "Machine", env: Env) -> list[object]:
+    def run(self, machine: Machine, env: Env) -> list[object]:
         for op in self.ops:
             if op.is_on:
                 machine.count_step()

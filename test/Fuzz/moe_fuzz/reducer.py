@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Callable
+from collections.abc import Callable
 
 from .program import Module, Stuck
 from .properties import Case, Failure, Stage, check_case

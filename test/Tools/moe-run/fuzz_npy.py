@@ -23,7 +23,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-
 from moe_run import MOE_RUN
 
 READER = MOE_RUN.with_name("moe-npy-reader")
@@ -131,7 +130,7 @@ def complaint(content: bytes, line: str) -> str | None:
             return "expected a message of a useful length"
         try:
             dtype, shape, begin = read_by_numpy(content)
-        except Exception:  # noqa: BLE001: NumPy raises all kinds
+        except Exception:  # NumPy raises all kinds.
             return None
         if len(shape) > 64 or not all(0 <= size < 2**63 for size in shape):
             return None
@@ -148,7 +147,7 @@ def complaint(content: bytes, line: str) -> str | None:
         return None
     try:
         expected = read_by_numpy(content)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"NumPy refuses it: {error!r}"
     found = (dtype, shape, len(content) - int(size))
     # NumPy 2 prints a shape as this does.

@@ -8,7 +8,6 @@ import struct
 
 import numpy as np
 import pytest
-
 from moe_run import identity
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from moe_run import identity
 
 VARIABLES = ("TMPDIR", "TMP", "TEMP", "HOME", "JITDUMPDIR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
