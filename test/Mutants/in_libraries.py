@@ -91,7 +91,8 @@ MUTANTS = [
     Mutant(
         "numpy-scale-over-x",
         _NUMPY,
-        "and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,\n                                  n_used_data)",
+        "and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,\n"
+        "                                  n_used_data)",
         "",
     ),
     Mutant(
