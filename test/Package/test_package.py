@@ -102,7 +102,8 @@ def test_c_program_finds_the_runtime_with_cmake_and_no_mlir(runtime_prefix: Path
                      f"-DCMAKE_PREFIX_PATH={runtime_prefix}",
                      "-DCMAKE_DISABLE_FIND_PACKAGE_MLIR=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_LLVM=ON")
     assert configured.returncode == 0, configured.stdout + configured.stderr
-    assert "llvm" not in (tmp_path / "build.ninja").read_text().lower()
+    # CMake's own modules have LLVM in their names.
+    assert not re.search(r"lib(LLVM|MLIR)|llvm-22", (tmp_path / "build.ninja").read_text())
     built = run("cmake", "--build", tmp_path)
     assert built.returncode == 0, built.stdout
     result = run(tmp_path / "activation")
