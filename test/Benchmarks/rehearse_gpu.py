@@ -18,13 +18,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Mapping
 
+# First: it says that Triton is to interpret, before anything imports Triton.
+from check_triton_peer import prepare_interpreter  # isort: skip
+
 import cases
 import gpu
 import host_cost
 import rotation
 import torch
 import variants
-from check_triton_peer import prepare_interpreter
 from moe_testing import batches
 
 # Microseconds of a launch; what is not here takes 3.
