@@ -92,7 +92,7 @@ class Case:
         batch = batches.routed_batch(self.tokens, self.experts, self.top_k, self.alignment,
                                      self.capacity_tokens or None, ffn=0)
         assert batch.M == self.M
-        return Routing(batch.permutation_map, int(batch.n_used), batch.live)
+        return Routing(batch.permutation_map, batch.n_used, batch.live)
 
     def describe(self) -> dict[str, Any]:
         """The case's entry in a result file."""

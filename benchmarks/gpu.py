@@ -210,7 +210,7 @@ def contract_batches() -> dict[str, Any]:
 
     patterns = batches.all_bf16_patterns(2048)
     rows = patterns.shape[0]
-    return {"all bf16 patterns": batches.make_batch(patterns, np.arange(rows), rows),
+    return {"all bf16 patterns": batches.Batch(patterns, np.arange(rows), rows),
             "routed 4": batches.routed_batch(4)}
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,12 +79,11 @@ def chosen_cases() -> list[cases.Case]:
 
 def chosen_schedule(kernel: Any, chip: str) -> dict[str, object]:
     """The fields of the schedule that the compiler chooses for aligned rows."""
-    from moe_testing.kernels import BIN_DIR
+    from moe_testing.kernels import run_tool
 
-    done = subprocess.run([BIN_DIR / "moe-opt", f"--moe-choose-schedule=chip={chip}", "-"],
-                          input=kernel.mlir(), text=True, capture_output=True, check=True)
-    match = re.search(r"#moe\.schedule<(.*?)>", done.stdout)
-    assert match, done.stdout
+    text = run_tool("moe-opt", f"--moe-choose-schedule=chip={chip}", text=kernel.mlir())
+    match = re.search(r"#moe\.schedule<(.*?)>", text)
+    assert match, text
     return dict(re.findall(r"(\w+) = (\w+)", match[1]))
 
 

@@ -79,7 +79,7 @@ def main() -> None:
     batch = routed_batch(options.tokens)
     M, N = batch.x.shape
     print(f"demo: {options.tokens} tokens, 128 experts, top-6: {M} rows of {N}, "
-          f"{int(batch.n_used)} used, {batch.live} live")
+          f"{batch.n_used} used, {batch.live} live")
 
     # Random bytes: a row that is not live has to keep them.
     rng = np.random.default_rng(1)

@@ -111,7 +111,7 @@ def check(name: str, batch: batches.Batch) -> None:
 def main() -> None:
     prepare_interpreter()
     patterns = batches.all_bf16_patterns(16384)
-    check("all bf16 patterns", batches.make_batch(patterns, np.arange(patterns.shape[0]),
+    check("all bf16 patterns", batches.Batch(patterns, np.arange(patterns.shape[0]),
                                                   patterns.shape[0]))
     check("routed", batches.routed_batch(2, experts=8, top_k=3, alignment=16, ffn=96))
     for n_used in (-1, 3, 2**31 - 1):

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from moe_testing import batches, checkout, machine, runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
+from moe_testing.interpreted import Interpreter
 from moe_testing.kernels import Kernel, check, descriptor
-from ptx_interpreter import Memory, Module
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 OPS = list(moe.FUNCTIONS)
@@ -65,21 +65,12 @@ def embedded_ptx(chip: int) -> str:
 # Execution.
 
 
-class ApiBackend:
+class ApiBackend(Interpreter):
     """A backend of kernels.check that launches through the C API and runs what was recorded."""
 
-    def __init__(self, driver: FakeDriver, kernel: Kernel, chip: int) -> None:
-        self.driver, self.kernel, self.chip = driver, kernel, chip
-        self.memory = Memory()
-
-    def allocate(self, array, offset):
-        return self.memory.allocate(array, offset=offset)
-
-    def address(self, buffer) -> int:
-        return buffer.address
-
-    def read(self, buffer, like):
-        return buffer.array(like.dtype, like.shape)
+    def __init__(self, driver: FakeDriver, kernel: Kernel) -> None:
+        super().__init__()
+        self.driver, self.kernel = driver, kernel
 
     def launch(self, ptx, entry, grid, threads, arguments) -> None:
         kernel = self.kernel
@@ -96,20 +87,7 @@ class ApiBackend:
         # The parameters are those that the compiler's own descriptors are.
         assert list(record.parameters[: record.num_parameters]) == arguments
         assert list(record.block) == [threads, 1, 1]
-        Module(ptx).launch(entry, grid=tuple(record.grid), block=tuple(record.block),
-                           args=list(record.parameters[: record.num_parameters]),
-                           memory=self.memory)
-
-    def finish(self) -> None:
-        self.memory.check_guards()
-
-
-def random_batch(M: int, K: int, n_used: int, seed: int = 0) -> batches.Batch:
-    rng = np.random.default_rng(seed)
-    x = (rng.standard_normal((M, K)) * np.exp2(rng.integers(-20, 20, (M, 1))))
-    permutation_map = np.where(rng.random(M) < 0.5, rng.permutation(M), -rng.integers(1, 2**31, M))
-    return batches.Batch(x.astype(batches.bfloat16), permutation_map.astype(np.int32),
-                         np.int32(n_used), M, 0)
+        super().launch(ptx, entry, tuple(record.grid), threads, arguments)
 
 
 KERNELS = [Kernel(SQUARED_RELU)] + [
@@ -129,8 +107,8 @@ def test_execution(driver_path: Path, kernel: Kernel, aligned: bool) -> None:
     settings = {} if aligned else {"padding": 3, "x_offset": 2,
                                    "data_offset": 2 if kernel.op == SQUARED_RELU else 1}
     for chip in CHIPS:
-        check(ApiBackend(driver, kernel, chip), embedded_ptx(chip), kernel,
-              random_batch(200, 1184, 170, seed=chip), (2, 3), aligned=aligned, **settings)
+        check(ApiBackend(driver, kernel), embedded_ptx(chip), kernel,
+              batches.random_batch(200, 1184, 170, seed=chip), (2, 3), aligned=aligned, **settings)
 
 
 # What is launched.

@@ -10,18 +10,21 @@ rounded to nearest even, subnormals kept; a result is float32, which `map_rows` 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Union
 
 import ml_dtypes
 import numpy as np
 
 bfloat16 = ml_dtypes.bfloat16
 
+Floats = Union[np.ndarray, np.floating]
+
 
 def _as_f32(*patterns: int) -> np.ndarray:
     return np.array(patterns, np.uint32).view(np.float32)
 
 
-def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def fma(a: Floats, b: Floats, c: Floats) -> np.ndarray:
     """float32(a * b + c), rounded once.
 
     A product of two float32 is exact in float64. The sum is not; rounded to nearest there and again

@@ -6,7 +6,7 @@ that holds every bf16 bit pattern. The same arguments always give the same bytes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
@@ -23,10 +23,25 @@ class Batch:
     """One step's operands. Rows of x that are not live hold data that must not be touched."""
 
     x: np.ndarray  # bf16 [M, N]
-    permutation_map: np.ndarray  # int32 [M]
-    n_used: np.int32  # the last inclusive expert offset
-    M: int  # max_rows, the capacity
-    live: int  # the number of live rows
+    permutation_map: np.ndarray  # [M], made int32
+    n_used: int  # the last inclusive expert offset
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "permutation_map", np.asarray(self.permutation_map, np.int32))
+        object.__setattr__(self, "n_used", int(self.n_used))
+
+    @property
+    def M(self) -> int:
+        """max_rows, the capacity."""
+        return self.x.shape[0]
+
+    @property
+    def live(self) -> int:
+        """The number of live rows."""
+        return int(np.count_nonzero(self.permutation_map[: max(self.n_used, 0)] >= 0))
+
+    def with_n_used(self, n_used: int) -> Batch:
+        return replace(self, n_used=n_used)
 
 
 def _round_up(value: int, multiple: int) -> int:
@@ -112,21 +127,14 @@ def routed_batch(
             block[block == 0] = 1
             block[np.arange(rows.size), rng.integers(0, ffn, size=rows.size)] = np.nan
             x[rows] = block
-    return Batch(x, permutation_map, np.int32(n_used), M, tokens * top_k)
+    return Batch(x, permutation_map, n_used)
 
 
 def dense_batch(M: int, K: int, seed: int = 0) -> Batch:
     """A batch without padding: all M rows are live and n_used == M."""
     rng = np.random.default_rng(seed)
     permutation_map = rng.permutation(M).astype(np.int32)
-    return Batch(_random_values(rng, M, K), permutation_map, np.int32(M), M, M)
-
-
-def make_batch(x: np.ndarray, permutation_map: np.ndarray, n_used: int) -> Batch:
-    """A batch of the given operands."""
-    live = int(np.count_nonzero(permutation_map[: max(n_used, 0)] >= 0))
-    return Batch(x=x, permutation_map=permutation_map.astype(np.int32), n_used=n_used,
-                 M=x.shape[0], live=live)
+    return Batch(_random_values(rng, M, K), permutation_map, M)
 
 
 def random_batch(M: int, K: int, n_used: int, live_fraction: float = 0.5,
@@ -136,7 +144,7 @@ def random_batch(M: int, K: int, n_used: int, live_fraction: float = 0.5,
     x = (rng.standard_normal((M, K)) * np.exp2(rng.integers(-20, 20, (M, 1))))
     permutation_map = np.where(rng.random(M) < live_fraction, rng.permutation(M),
                                -rng.integers(1, 2**31, M))
-    return make_batch(x.astype(ml_dtypes.bfloat16), permutation_map, n_used)
+    return Batch(x.astype(bfloat16), permutation_map, n_used)
 
 
 def _alone() -> np.ndarray:

@@ -53,9 +53,9 @@ def why_not(name: str) -> str:
                        "--retries=0", "--timeout=5", "--dest", folder, "setuptools"]
             done = subprocess.run(command, capture_output=True, check=False)
         return "pip finds no setuptools" if done.returncode else ""
-    command = {C_COMPILER: os.environ.get("CC", "cc"),
+    program = {C_COMPILER: os.environ.get("CC", "cc"),
                CXX_COMPILER: os.environ.get("CXX", "c++")}.get(name, name)
-    return "" if shutil.which(command) else f"{command} is not on the PATH"
+    return "" if shutil.which(program) else f"{program} is not on the PATH"
 
 
 def need(*names: str) -> None:

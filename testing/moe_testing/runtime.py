@@ -8,6 +8,7 @@ import ctypes
 from ctypes import (POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32,
                     c_void_p)
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .checkout import LIB_DIR
 
@@ -56,7 +57,7 @@ def _load() -> ctypes.CDLL:
     library.moeLoadModule.argtypes = [c_void_p, c_size_t, POINTER(ModuleOptions),
                                       POINTER(c_void_p)]
     library.moeUnloadModule.argtypes = [c_void_p]
-    operands = [POINTER(Launch), POINTER(Matrix), c_void_p, c_void_p, POINTER(Matrix)]
+    operands: list[Any] = [POINTER(Launch), POINTER(Matrix), c_void_p, c_void_p, POINTER(Matrix)]
     library.moePaddedSquaredRelu.argtypes = operands
     library.moeSquaredReluQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
     library.moeQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
@@ -89,6 +90,7 @@ def load_module(image: bytes, access_bytes: int = 0, waits_for_predecessor: int 
     module = c_void_p()
     options = ModuleOptions(access_bytes, waits_for_predecessor)
     check(library.moeLoadModule(image, len(image), byref(options), byref(module)))
+    assert module.value is not None
     return module.value
 
 
@@ -130,7 +132,7 @@ class Call:
     num_ctas: int = 0
     num_threads: int = 0
 
-    def with_(self, **changes: object) -> Call:
+    def with_(self, **changes: Any) -> Call:
         return replace(self, **changes)
 
     def run(self) -> None:

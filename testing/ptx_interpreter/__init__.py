@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """An interpreter for the PTX that LLVM's NVPTX backend emits, for machines without a GPU.
 
-README.md beside this file says how it is used, what it checks and counts, and what it does not model.
+README.md beside this file says how it is used, what it checks and counts, and what it does not
+model.
 """
 
 from .errors import (

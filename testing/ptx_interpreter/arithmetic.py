@@ -10,18 +10,19 @@ import numpy as np
 
 from . import numerics as nx
 from .decoder import (
+    Action,
     BITS,
     BOOLEAN,
     COMPUTE,
+    Decoder,
+    Function,
     INTEGERS,
     NARROW,
     STORAGE,
-    Action,
-    Decoder,
     binary,
     builder,
-    narrow_relu,
     canonical_f64,
+    narrow_relu,
     packed,
     packed_f32,
     ternary,
@@ -54,7 +55,7 @@ def float_inputs(mods: set[str]) -> Callable[[np.ndarray], np.ndarray]:
     return nx.flush_f32 if "ftz" in mods else lambda x: x
 
 
-ARITHMETIC: dict[str, Callable] = {
+ARITHMETIC: dict[str, Function] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -144,7 +145,7 @@ def build_arithmetic(d: Decoder, inst: Instruction) -> Action:
     return binary(d, inst, type_name, fn)
 
 
-def product(type_name: str, half: str) -> tuple[Callable, str]:
+def product(type_name: str, half: str) -> tuple[Function, str]:
     """The integer product function for .lo, .hi or .wide, and the type of its result."""
     bits, signed = TYPE_BITS[type_name], type_name[0] == "s"
     if half == "lo":
@@ -262,15 +263,16 @@ def build_sign(d: Decoder, inst: Instruction) -> Action:
     sign = 0x80008000 if type_name.endswith("x2") else 1 << (bits - 1)
     t = STORAGE[bits].type
     mask = t(sign) if negate else t(((1 << bits) - 1) ^ sign)
-    fn = (lambda a: a ^ mask) if negate else (lambda a: a & mask)
+    fn: Function = (lambda a: a ^ mask) if negate else (lambda a: a & mask)
     if "ftz" in mods:
-        flushed = lambda a: fn(nx.flush_f32(a.view(np.float32)).view(np.uint32))  # noqa: E731
-        return unary(d, inst, f"b{bits}", flushed)
+        return unary(
+            d, inst, f"b{bits}", lambda a: fn(nx.flush_f32(a.view(np.float32)).view(np.uint32))
+        )
     return unary(d, inst, f"b{bits}", fn)
 
 
 # Functions whose hardware versions are approximations: these are the rounded exact values.
-APPROXIMATIONS: dict[str, Callable] = {
+APPROXIMATIONS: dict[str, Function] = {
     "rcp": lambda x: 1.0 / x,
     "sqrt": np.sqrt,
     "rsqrt": lambda x: 1.0 / np.sqrt(x),
@@ -309,7 +311,7 @@ def build_copysign(d: Decoder, inst: Instruction) -> Action:
 def build_testp(d: Decoder, inst: Instruction) -> Action:
     type_name = d.type_of(inst, "f32", "f64")
     least = np.finfo(COMPUTE[type_name]).tiny
-    tests: dict[str, Callable] = {
+    tests: dict[str, Function] = {
         "finite": np.isfinite,
         "infinite": np.isinf,
         "number": lambda a: ~np.isnan(a),

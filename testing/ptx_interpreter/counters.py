@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Counters:
         entry[1] += width * m.n
         entry[2] += int(np.count_nonzero(changes)) + 1
 
-    def report(self) -> dict:
+    def report(self) -> dict[str, Any]:
         opcodes: dict[str, int] = {}
         for block, warps in self.blocks.values():
             instructions = [inst for inst, _ in block.actions]
@@ -50,7 +50,7 @@ class Counters:
             for inst in instructions:
                 name = ".".join((inst.opcode, *inst.mods))
                 opcodes[name] = opcodes.get(name, 0) + warps
-        result: dict = {
+        result: dict[str, Any] = {
             "warp_instructions": self.total,
             "by_opcode": dict(sorted(opcodes.items(), key=lambda kv: -kv[1])),
         }

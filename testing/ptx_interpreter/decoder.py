@@ -9,7 +9,7 @@ Nothing here looks at strings after decoding.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 Action = Callable[["Machine"], None]
-Reader = Callable[["Machine"], np.ndarray]
-Writer = Callable[["Machine", np.ndarray], None]
+# An array over the active threads, or a numpy scalar that they share.
+Value = Any
+Reader = Callable[["Machine"], Value]
+Writer = Callable[["Machine", Value], None]
+# Of values.
+Function = Callable[..., Any]
 
 STORAGE: dict[int, np.dtype] = {
     1: np.dtype(bool),
@@ -57,7 +61,7 @@ SPECIALS = (
     "%total_smem_size",
 )
 
-BOOLEAN: dict[str, Callable] = {
+BOOLEAN: dict[str, Function] = {
     "and": lambda a, b: a & b,
     "or": lambda a, b: a | b,
     "xor": lambda a, b: a ^ b,
@@ -274,14 +278,14 @@ def builder(*names: str) -> Callable[[Builder], Builder]:
     return register
 
 
-def unary(d: Decoder, inst: Instruction, type_name: str, fn: Callable, result: str = "") -> Action:
+def unary(d: Decoder, inst: Instruction, type_name: str, fn: Function, result: str = "") -> Action:
     dst, a = d.expect(inst, 2)
     ra, w = d.read(inst, a, type_name), d.write(inst, dst, result or type_name)
     return lambda m: w(m, fn(ra(m)))
 
 
 def binary(
-    d: Decoder, inst: Instruction, type_name: str, fn: Callable, result: str = "", second: str = ""
+    d: Decoder, inst: Instruction, type_name: str, fn: Function, result: str = "", second: str = ""
 ) -> Action:
     dst, a, b = d.expect(inst, 3)
     ra, rb = d.read(inst, a, type_name), d.read(inst, b, second or type_name)
@@ -290,7 +294,7 @@ def binary(
 
 
 def ternary(
-    d: Decoder, inst: Instruction, types: tuple[str, str, str, str], fn: Callable
+    d: Decoder, inst: Instruction, types: tuple[str, str, str, str], fn: Function
 ) -> Action:
     """types: destination, then the three sources."""
     dst, a, b, c = d.expect(inst, 4)
@@ -304,14 +308,14 @@ def halves(x: np.ndarray) -> np.ndarray:
     return np.atleast_1d(x).view(np.uint16)
 
 
-def packed(fn: Callable, *args: np.ndarray) -> np.ndarray:
+def packed(fn: Function, *args: np.ndarray) -> np.ndarray:
     """Applies a function of 16-bit arrays to packed 32-bit arguments, some of which are scalars."""
     size = max(np.size(a) for a in args)
     wide = (np.ascontiguousarray(np.broadcast_to(a, (size,))) for a in args)
     return np.ascontiguousarray(fn(*(halves(a) for a in wide)), np.uint16).view(np.uint32)
 
 
-def packed_f32(fn: Callable, *args: np.ndarray) -> np.ndarray:
+def packed_f32(fn: Function, *args: np.ndarray) -> np.ndarray:
     """Applies a function of f32 arrays to packed 64-bit arguments, some of which are scalars."""
     size = max(np.size(a) for a in args)
     wide = (np.ascontiguousarray(np.broadcast_to(a, (size,)), np.uint64) for a in args)

@@ -13,7 +13,7 @@ from typing import Callable
 import numpy as np
 
 from .counters import Counters
-from .decoder import STORAGE, Reader
+from .decoder import STORAGE, Reader, Writer
 from .errors import (
     ConvergenceError,
     ExecutionError,
@@ -104,9 +104,7 @@ class Machine:
         self.linear = linear
         self.specials: dict[str, np.ndarray] = {}
         self.all = np.arange(n)
-        self.regs = [None] * len(self.kernel.register_bits)
-        for slot, bits in enumerate(self.kernel.register_bits):
-            self.regs[slot] = self._register(bits)
+        self.regs = [self._register(bits) for bits in self.kernel.register_bits]
         # Every space ends on a multiple of 32 bytes, so that it can be seen as rows of any width.
         self.params = np.zeros(-(-params.size // 32) * 32 + 32, np.uint8)
         self.params[: params.size] = params
@@ -203,7 +201,7 @@ class Machine:
         one = np.uint64(1)
         bit = one << lane
         everything = np.uint64(0xFFFFFFFF)
-        value = {
+        values: dict[str, Callable[[], np.ndarray]] = {
             "%laneid": lambda: lane,
             "%warpid": lambda: self.linear >> 5,
             "%nwarpid": lambda: np.array(-(-self.cta_threads // 32)),
@@ -214,8 +212,8 @@ class Machine:
             "%lanemask_ge": lambda: everything & ~(bit - one),
             "%dynamic_smem_size": lambda: np.array(self.dynamic_bytes),
             "%total_smem_size": lambda: np.array(self.shared_bytes),
-        }[name]()
-        return value.astype(np.uint32)
+        }
+        return values[name]().astype(np.uint32)
 
     def variable_address(self, name: str) -> int:
         return self.variables[name]
@@ -274,7 +272,8 @@ class Machine:
         elif space == "local":
             size, stride, which, data = self.local_bytes, self.local_stride, self.idx, self.local
         else:
-            size, stride, which, data = self.kernel.param_bytes, 0, 0, self.params
+            size, stride, data = self.kernel.param_bytes, 0, self.params
+            which = np.zeros(1, np.int64)
             if store:
                 self.fault("store to parameter memory", 0, int(at[0]), ReadOnlyError)
         wide = at.astype(np.uint64)
@@ -635,7 +634,7 @@ class Machine:
             self.push(block.next, idx)
         self.instruction = saved
 
-    def _reduce(self, reduction: tuple[str, Reader, Callable]) -> None:
+    def _reduce(self, reduction: tuple[str, Reader, Writer]) -> None:
         kind, predicate, write = reduction
         ctas = self.cta_of[self.sel]
         votes = np.broadcast_to(predicate(self), (self.n,))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Buffer:
         """A copy of the raw bytes."""
         return self.memory.arena[self.start : self.start + self.nbytes].copy()
 
-    def array(self, dtype: object = np.uint8, shape: object = None) -> np.ndarray:
+    def array(self, dtype: Any = np.uint8, shape: Any = None) -> np.ndarray:
         """A copy of the contents as an array of the given type and shape."""
         flat = self.bytes().view(np.dtype(dtype))
         return flat if shape is None else flat.reshape(shape)

@@ -11,10 +11,11 @@ import numpy as np
 from . import numerics as nx
 from .errors import ParseError
 from .decoder import (
-    COMPUTE,
-    STORAGE,
     Action,
+    COMPUTE,
     Decoder,
+    Function,
+    STORAGE,
     address_reader,
     builder,
     packed,
@@ -188,7 +189,7 @@ def _wrap(op: str, old: np.ndarray, limit: np.ndarray) -> np.ndarray:
     return np.where((old == 0) | (old > limit), limit, old - old.dtype.type(1)).astype(old.dtype)
 
 
-def atomic_function(d: Decoder, inst: Instruction, op: str, t: str) -> Callable:
+def atomic_function(d: Decoder, inst: Instruction, op: str, t: str) -> Function:
     """(old, operand, second operand) to new, in the compute type."""
     if t in ("bf16", "f16", "bf16x2", "f16x2"):
         kind = t.removesuffix("x2")
@@ -272,7 +273,7 @@ def build_atomic(d: Decoder, inst: Instruction) -> Action:
 
 
 def _apply(
-    flat: np.ndarray, rows: np.ndarray, values: list[np.ndarray], fn: Callable, summing: bool
+    flat: np.ndarray, rows: np.ndarray, values: list[np.ndarray], fn: Function, summing: bool
 ) -> np.ndarray:
     """Applies atomics in thread order; gives the value that each thread found."""
     order = np.argsort(rows, kind="stable")  # Stable: threads keep their order at an address.

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence, Union
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .program import Program, build_program
 # longer fit the processor's caches; the speed is flat around this value.
 WAVE_THREADS = 65536
 
-Argument = "int | float | np.generic | bytes | Buffer"
+Argument = Union[int, float, np.generic, bytes, Buffer]
 
 
 def _three(values: "int | Sequence[int]", what: str) -> tuple[int, int, int]:
@@ -97,7 +97,7 @@ class Module:
         dynamic_shared: int = 0,
         max_warp_instructions: int | None = None,
         wave_threads: int = WAVE_THREADS,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Runs a kernel to its end and returns statistics, see README.md.
 
         CTAs run in waves of about `wave_threads` threads, in the order of their numbers.

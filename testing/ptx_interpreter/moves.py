@@ -4,25 +4,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import numerics as nx
 from .decoder import (
+    Action,
     BITS,
     BOOLEAN,
     COMPUTE,
+    Decoder,
+    Function,
     INTEGERS,
     NARROW,
     STORAGE,
-    Action,
-    Decoder,
     binary,
     builder,
+    canonical_f64,
     halves,
     narrow_relu,
-    canonical_f64,
     ternary,
     unary,
 )
@@ -31,7 +32,7 @@ from .parser import TYPE_BITS, Instruction, Operand, Pair, Vec
 if TYPE_CHECKING:
     from .machine import Machine
 
-COMPARISONS: dict[str, Callable] = {
+COMPARISONS: dict[str, Function] = {
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b,
@@ -44,7 +45,7 @@ COMPARISONS: dict[str, Callable] = {
     "hs": lambda a, b: a >= b,
 }
 
-FLOAT_COMPARISONS: dict[str, Callable] = {
+FLOAT_COMPARISONS: dict[str, Function] = {
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: (a < b) | (a > b),
     "lt": lambda a, b: a < b,
@@ -90,7 +91,7 @@ def build_setp(d: Decoder, inst: Instruction) -> Action:
     ra, rb = d.read(inst, a, type_name), d.read(inst, b, type_name)
     rc = d.read(inst, operands[3], "pred") if boolean else None
     kind = type_name.removesuffix("x2")
-    up: Callable = lambda x: x  # noqa: E731
+    up: Function = lambda x: x  # noqa: E731
     if kind in ("bf16", "f16"):
         up = nx.bf16_to_f32 if kind == "bf16" else nx.f16_to_f32
     elif ftz:
@@ -100,13 +101,13 @@ def build_setp(d: Decoder, inst: Instruction) -> Action:
     def condition(m: "Machine") -> tuple[np.ndarray, np.ndarray]:
         c = rc(m) if rc else np.True_
         p = compare(up(ra(m)), up(rb(m)))
-        return combine(p, c), combine(~p, c) if pair or rc is None else p
+        return combine(p, c), combine(~p, c) if pair is not None or rc is None else p
 
-    pair = isinstance(dst, Pair)
+    pair = dst if isinstance(dst, Pair) else None
     if type_name.endswith("x2"):
-        if not pair or is_set:
+        if pair is None or is_set:
             raise d.fail(inst)
-        w0, w1 = d.write(inst, dst.first, "pred"), d.write(inst, dst.second, "pred")
+        w0, w1 = d.write(inst, pair.first, "pred"), d.write(inst, pair.second, "pred")
 
         def packed_compare(m: "Machine") -> None:
             x, y = (np.ascontiguousarray(np.broadcast_to(v, (m.n,))) for v in (ra(m), rb(m)))
@@ -125,8 +126,8 @@ def build_setp(d: Decoder, inst: Instruction) -> Action:
             "f32": np.float32(1.0),
         }[result]
         return lambda m: w(m, np.where(condition(m)[0], true, true.dtype.type(0)))
-    if pair:
-        w0, w1 = d.write(inst, dst.first, "pred"), d.write(inst, dst.second, "pred")
+    if pair is not None:
+        w0, w1 = d.write(inst, pair.first, "pred"), d.write(inst, pair.second, "pred")
 
         def two(m: "Machine") -> None:
             p, q = condition(m)
@@ -232,7 +233,9 @@ def build_cvt(d: Decoder, inst: Instruction) -> Action:
 FLOATS = ("f32", "f64", "bf16", "f16")
 
 
-def conversion(d: Decoder, inst: Instruction, to: str, source: str, mods: set[str]) -> Callable:
+def conversion(
+    d: Decoder, inst: Instruction, to: str, source: str, mods: set[str]
+) -> Function:
     """The function of a scalar cvt."""
     rounding = next((m for m in mods if m in ("rn", "rz", "rm", "rp")), "")
     integral = next((m for m in mods if m in ROUND_TO_INT), "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -152,14 +153,16 @@ def narrow_fma(kind: str, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.nda
     return r
 
 
-def float_min_max(bits_a: np.ndarray, bits_b: np.ndarray, kind: str, op: str, nan: bool):
+def float_min_max(bits_a: np.ndarray, bits_b: np.ndarray, kind: str, op: str,
+                  nan: bool) -> np.ndarray:
     """min and max on raw bits: -0 < +0; a NaN loses to a number, or wins with .NaN."""
-    signed, inf, canonical = {
+    types: dict[str, tuple[Any, Any, Any]] = {
         "f32": (np.int32, np.uint32(0x7F800000), CANONICAL_F32),
         "f64": (np.int64, np.uint64(0x7FF0000000000000), CANONICAL_F64),
         "bf16": (np.int16, np.uint16(0x7F80), CANONICAL_16),
         "f16": (np.int16, np.uint16(0x7C00), CANONICAL_16),
-    }[kind]
+    }
+    signed, inf, canonical = types[kind]
     magnitude = canonical  # All ones but the sign: serves as the mask too.
     a, b = np.broadcast_arrays(np.asarray(bits_a), np.asarray(bits_b))
 
@@ -309,7 +312,7 @@ def permute_bytes(a: np.ndarray, b: np.ndarray, selector: np.ndarray) -> np.ndar
     """prmt.b32 in its default mode."""
     ab = np.asarray(a).astype(np.uint64) | (np.asarray(b).astype(np.uint64) << np.uint64(32))
     selector = np.asarray(selector).astype(np.uint64)
-    result = np.uint64(0)
+    result = np.zeros((), np.uint64)
     for i in range(4):
         s = (selector >> np.uint64(4 * i)) & np.uint64(0xF)
         byte = (ab >> ((s & np.uint64(7)) << np.uint64(3))) & np.uint64(0xFF)

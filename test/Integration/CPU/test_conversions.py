@@ -6,14 +6,11 @@ times every power of two to f8E4M3FN, and products of any two bf16 values.
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import ml_dtypes
 import numpy as np
 import pytest
-from moe_testing.checkout import BIN_DIR
-from moe_testing.kernels import compare
+from moe_testing import on_cpu
+from moe_testing.kernels import compare, run_tool
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-run")
 
@@ -62,23 +59,16 @@ func.func @entry(%x: memref<65536xbf16>, %y: memref<65536xbf16>, %out: memref<65
 """
 
 
-def run(folder: Path, program: str, inputs: list[np.ndarray], output: np.ndarray) -> np.ndarray:
-    command = [str(BIN_DIR / "moe-run"), "-", "--entry", "entry"]
-    for index, array in enumerate([*inputs, output]):
-        np.save(folder / f"{index}.npy", array)
-        command += ["--arg", str(folder / f"{index}.npy")]
-    command += ["--save", f"{len(inputs)}={folder / 'saved.npy'}"]
-    result = subprocess.run(command, input=program, text=True, capture_output=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return np.load(folder / "saved.npy")
+def run(program: str, inputs: list[np.ndarray], output: np.ndarray) -> np.ndarray:
+    [found] = on_cpu.call(program, [*inputs, output], [len(inputs)])
+    return found
 
 
-def test_every_value_times_every_power_of_two(tmp_path: Path) -> None:
-    lowered = subprocess.run([BIN_DIR / "moe-opt", "-", "--moe-legalize-bf16"], input=SCALED,
-                             text=True, capture_output=True, check=True).stdout
+def test_every_value_times_every_power_of_two() -> None:
+    lowered = run_tool("moe-opt", "--moe-legalize-bf16", text=SCALED)
     assert "truncf" not in lowered
     x = np.arange(1 << 16, dtype=np.uint16)
-    found = run(tmp_path, SCALED, [x], np.zeros((255, 1 << 16), np.uint8))
+    found = run(SCALED, [x], np.zeros((255, 1 << 16), np.uint8))
     values = x.view(ml_dtypes.bfloat16).astype(np.float32)
     factors = (np.arange(255, dtype=np.uint32) << 23).view(np.float32)
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
@@ -90,12 +80,12 @@ def test_every_value_times_every_power_of_two(tmp_path: Path) -> None:
             compare(f"times {factor}", row, wanted)
 
 
-def test_products(tmp_path: Path) -> None:
+def test_products() -> None:
     rng = np.random.default_rng(0)
     x = np.arange(1 << 16, dtype=np.uint16)
     for y in (x, rng.permutation(x), np.full_like(x, 0x7F80), np.full_like(x, 0x0001),
               np.full_like(x, 0x3F81), np.full_like(x, 0xBFC1)):
-        found = run(tmp_path, PRODUCTS, [x, y], np.zeros(1 << 16, np.uint16))
+        found = run(PRODUCTS, [x, y], np.zeros(1 << 16, np.uint16))
         a, b = (v.view(ml_dtypes.bfloat16).astype(np.float32) for v in (x, y))
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             wanted = (a * b).astype(ml_dtypes.bfloat16)
@@ -113,7 +103,7 @@ WIDE = {"f32": np.dtype(np.float32), "bf16": np.dtype(ml_dtypes.bfloat16),
 
 @pytest.mark.parametrize("narrow", NARROW)
 @pytest.mark.parametrize("wide", WIDE)
-def test_every_code_of_narrow_floats(tmp_path: Path, narrow: str, wide: str) -> None:
+def test_every_code_of_narrow_floats(narrow: str, wide: str) -> None:
     program = f"""
 func.func @entry(%x: memref<256x{narrow}>, %out: memref<256x{wide}>) {{
   %c0 = arith.constant 0 : index
@@ -129,7 +119,7 @@ func.func @entry(%x: memref<256x{narrow}>, %out: memref<256x{wide}>) {{
 }}"""
     codes = np.arange(256, dtype=np.uint8)
     stored = np.float16 if wide == "f16" else np.float32 if wide == "f32" else np.uint16
-    found = run(tmp_path, program, [codes], np.zeros(256, stored)).view(WIDE[wide])
+    found = run(program, [codes], np.zeros(256, stored)).view(WIDE[wide])
     with np.errstate(over="ignore"):
         wanted = codes.view(NARROW[narrow]).astype(np.float32).astype(WIDE[wide])
     is_nan = np.isnan(wanted.astype(np.float32))

@@ -6,14 +6,10 @@ have several names, and among other dialects. The results are compared with NumP
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import ml_dtypes
 import numpy as np
 import pytest
-from moe_testing import oracle
-from moe_testing.checkout import BIN_DIR
+from moe_testing import on_cpu
 from moe_testing.kernels import compare
 
 pytestmark = pytest.mark.needs("moe-run")
@@ -239,21 +235,8 @@ func.func private @double(%t: tensor<4xi32>) -> tensor<4xi32> {{
 }
 
 
-def run(folder: Path, program: str, arrays: list[np.ndarray], saved: list[int]) -> list[np.ndarray]:
-    command = [str(BIN_DIR / "moe-run"), "-", "--entry", "entry"]
-    for index, array in enumerate(arrays):
-        np.save(folder / f"{index}.npy", array)
-        command += ["--arg", str(folder / f"{index}.npy")]
-    for index in saved:
-        command += ["--save", f"{index}={folder / f'saved{index}.npy'}"]
-    done = subprocess.run(command, input=program, text=True, capture_output=True, check=False,
-                          timeout=60)
-    assert done.returncode == 0, done.stderr
-    return [np.load(folder / f"saved{index}.npy") for index in saved]
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_program(tmp_path: Path, name: str) -> None:
+def test_program(name: str) -> None:
     times, program = PROGRAMS[name]
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 64)).astype(ml_dtypes.bfloat16)
@@ -266,9 +249,8 @@ def test_program(tmp_path: Path, name: str) -> None:
         activated = np.maximum(source.astype(np.float32), 0) ** 2
         wanted[live] = activated.astype(ml_dtypes.bfloat16)[live]
         source = wanted
-    found, = run(tmp_path, program, [oracle.bits(x), permutation_map, np.array(n_used, np.int32),
-                                     oracle.bits(out)], [3])
-    compare(name, found, oracle.bits(wanted))
+    [found] = on_cpu.call(program, [x, permutation_map, np.array(n_used, np.int32), out], [3])
+    compare(name, found, wanted)
 
 
 # Functions of one f32, with NumPy's; on f64, f16 and bf16 they go the same way.
@@ -277,7 +259,7 @@ FUNCTIONS = {"exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "
              "cbrt": np.cbrt, "floor": np.floor, "absf": np.abs, "rsqrt": lambda v: 1 / np.sqrt(v)}
 
 
-def test_functions_of_math(tmp_path: Path) -> None:
+def test_functions_of_math() -> None:
     body = "".join(f"""
     %y{i} = math.{name} %v : f32
     %i{i} = arith.constant {i} : index
@@ -291,12 +273,12 @@ func.func @entry(%x: memref<100xf32>, %y: memref<{len(FUNCTIONS)}x100xf32>) {{
   return
 }}"""
     x = np.linspace(0.01, 5, 100, dtype=np.float32)
-    found, = run(tmp_path, program, [x, np.zeros((len(FUNCTIONS), 100), np.float32)], [1])
+    found, = on_cpu.call(program, [x, np.zeros((len(FUNCTIONS), 100), np.float32)], [1])
     for (name, function), row in zip(FUNCTIONS.items(), found):
         np.testing.assert_allclose(row, function(x.astype(np.float64)), rtol=3e-6, err_msg=name)
 
 
-def test_reductions_of_vectors(tmp_path: Path) -> None:
+def test_reductions_of_vectors() -> None:
     program = """
 func.func @entry(%x: memref<4x8xf32>, %rows: memref<4xf32>, %columns: memref<8xf32>) {
   %c0 = arith.constant 0 : index
@@ -312,12 +294,12 @@ func.func @entry(%x: memref<4x8xf32>, %rows: memref<4xf32>, %columns: memref<8xf
 }"""
     x = np.arange(32, dtype=np.float32).reshape(4, 8) % 11
     rows, columns = np.arange(4, dtype=np.float32), np.full(8, 5, np.float32)
-    found = run(tmp_path, program, [x, rows, columns], [1, 2])
+    found = on_cpu.call(program, [x, rows, columns], [1, 2])
     np.testing.assert_array_equal(found[0], rows + x.sum(axis=1))
     np.testing.assert_array_equal(found[1], np.maximum(columns, x.max(axis=0)))
 
 
-def test_linalg_on_tensors(tmp_path: Path) -> None:
+def test_linalg_on_tensors() -> None:
     program = """
 func.func @entry(%a: tensor<5x6xf32>, %b: tensor<6x7xf32>, %c: tensor<5x7xf32>) -> tensor<5x7xf32> {
   %0 = linalg.matmul ins(%a, %b : tensor<5x6xf32>, tensor<6x7xf32>)
@@ -326,11 +308,5 @@ func.func @entry(%a: tensor<5x6xf32>, %b: tensor<6x7xf32>, %c: tensor<5x7xf32>) 
 }"""
     rng = np.random.default_rng(0)
     a, b, c = (rng.integers(-9, 9, shape).astype(np.float32) for shape in ((5, 6), (6, 7), (5, 7)))
-    command = [str(BIN_DIR / "moe-run"), "-", "--entry", "entry"]
-    for index, array in enumerate((a, b, c)):
-        np.save(tmp_path / f"{index}.npy", array)
-        command += ["--arg", str(tmp_path / f"{index}.npy")]
-    command += ["--save", f"r0={tmp_path / 'saved.npy'}"]
-    done = subprocess.run(command, input=program, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    np.testing.assert_array_equal(np.load(tmp_path / "saved.npy"), c + a @ b)
+    [found] = on_cpu.call(program, [a, b, c], ["r0"])
+    np.testing.assert_array_equal(found, c + a @ b)

@@ -20,8 +20,8 @@ from typing import Iterator
 import numpy as np
 from moe_testing import batches
 from moe_testing.cuda_driver import CudaDriver
-from moe_testing.kernels import (FUSED, QUANTIZE, REGIONS, SQUARED_RELU, Kernel, RegionKernel,
-                                 check)
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, RegionKernel, check
+from moe_testing.regions import REGIONS
 
 OPS = (SQUARED_RELU, FUSED, QUANTIZE)
 GRIDS = ((1, 1), (2, 33), (3, 88), (2, 264), (7, 150))
@@ -47,14 +47,7 @@ def patterns_batch(columns: int = 2048, nan: bool = True) -> batches.Batch:
     x = batches.all_bf16_patterns(columns)
     if not nan:
         x[np.isnan(x.astype(np.float32))] = 1
-    M = x.shape[0]
-    return batches.Batch(x=x, permutation_map=np.arange(M, dtype=np.int32), n_used=M, M=M, live=M)
-
-
-def with_n_used(batch: batches.Batch, n_used: int) -> batches.Batch:
-    live = int(np.count_nonzero(batch.permutation_map[: max(n_used, 0)] >= 0))
-    return batches.Batch(x=batch.x, permutation_map=batch.permutation_map, n_used=n_used,
-                         M=batch.M, live=live)
+    return batches.Batch(x, np.arange(x.shape[0]), x.shape[0])
 
 
 def cases(quick: bool) -> Iterator[tuple[str, Kernel, batches.Batch, tuple[int, int], dict]]:
@@ -62,8 +55,7 @@ def cases(quick: bool) -> Iterator[tuple[str, Kernel, batches.Batch, tuple[int, 
     patterns = patterns_batch()
     routed = batches.routed_batch(64 if not quick else 4)
     dense = batches.dense_batch(1024 if not quick else 200, 1856)
-    padding = batches.Batch(x=dense.x, permutation_map=np.full(dense.M, -1, np.int32),
-                            n_used=dense.M, M=dense.M, live=0)
+    padding = batches.Batch(dense.x, np.full(dense.M, -1), dense.M)
     for op in OPS:
         dynamic, static = Kernel(op, None, strided=True), Kernel(op, 1856)
         yield f"{op} all bf16 patterns", dynamic, patterns, (2, 264), {}
@@ -72,7 +64,7 @@ def cases(quick: bool) -> Iterator[tuple[str, Kernel, batches.Batch, tuple[int, 
             yield f"{op} routed, grid {grid}", static, routed, grid, {}
             yield f"{op} dense, grid {grid}", static, dense, grid, {}
         for n_used in (-3, 0, 1, 129, dense.M - 1, dense.M, 2**31 - 1):
-            yield f"{op} n_used {n_used}", static, with_n_used(dense, n_used), (2, 264), {}
+            yield f"{op} n_used {n_used}", static, dense.with_n_used(n_used), (2, 264), {}
         yield f"{op} all padding", static, padding, (2, 264), {}
         for M in (1, 127, 129):
             for K in (32, 2688, 7168, 14336):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from moe_testing import batches
+from moe_testing.interpreted import run
 from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
-from test_kernels import run
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
 
@@ -47,7 +47,7 @@ def patterns_of_groups() -> np.ndarray:
 @pytest.mark.parametrize("aligned", [True, False])
 def test_groups_of_nan_and_infinity(op: str, chip: str, aligned: bool) -> None:
     x = patterns_of_groups()
-    run(Kernel(op), batches.make_batch(x, np.arange(len(x)), len(x)), (1, 2), chip, aligned=aligned)
+    run(Kernel(op), batches.Batch(x, np.arange(len(x)), len(x)), (1, 2), chip, aligned=aligned)
 
 
 @pytest.mark.parametrize("M, grid", [(8, (1, 1)), (16, (1, 2)), (9, (1, 1)), (7, (1, 1))])

@@ -4,59 +4,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import ml_dtypes
 import numpy as np
 import ptx_interpreter.module
 import pytest
 from moe_testing import batches, launch_balance, oracle
+from moe_testing.interpreted import Interpreter, parse, run
 from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, check, compare
-from ptx_interpreter import Memory, Module
+from ptx_interpreter import Memory
 
 OPS = [SQUARED_RELU, FUSED, QUANTIZE]
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
-
-
-class Interpreter:
-    """The backend that runs PTX in the interpreter."""
-
-    def __init__(self) -> None:
-        self.memory = Memory()
-        self.stats: dict = {}
-
-    def allocate(self, array: np.ndarray, offset: int) -> object:
-        return self.memory.allocate(array, offset=offset)
-
-    def address(self, buffer: object) -> int:
-        return buffer.address
-
-    def read(self, buffer: object, like: np.ndarray) -> np.ndarray:
-        return buffer.array(like.dtype, like.shape)
-
-    def launch(self, ptx, entry, grid, threads, arguments) -> None:
-        self.stats = _module(ptx).launch(entry, grid=grid, block=(threads, 1, 1), args=arguments,
-                                         memory=self.memory)
-
-    def finish(self) -> None:
-        self.memory.check_guards()
-
-
-@lru_cache(maxsize=None)
-def _module(ptx: str) -> Module:
-    return Module(ptx)
-
-
-@lru_cache(maxsize=None)
-def _ptx(kernel: Kernel, chip: str = "sm_90", **options: object) -> str:
-    return kernel.ptx(chip, **options)
-
-
-def run(kernel: Kernel, batch: batches.Batch, grid: tuple[int, int], chip: str = "sm_90",
-        **options: object) -> dict:
-    backend = Interpreter()
-    check(backend, _ptx(kernel, chip), kernel, batch, grid, **options)
-    return backend.stats
 
 
 # What the kernels move, by the counts of the interpreter.
@@ -203,7 +161,7 @@ def test_data_needs_half_of_the_alignment(op: str, chip: str, offset: int) -> No
 @pytest.mark.parametrize("threads", [32, 64, 1024])
 def test_threads_of_a_cta(op: str, threads: int) -> None:
     kernel = Kernel(op)
-    check(Interpreter(), _ptx(kernel, threads_per_cta=threads), kernel,
+    check(Interpreter(), kernel.ptx(threads_per_cta=threads), kernel,
           batches.random_batch(300, 1056, 280), (2, 3), threads=threads)
 
 
@@ -225,7 +183,7 @@ def test_schedules_by_hand(schedule: str, scale_layout: str | None, columns: int
                     schedule=f"#moe.schedule<{schedule}>, #moe.schedule<access_bytes = 2>")
     threads = 64 if "threads" in schedule else 256
     for M, grid in (40, (1, 6)), (300, (2, 1)):
-        check(Interpreter(), _ptx(kernel), kernel, batches.random_batch(M, 1056, M - 20), grid,
+        check(Interpreter(), kernel.ptx(), kernel, batches.random_batch(M, 1056, M - 20), grid,
               threads=threads)
 
 
@@ -243,17 +201,17 @@ def test_all_bf16_patterns(op: str, aligned: bool, chip: str) -> None:
     x = batches.all_bf16_patterns(2048)
     if op == SQUARED_RELU:
         x = np.arange(65536, dtype=np.uint16).view(ml_dtypes.bfloat16).reshape(32, 2048)
-    batch = batches.make_batch(x, np.arange(x.shape[0]), x.shape[0])
+    batch = batches.Batch(x, np.arange(x.shape[0]), x.shape[0])
     run(Kernel(op), batch, (2, 16), chip, aligned=aligned)
 
 
 def test_checker_sees_a_wrong_byte() -> None:
     """A conversion that drops negative numbers goes unnoticed where there are none, and only there."""
     kernel = Kernel(FUSED, 64)
-    broken = _ptx(kernel).replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
+    broken = kernel.ptx().replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
     check(Interpreter(), broken, kernel, batches.random_batch(40, 64, 40), (1, 1))
     signed = Kernel(QUANTIZE, 64)
-    broken = _ptx(signed).replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
+    broken = signed.ptx().replace("cvt.rn.satfinite.e4m3x2.f32", "cvt.rn.satfinite.relu.e4m3x2.f32")
     with pytest.raises(AssertionError, match="elements differ"):
         check(Interpreter(), broken, signed, batches.random_batch(40, 64, 40), (1, 1))
 
@@ -287,7 +245,7 @@ def test_rows_past_2_to_the_31_elements(op: str) -> None:
         size = oracle.scale_size(rows, columns)
         scale = memory.allocate(rng.integers(0, 256, size, dtype=np.uint8))
         arguments += [scale.address, scale.address, 0, size, 1]
-    _module(_ptx(kernel)).launch(kernel.entry(True), grid=(1, 64, 1), block=(256, 1, 1),
+    parse(kernel.ptx()).launch(kernel.entry(True), grid=(1, 64, 1), block=(256, 1, 1),
                                  args=arguments, memory=memory)
     memory.check_guards()
     if op == SQUARED_RELU:
@@ -332,7 +290,7 @@ def test_rows_of_warps(op: str, rows: int, grid: tuple[int, int],
     monkeypatch.setattr(ptx_interpreter.module, "Tracker", Recording)
     backend = Placed()
     kernel = Kernel(op)
-    check(backend, _ptx(kernel, "sm_90"), kernel, batch, grid)
+    check(backend, kernel.ptx(), kernel, batch, grid)
     [tracker] = trackers
     row_bytes = batch.x.shape[1] * (2 if op == SQUARED_RELU else 1)
     first = backend.buffers[3].start + np.arange(rows) * row_bytes
