@@ -12,13 +12,13 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"
 
-import ml_dtypes  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import triton.language as tl  # noqa: E402
-import triton_peer  # noqa: E402
-from moe_testing import batches, oracle  # noqa: E402
-from triton.runtime import interpreter  # noqa: E402
+import ml_dtypes
+import numpy as np
+import torch
+import triton.language as tl
+import triton_peer
+from moe_testing import batches, oracle
+from triton.runtime import interpreter
 
 POISON = 0x5A
 

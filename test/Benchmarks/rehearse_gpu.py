@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Mapping
+from typing import Any
 
 # First: it says that Triton is to interpret, before anything imports Triton.
 from check_triton_peer import prepare_interpreter  # isort: skip

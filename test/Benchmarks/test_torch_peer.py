@@ -7,7 +7,6 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-
 from moe_testing import batches, oracle
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Callable
 
 import ml_dtypes
 import numpy as np

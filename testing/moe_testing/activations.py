@@ -9,15 +9,14 @@ rounded to nearest even, subnormals kept; a result is float32, which `map_rows` 
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Union
+from functools import cache
 
 import ml_dtypes
 import numpy as np
 
 bfloat16 = ml_dtypes.bfloat16
 
-Floats = Union[np.ndarray, np.floating]
+Floats = np.ndarray | np.floating
 
 
 def _as_f32(*patterns: int) -> np.ndarray:
@@ -100,7 +99,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
         return np.where(d > _DENOMINATOR_LIMIT, np.float32(0), np.float32(1) / d)
 
 
-@lru_cache(maxsize=None)
+@cache
 def silu_table() -> np.ndarray:
     """The float32 value of silu for each bf16 pattern; every NaN is 0x7fc00000."""
     gate = np.arange(1 << 16, dtype=np.uint16).view(bfloat16).astype(np.float32)

@@ -15,9 +15,9 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from ctypes import c_char, c_char_p, c_int, c_uint, c_uint64, c_ulonglong, c_void_p
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
@@ -166,7 +166,7 @@ def in_child(test: Callable[..., None]) -> Callable[..., None]:
                 os.close(reader)
                 test(*arguments, **named)
                 status = 0
-            except BaseException:  # noqa: BLE001
+            except BaseException:
                 os.write(writer, traceback.format_exc().encode()[:60000])
             finally:
                 os._exit(status)

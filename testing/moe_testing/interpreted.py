@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from .batches import Batch
 from .kernels import Subject, check
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(ptx: str) -> Module:
     """The same module for the same text: an instruction is decoded once."""
     return Module(ptx)

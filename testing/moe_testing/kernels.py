@@ -12,9 +12,10 @@ that should have been left alone, or the space between strided rows, is checked 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol, Sequence
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def run_tool(tool: str, *arguments: str, text: str) -> str:
     return done.stdout
 
 
-@lru_cache(maxsize=None)
+@cache
 def compile_ptx(module: str, chip: str = "sm_90", **options: object) -> str:
     """The PTX text of a module, through moe-opt and moe-translate; `options` are those of the
     pipeline, with underscores.

@@ -36,7 +36,7 @@ def _why_it_does_not_start(program: Path) -> str:
     return f"{program} does not start without {missing.group(1)}" if missing else ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def why_not(name: str) -> str:
     """Why this machine does not have what has this name; empty if it has."""
     if name in OWN_TOOLS:
@@ -71,7 +71,7 @@ def need(*names: str) -> None:
         pytest.skip(f"needs {name}: {reason}")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def has_gpu() -> bool:
     """Whether there is a driver with a device; found out in another process, which would keep it
     open.

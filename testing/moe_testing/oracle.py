@@ -23,10 +23,10 @@ Where the definition leaves room, this file decides as follows:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
-from typing import Callable, Sequence
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -93,7 +93,7 @@ def _live_chunks(live: np.ndarray, columns: int) -> list[np.ndarray]:
     return [rows[i : i + step] for i in range(0, rows.size, step)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _rceil_table() -> np.ndarray:
     """The biased E8M0 exponent of every maximum m, indexed by the bits of m: zero to +inf.
 

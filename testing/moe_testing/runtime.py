@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import (POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32,
-                    c_void_p)
+from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -4,21 +4,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import numerics as nx
 from .decoder import (
-    Action,
     BITS,
     BOOLEAN,
     COMPUTE,
-    Decoder,
-    Function,
     INTEGERS,
     NARROW,
     STORAGE,
+    Action,
+    Decoder,
+    Function,
     binary,
     builder,
     canonical_f64,
@@ -198,7 +199,7 @@ def build_div(d: Decoder, inst: Instruction) -> Action:
     w = d.write(inst, dst, type_name)
     remainder = inst.opcode == "rem"
 
-    def divide(m: "Machine") -> None:
+    def divide(m: Machine) -> None:
         divisor = rb(m)
         zero = np.flatnonzero(np.broadcast_to(divisor == 0, (m.n,)))
         if zero.size:
@@ -454,7 +455,7 @@ def build_bfi(d: Decoder, inst: Instruction) -> Action:
     rc, re_ = d.read(inst, c, "u32"), d.read(inst, e, "u32")
     w = d.write(inst, dst, type_name)
 
-    def insert(m: "Machine") -> None:
+    def insert(m: Machine) -> None:
         position = (rc(m) & np.uint32(255)).astype(np.int64)
         length = (re_(m) & np.uint32(255)).astype(np.int64)
         ones = raw.type((1 << bits) - 1)
@@ -485,7 +486,7 @@ def build_lop3(d: Decoder, inst: Instruction) -> Action:
     ra, rb, rc = (d.read(inst, o, "b32") for o in (a, b, c))
     w, lut = d.write(inst, dst, "b32"), table.value & 255
 
-    def logic(m: "Machine") -> None:
+    def logic(m: Machine) -> None:
         x, y, z = ra(m), rb(m), rc(m)
         r = np.zeros(m.n, np.uint32)
         for i in range(8):

@@ -9,7 +9,8 @@ Nothing here looks at strings after decoding.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -170,20 +171,20 @@ class Decoder:
             if bits != op.bits:
                 raise ParseError(f"{op.name} cannot hold .{type_name}", inst.line, inst.text)
 
-            def write_predicate(m: "Machine", value: np.ndarray) -> None:
+            def write_predicate(m: Machine, value: np.ndarray) -> None:
                 m.regs[slot][m.sel] = value
 
             return write_predicate
         if op.bits == bits == 128:
 
-            def write_128(m: "Machine", value: np.ndarray) -> None:
+            def write_128(m: Machine, value: np.ndarray) -> None:
                 m.regs[slot][m.sel] = value
 
             return write_128
         if op.bits == bits:
             raw = STORAGE[bits]
 
-            def write_same(m: "Machine", value: np.ndarray) -> None:
+            def write_same(m: Machine, value: np.ndarray) -> None:
                 m.regs[slot][m.sel] = value.view(raw)
 
             return write_same
@@ -192,13 +193,13 @@ class Decoder:
             if COMPUTE[type_name].kind == "i":
                 wide = np.dtype(f"i{op.bits // 8}")
 
-                def write_signed(m: "Machine", value: np.ndarray) -> None:
+                def write_signed(m: Machine, value: np.ndarray) -> None:
                     m.regs[slot][m.sel] = value.astype(wide).view(raw)
 
                 return write_signed
             own = STORAGE[bits]
 
-            def write_unsigned(m: "Machine", value: np.ndarray) -> None:
+            def write_unsigned(m: Machine, value: np.ndarray) -> None:
                 m.regs[slot][m.sel] = value.view(own)
 
             return write_unsigned
@@ -249,7 +250,7 @@ class Decoder:
             return action
         condition = self.read(inst, inst.guard, "pred")
 
-        def run_guarded(m: "Machine") -> None:
+        def run_guarded(m: Machine) -> None:
             mask = condition(m)
             count = int(np.count_nonzero(mask))
             if count == mask.size:

@@ -8,7 +8,7 @@ runs the threads that wait at the lowest program counter, one basic block at a t
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Tracker:
 class Narrowed:
     """Context in which only some of the active threads execute."""
 
-    def __init__(self, machine: "Machine", mask: np.ndarray):
+    def __init__(self, machine: Machine, mask: np.ndarray):
         self.machine, self.mask = machine, mask
 
     def __enter__(self) -> None:

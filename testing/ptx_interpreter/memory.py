@@ -24,7 +24,7 @@ POISON_PATTERN = 0xCB
 class Buffer:
     """One live allocation.  `address` is what a kernel gets as the pointer."""
 
-    memory: "Memory"
+    memory: Memory
     start: int  # Offset of the first byte in the arena.
     nbytes: int
     readonly: bool
@@ -79,7 +79,7 @@ class Memory:
 
     def allocate(
         self,
-        contents: "np.ndarray | int",
+        contents: np.ndarray | int,
         align: int = 256,
         offset: int = 0,
         readonly: bool = False,

@@ -4,22 +4,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import numerics as nx
-from .errors import ParseError
 from .decoder import (
-    Action,
     COMPUTE,
+    STORAGE,
+    Action,
     Decoder,
     Function,
-    STORAGE,
     address_reader,
     builder,
     packed,
 )
+from .errors import ParseError
 from .parser import TYPE_BITS, Instruction, Operand, Vec
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def vector_items(d: Decoder, inst: Instruction, op: Operand, count: int) -> list
     return list(op.items)
 
 
-def by_space(m: "Machine", address: np.ndarray, run: Callable[[str, np.ndarray], None]) -> None:
+def by_space(m: Machine, address: np.ndarray, run: Callable[[str, np.ndarray], None]) -> None:
     """Runs a generic access in the space that each thread's address falls into."""
     address = np.broadcast_to(address, (m.n,))
     windows = list(WINDOWS.items())
@@ -123,7 +124,7 @@ def build_load(d: Decoder, inst: Instruction) -> Action:
     compute = COMPUTE.get(access.type, dtype)
     wide = access.type == "b128"
 
-    def load_from(m: "Machine", space: str, at: np.ndarray) -> None:
+    def load_from(m: Machine, space: str, at: np.ndarray) -> None:
         if space == "global":
             rows = m.global_access(at, access.bytes, "load", access.strong, access.noncoherent)
             data = m.memory.view(dtype.type, words)[rows]
@@ -160,7 +161,7 @@ def build_store(d: Decoder, inst: Instruction) -> Action:
     dtype, words = access.element
     wide = access.type == "b128"
 
-    def store_to(m: "Machine", space: str, at: np.ndarray) -> None:
+    def store_to(m: Machine, space: str, at: np.ndarray) -> None:
         if space == "global":
             rows = m.global_access(at, access.bytes, "store", access.strong, False)
             target = m.memory.view(dtype.type, words)
@@ -255,7 +256,7 @@ def build_atomic(d: Decoder, inst: Instruction) -> Action:
     width = raw.itemsize
     summing = op == "add" and dtype.kind in "ui" and t in ("u32", "s32", "u64", "s64")
 
-    def atomic(m: "Machine", space: str, at: np.ndarray) -> None:
+    def atomic(m: Machine, space: str, at: np.ndarray) -> None:
         if space == "global":
             rows = m.global_access(at, width, "atomic", True, False)
             flat = m.memory.view(raw.type, 1).reshape(-1).view(dtype)
@@ -325,7 +326,7 @@ def build_isspacep(d: Decoder, inst: Instruction) -> Action:
     dst, src = d.expect(inst, 2)
     r, w = d.read(inst, src, "u64"), d.write(inst, dst, "pred")
 
-    def test(m: "Machine") -> None:
+    def test(m: Machine) -> None:
         a = r(m)
         inside = {
             name: (a >= np.uint64(base)) & (a < np.uint64(base + WINDOW_BYTES))

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,10 @@ from .program import Program, build_program
 # longer fit the processor's caches; the speed is flat around this value.
 WAVE_THREADS = 65536
 
-Argument = Union[int, float, np.generic, bytes, Buffer]
+Argument = int | float | np.generic | bytes | Buffer
 
 
-def _three(values: "int | Sequence[int]", what: str) -> tuple[int, int, int]:
+def _three(values: int | Sequence[int], what: str) -> tuple[int, int, int]:
     items = (values,) if isinstance(values, (int, np.integer)) else tuple(values)
     if not 1 <= len(items) <= 3 or any(int(v) < 1 for v in items):
         raise LaunchError(f"{what} {values!r} is not one to three positive numbers")
@@ -89,8 +90,8 @@ class Module:
     def launch(
         self,
         name: str,
-        grid: "int | Sequence[int]",
-        block: "int | Sequence[int]",
+        grid: int | Sequence[int],
+        block: int | Sequence[int],
         args: Sequence[Argument],
         memory: Memory,
         detect_races: bool = True,

@@ -10,15 +10,15 @@ import numpy as np
 
 from . import numerics as nx
 from .decoder import (
-    Action,
     BITS,
     BOOLEAN,
     COMPUTE,
-    Decoder,
-    Function,
     INTEGERS,
     NARROW,
     STORAGE,
+    Action,
+    Decoder,
+    Function,
     binary,
     builder,
     canonical_f64,
@@ -98,7 +98,7 @@ def build_setp(d: Decoder, inst: Instruction) -> Action:
         up = nx.flush_f32
     combine = boolean or (lambda p, c: p)
 
-    def condition(m: "Machine") -> tuple[np.ndarray, np.ndarray]:
+    def condition(m: Machine) -> tuple[np.ndarray, np.ndarray]:
         c = rc(m) if rc else np.True_
         p = compare(up(ra(m)), up(rb(m)))
         return combine(p, c), combine(~p, c) if pair is not None or rc is None else p
@@ -109,7 +109,7 @@ def build_setp(d: Decoder, inst: Instruction) -> Action:
             raise d.fail(inst)
         w0, w1 = d.write(inst, pair.first, "pred"), d.write(inst, pair.second, "pred")
 
-        def packed_compare(m: "Machine") -> None:
+        def packed_compare(m: Machine) -> None:
             x, y = (np.ascontiguousarray(np.broadcast_to(v, (m.n,))) for v in (ra(m), rb(m)))
             p = compare(up(halves(x)), up(halves(y)))
             c = rc(m) if rc else np.True_
@@ -129,7 +129,7 @@ def build_setp(d: Decoder, inst: Instruction) -> Action:
     if pair is not None:
         w0, w1 = d.write(inst, pair.first, "pred"), d.write(inst, pair.second, "pred")
 
-        def two(m: "Machine") -> None:
+        def two(m: Machine) -> None:
             p, q = condition(m)
             w0(m, p)
             w1(m, q)
@@ -185,7 +185,7 @@ def build_unpack(d: Decoder, inst: Instruction, dst: Vec, src: Operand, bits: in
     writers = [d.write(inst, o, f"b{part}") for o in dst.items]
     dtype = STORAGE[part]
 
-    def unpack(m: "Machine") -> None:
+    def unpack(m: Machine) -> None:
         value = np.broadcast_to(r(m), (m.n, 2) if bits == 128 else (m.n,))
         # A copy: a destination may be written while another part is still to be read.
         columns = np.array(value).view(dtype).reshape(-1, count)
@@ -203,7 +203,7 @@ def build_pack(d: Decoder, inst: Instruction, dst: Operand, src: Vec, bits: int)
     readers = [d.read(inst, o, f"b{part}") for o in src.items]
     w, dtype = d.write(inst, dst, f"b{bits}"), STORAGE[part]
 
-    def pack(m: "Machine") -> None:
+    def pack(m: Machine) -> None:
         columns = np.empty((m.n, count), dtype)
         for i, r in enumerate(readers):
             columns[:, i] = r(m)

@@ -8,7 +8,7 @@ Registers hold raw bits, so the narrow float functions here take and give unsign
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,7 @@ _FP8 = {  # mantissa bits, exponent bias, largest finite value, code of the cano
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fp8_encode_table(kind: str) -> np.ndarray:
     """fp8 code of every bf16 pattern, saturating."""
     mantissa, bias, largest, nan_code = _FP8[kind]
@@ -214,7 +214,7 @@ def _fp8_encode_table(kind: str) -> np.ndarray:
     return np.where(np.isnan(x), nan_code, code).astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fp8_decode_table(kind: str) -> np.ndarray:
     """f16 bits of every fp8 code (every fp8 value is an f16 value)."""
     mantissa, bias, _, _ = _FP8[kind]

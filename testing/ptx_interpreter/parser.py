@@ -70,21 +70,21 @@ class Sym:
 
 @dataclass(frozen=True)
 class Addr:
-    base: "Reg | Sym | Imm"
+    base: Reg | Sym | Imm
     offset: int
 
 
 @dataclass(frozen=True)
 class Vec:
-    items: "tuple[Operand, ...]"
+    items: tuple[Operand, ...]
 
 
 @dataclass(frozen=True)
 class Pair:
     """`a|b`: two destinations."""
 
-    first: "Operand"
-    second: "Operand"
+    first: Operand
+    second: Operand
 
 
 @dataclass(frozen=True)

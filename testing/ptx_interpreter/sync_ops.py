@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import ParseError
 from .decoder import Decoder, Reader, Writer
+from .errors import ParseError
 from .parser import Instruction, Pair
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class WarpSync:
     """A .sync instruction: `run` is called with exactly the lanes that execute it together."""
 
     mask: Reader
-    run: Callable[["Machine", np.ndarray], None]
+    run: Callable[[Machine, np.ndarray], None]
 
 
 @dataclass
@@ -90,7 +91,7 @@ def decode_shfl(d: Decoder, inst: Instruction) -> WarpSync:
     w = d.write(inst, first, "b32")
     wp = d.write(inst, second, "pred") if second is not None else None
 
-    def run(m: "Machine", masks: np.ndarray) -> None:
+    def run(m: Machine, masks: np.ndarray) -> None:
         lane = m.active_lanes()
         b_value = (rb(m) & np.uint32(31)).astype(np.int64)
         c_value = rc(m).astype(np.int64)
@@ -132,7 +133,7 @@ def decode_vote(d: Decoder, inst: Instruction) -> WarpSync:
     dst, a, mask = d.expect(inst, 3)
     ra, w = d.read(inst, a, "pred"), d.write(inst, dst, t)
 
-    def run(m: "Machine", masks: np.ndarray) -> None:
+    def run(m: Machine, masks: np.ndarray) -> None:
         votes = m.lane_bits(np.broadcast_to(ra(m), (m.n,)))[m.active_warps()] & masks
         if mode == "ballot":
             w(m, votes)
@@ -146,7 +147,7 @@ def decode_vote(d: Decoder, inst: Instruction) -> WarpSync:
     return WarpSync(d.read(inst, mask, "b32"), run)
 
 
-def by_group(m: "Machine", masks: np.ndarray) -> np.ndarray:
+def by_group(m: Machine, masks: np.ndarray) -> np.ndarray:
     """A number for each active thread that is the same within, and only within, its group."""
     key = (m.active_warps().astype(np.uint64) << np.uint64(32)) | masks.astype(np.uint64)
     return np.unique(key, return_inverse=True)[1]
@@ -162,7 +163,7 @@ def decode_match(d: Decoder, inst: Instruction) -> WarpSync:
     ra, w = d.read(inst, a, mods[1]), d.write(inst, first, "b32")
     wp = d.write(inst, second, "pred") if second is not None else None
 
-    def run(m: "Machine", masks: np.ndarray) -> None:
+    def run(m: Machine, masks: np.ndarray) -> None:
         value = np.broadcast_to(ra(m), (m.n,))
         group = by_group(m, masks)
         bit = np.uint32(1) << m.active_lanes().astype(np.uint32)
@@ -198,7 +199,7 @@ def decode_redux(d: Decoder, inst: Instruction) -> WarpSync:
     dst, a, mask = d.expect(inst, 3)
     ra, w = d.read(inst, a, t), d.write(inst, dst, t)
 
-    def run(m: "Machine", masks: np.ndarray) -> None:
+    def run(m: Machine, masks: np.ndarray) -> None:
         value = np.broadcast_to(ra(m), (m.n,))
         group = by_group(m, masks)
         first = np.unique(group, return_index=True)[1]
@@ -218,7 +219,7 @@ def decode_elect(d: Decoder, inst: Instruction) -> WarpSync:
         raise d.fail(inst)
     w, wp = d.write(inst, dst.first, "b32"), d.write(inst, dst.second, "pred")
 
-    def run(m: "Machine", masks: np.ndarray) -> None:
+    def run(m: Machine, masks: np.ndarray) -> None:
         lowest = masks & (~masks + np.uint32(1))
         leader = np.bitwise_count(lowest - np.uint32(1)).astype(np.uint32)
         w(m, leader)

@@ -695,13 +695,18 @@ def test_f32_integer_conversions():
         np.uint32,
         per_thread=8,
     )
+
+    def clip(w: float, low: int, high: int) -> int:
+        return int(max(low, min(w, high)))
+
+    def s(w: float) -> int:
+        return clip(w, -(2**31), 2**31 - 1) & M32
+
     for v, row in zip(x, out.tolist()):
         exact = float(v)
         if np.isnan(exact):
             assert row[:4] == [0, 0, 0, 0] and row[6:] == [0, 0x80000000]
             continue
-        clip = lambda w, lo, hi: int(max(lo, min(w, hi)))  # noqa: E731
-        s = lambda w: clip(w, -(2**31), 2**31 - 1) & M32  # noqa: E731
         assert row[:4] == [
             s(np.rint(exact)),
             clip(np.trunc(exact), 0, M32),
