@@ -5,7 +5,13 @@
 from __future__ import annotations
 
 import pytest
-from moe_testing import machine
+
+try:
+    from moe_testing import machine
+except ModuleNotFoundError as missing:
+    raise pytest.UsageError(
+        f"{missing}: scripts/setup.sh puts what the tests share into build/venv; for another "
+        "Python, set PYTHONPATH=$PWD/python:$PWD/testing in the root of the checkout") from missing
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ that Python looks along, and nothing outside test/ depends on test/.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from moe_testing import oracle
 from moe_testing.checkout import ROOT, python_path
@@ -127,6 +129,36 @@ def test_the_package_knows_nothing_of_its_tests() -> None:
         assert not names & {"moe_testing", "ptx_interpreter", "pytest"}, file
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"] == ["moe_mlir"]
+
+
+@pytest.mark.parametrize("program, lacking, path", [
+    ("benchmarks/gpu.py --quick", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
+    ("benchmarks/host_cost.py", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
+    ("benchmarks/cpu.py", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
+    ("benchmarks/variants.py prepare nowhere", "moe_mlir and moe_testing",
+     "$PWD/python:$PWD/testing"),
+    ("examples/routed-moe/demo.py", "moe_testing", "$PWD/testing"),
+])
+def test_a_python_that_lacks_the_packages(program: str, lacking: str, path: str) -> None:
+    """One line says how to run the program. Without its site module Python reads no .pth file, so
+    this one has numpy, and no package of the checkout.
+    """
+    elsewhere = Path(np.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-S", *program.split()], cwd=ROOT, text=True,
+                          capture_output=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(elsewhere)})
+    name = Path(program.split()[0]).name
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"{name}: this Python lacks {lacking}: ")
+    assert "build/venv/bin/python" in done.stderr and f"PYTHONPATH={path}" in done.stderr
+
+
+def test_pytest_without_the_packages() -> None:
+    done = subprocess.run([sys.executable, "-S", "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                           "test/Scripts"], cwd=ROOT, text=True, capture_output=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(Path(np.__file__).parents[1])})
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "No module named 'moe_testing': scripts/setup.sh puts" in done.stderr + done.stdout
 
 
 def test_imports_are_found() -> None:
