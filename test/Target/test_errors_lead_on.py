@@ -83,3 +83,26 @@ def test_the_pipeline_that_they_name_does_it_alone() -> None:
                        "moe-module-to-binary)")
     assert compiled.returncode == 0, compiled.stderr
     assert ".visible .entry kernel(" in compiled.stdout
+
+
+@pytest.mark.parametrize("op, named", [
+    ("complex.constant [0.0 : f32, 0.0 : f32] : complex<f32>", "convert-complex-to-llvm"),
+    ("bufferization.alloc_tensor() : tensor<4xf32>", "convert-bufferization-to-memref"),
+    ("math.exp %x : f32", "convert-gpu-to-nvvm"),
+    ("math.sqrt %x : f32", "moe-convert-kernel-math"),
+    ("nvgpu.device_async_create_group", "convert-nvgpu-to-nvvm"),
+    ("tensor.empty() : tensor<4xf32>", "moe-bufferize"),
+    ("arith.extf %b : bf16 to f32", "convert-arith-to-llvm"),
+    ("arith.extf %e : f8E4M3FN to f32", "moe-legalize-f8"),
+])
+def test_the_pass_for_an_op(op: str, named: str) -> None:
+    compiled = moe_opt(f"""
+        gpu.module @k [#nvvm.target<chip = "sm_90">] {{
+          llvm.func @f(%x: f32, %b: bf16) {{
+            %e = builtin.unrealized_conversion_cast %x : f32 to f8E4M3FN
+            %0 = {op}
+            llvm.return
+          }}
+        }}""", "--moe-module-to-binary")
+    assert f"found '{op.split(maxsplit=1)[0].split('(')[0]}': run {named} first" in compiled.stderr
+    assert re.search(rf"^ +--{named} ", moe_opt("", "--help").stdout, re.M)
