@@ -15,7 +15,6 @@ from . import _runtime
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPS, Op
-from ._overlap import Span, are_apart, check_distinct, span
 from ._scales import scale_bytes
 
 Array = NDArray[Any]
@@ -35,22 +34,16 @@ def _check_array(name: str, array: Any, dtype: np.dtype[Any]) -> None:
 
 
 def _row_stride(name: str, matrix: Array) -> int:
-    """Elements from a row to the next."""
-    rows: int
-    columns: int
+    """Elements from a row to the next; the runtime library knows how many are needed."""
     rows, columns = matrix.shape
-    if rows == 0 or columns == 0:
-        return columns
     row, inner = matrix.strides
     size = matrix.itemsize
-    if columns > 1 and inner != size:
+    if columns > 1 and inner != size and rows > 0:
         raise ValueError(f"{name}: expected consecutive elements in a row, {size} bytes apart, "
                          f"found strides of {matrix.strides} bytes")
-    if rows == 1:
-        return columns
-    if row < columns * size or row % size:
-        raise ValueError(f"{name}: expected rows at least {columns * size} bytes apart, a multiple "
-                         f"of {size}, found strides of {matrix.strides} bytes")
+    if row % size and rows > 1:
+        raise ValueError(f"{name}: expected rows a multiple of {size} bytes apart, found strides "
+                         f"of {matrix.strides} bytes")
     return row // size
 
 
@@ -94,44 +87,22 @@ def _check_output(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int,
         raise ValueError(f"{name}: expected a writeable array, found a read-only one")
 
 
-def _matrix_span(name: str, matrix: Array, stride: int) -> Span:
-    rows, columns = matrix.shape
-    size = matrix.itemsize
-    return span(name, matrix.ctypes.data, rows, stride * size, columns * size)
-
-
-def _check_distinct(outputs: list[Span], x: Array, x_stride: int,
-                    permutation_map: Array, n_used: Array) -> None:
-    check_distinct(outputs, [
-        _matrix_span("x", x, x_stride),
-        span("permutation_map", permutation_map.ctypes.data, 1, 0, permutation_map.nbytes),
-        span("n_used", n_used.ctypes.data, 1, 0, 4),
-    ])
-
-
 def _make(op: Op) -> Callable[..., Array]:
     """The run of an op without scales."""
     native = _runtime.calls[op.name]
     dtype, = _dtypes(op)
-    size = dtype.itemsize
 
     def run(x: Array, permutation_map: Array, n_used: NUsed, out: Array | None) -> Array:
         rows, columns, x_stride = _check_x(x, permutation_map)
         n_used = _as_array(n_used)
-        x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
-        n_used_data = n_used.ctypes.data
         if out is None:
-            out = np.empty((rows, columns), dtype)
-            out_data, out_stride = out.ctypes.data, columns
+            out, out_stride = np.empty((rows, columns), dtype), columns
         else:
             _check_output("out", out, dtype, (rows, columns))
-            out_data, out_stride = out.ctypes.data, _row_stride("out", out)
-            if not are_apart(out_data, out_data + size * rows * out_stride, x_data,
-                             x_data + 2 * rows * x_stride, map_data, rows, n_used_data):
-                _check_distinct([_matrix_span("out", out, out_stride)], x, x_stride,
-                                permutation_map, n_used)
-        status = native(_runtime.CPU, 0, x_data, rows, columns, x_stride, map_data,
-                             n_used_data, out_data, out_stride)
+            out_stride = _row_stride("out", out)
+        status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
+                        permutation_map.ctypes.data, n_used.ctypes.data, out.ctypes.data,
+                        out_stride)
         if status:
             _runtime.raise_last_error(status)
         return out
@@ -148,43 +119,27 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
             dead_scales: DeadScales, out: Any) -> MXFP8[Array]:
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
         rows, columns, x_stride = _check_x(x, permutation_map)
-        if columns % group:
-            raise ValueError(f"x: expected a multiple of {group} columns, found {columns}")
-        groups = columns // group
         n_used = _as_array(n_used)
-        x_data, map_data = x.ctypes.data, permutation_map.ctypes.data
-        n_used_data = n_used.ctypes.data
+        groups = columns // group
         size, scale_stride = scale_bytes(rows, groups, layout), 0
         shape = (rows, groups) if layout else (size,)
         if out is None:
             data, scale = np.empty((rows, columns), data_dtype), np.empty(shape, scale_dtype)
-            out_data, out_stride, scale_data = data.ctypes.data, columns, scale.ctypes.data
+            data_stride = columns
         else:
             data, scale = unpack_out(out, scale_layout)
             _check_output("data", data, data_dtype, (rows, columns))
             _check_output("scale", scale, scale_dtype, shape)
-            out_data, out_stride, scale_data = (data.ctypes.data, _row_stride("data", data),
-                                                scale.ctypes.data)
-            if layout:
+            data_stride = _row_stride("data", data)
+            if size and layout:
                 scale_stride = _row_stride("scale", scale)
-                if size:
-                    size = (rows - 1) * scale_stride + groups
+                size = (rows - 1) * scale_stride + groups
             elif size and scale.strides[0] != 1:
                 raise ValueError("scale: expected consecutive elements, found a stride of "
                                  f"{scale.strides[0]} bytes")
-            x_end, out_end = x_data + 2 * rows * x_stride, out_data + rows * out_stride
-            scale_end = scale_data + size
-            if not (are_apart(out_data, out_end, x_data, x_end, map_data, rows, n_used_data)
-                    and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,
-                                  n_used_data)
-                    and (out_end <= scale_data or scale_end <= out_data)):
-                scale_span = (_matrix_span("scale", scale, scale_stride) if layout
-                              else span("scale", scale_data, 1, 0, size))
-                _check_distinct([_matrix_span("data", data, out_stride), scale_span], x, x_stride,
-                                permutation_map, n_used)
-        status = native(
-            _runtime.CPU, 0, x_data, rows, columns, x_stride, map_data, n_used_data, out_data,
-            out_stride, scale_data, size, scale_stride, layout, dead)
+        status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
+                        permutation_map.ctypes.data, n_used.ctypes.data, data.ctypes.data,
+                        data_stride, scale.ctypes.data, size, scale_stride, layout, dead)
         if status:
             _runtime.raise_last_error(status)
         return MXFP8(data, scale, scale_layout, _BF16)

@@ -1,7 +1,7 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What an op expects of its tensors: types, devices, shapes and strides. Those without memory, with
-which compilers trace, are checked alike.
+"""What an op expects of its tensors: what PyTorch knows of them and the runtime library does not,
+so types, devices and shapes. Those without memory, with which compilers trace, are checked alike.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from ._overlap import Span, check_distinct, span
 
 _BF16, _INT32 = torch.bfloat16, torch.int32
 
@@ -33,17 +31,13 @@ def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, device: torch.devi
 
 
 def row_stride(name: str, matrix: Tensor) -> int:
-    """Elements from a row to the next."""
-    rows, columns = matrix.shape
+    """Elements from a row to the next; the runtime library knows how many are needed."""
     row, inner = matrix.stride()
-    if inner != 1 and columns > 1 and rows > 0:
-        raise ValueError(f"{name}: expected consecutive elements in a row, found strides of "
-                         f"{[row, inner]} elements")
-    if rows <= 1 or columns == 0:
-        return columns
-    if row < columns:
-        raise ValueError(f"{name}: expected rows at least {columns} elements apart, found strides "
-                         f"of {[row, inner]} elements")
+    if inner != 1:
+        rows, columns = matrix.shape
+        if columns > 1 and rows > 0:
+            raise ValueError(f"{name}: expected consecutive elements in a row, found strides of "
+                             f"{[row, inner]} elements")
     return row
 
 
@@ -83,19 +77,3 @@ def check_types(**operands: Any) -> None:
     """The dispatcher's own message does not say what came instead."""
     for name, tensor in operands.items():
         _check_type(name, tensor)
-
-
-def matrix_span(name: str, matrix: Tensor, stride: int) -> Span:
-    rows, columns = matrix.shape
-    size = matrix.element_size()
-    return span(name, matrix.data_ptr(), rows, stride * size, columns * size)
-
-
-def check_apart(outputs: list[Span], x: Tensor, x_stride: int, permutation_map: Tensor,
-                n_used: Tensor) -> None:
-    """That no output overlaps an input or another output."""
-    check_distinct(outputs, [
-        matrix_span("x", x, x_stride),
-        span("permutation_map", permutation_map.data_ptr(), 1, 0, 4 * permutation_map.shape[0]),
-        span("n_used", n_used.data_ptr(), 1, 0, 4),
-    ])

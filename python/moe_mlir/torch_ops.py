@@ -37,7 +37,6 @@ from . import _runtime
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPERANDS, OPS, Op
-from ._overlap import are_apart, span
 from ._scales import scale_bytes, scale_shape
 from ._torch_direct import is_direct, is_direct_output
 from ._torch_launch import launch, load_kernels
@@ -48,7 +47,7 @@ from ._torch_library import (
     register,
     register_composite,
 )
-from ._torch_operands import check_apart, check_inputs, check_output, check_types, matrix_span, row_stride
+from ._torch_operands import check_inputs, check_output, check_types, row_stride
 from ._torch_pytree import register_result
 
 __all__ = ["load_kernels"]
@@ -80,24 +79,17 @@ def _register(op: Op) -> Callable[..., Tensor]:
     """Registers an op without scales; what the public function runs."""
     name, native = op.name, _runtime.calls[op.name]
     dtype, = _dtypes(op)
-    size = dtype.itemsize
 
     def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
             out: Optional[Tensor] = None) -> Tensor:
         rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
-        x_data, map_data, n_used_data = x.data_ptr(), permutation_map.data_ptr(), n_used.data_ptr()
         if out is None:
-            out = _empty(rows, columns, dtype=dtype, device=x.device)
-            out_data, out_stride = out.data_ptr(), columns
+            out, out_stride = _empty(rows, columns, dtype=dtype, device=x.device), columns
         else:
             check_output("out", out, dtype, (rows, columns), x.device)
-            out_data, out_stride = out.data_ptr(), row_stride("out", out)
-            if not are_apart(out_data, out_data + size * rows * out_stride, x_data,
-                             x_data + 2 * rows * x_stride, map_data, rows, n_used_data):
-                check_apart([matrix_span("out", out, out_stride)], x, x_stride, permutation_map,
-                            n_used)
-        launch(native, x.get_device(), x_data, rows, columns, x_stride, map_data, n_used_data,
-               out_data, out_stride)
+            out_stride = row_stride("out", out)
+        launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
+               permutation_map.data_ptr(), n_used.data_ptr(), out.data_ptr(), out_stride)
         return out
 
     def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor) -> Tensor:
@@ -172,34 +164,24 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
             data: Any = None, scale: Any = None) -> tuple[Tensor, Tensor]:
         rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
-        x_data, map_data, n_used_data = x.data_ptr(), permutation_map.data_ptr(), n_used.data_ptr()
         size, scale_stride = scale_bytes(rows, groups, layout), 0
         if data is None:
             device = x.device
-            data = _empty(rows, columns, dtype=data_dtype, device=device)
+            data, data_stride = _empty(rows, columns, dtype=data_dtype, device=device), columns
             if layout:
                 scale = _empty(rows, groups, dtype=scale_dtype, device=device)
             else:
                 scale = _empty(size, dtype=scale_dtype, device=device)
-            out_data, out_stride, scale_data = data.data_ptr(), columns, scale.data_ptr()
         else:
-            out_stride, scale_stride = check_outputs(
+            data_stride, scale_stride = check_outputs(
                 data, scale, rows, columns, (rows, groups) if layout else (size,), x.device)
-            if scale_stride and size:
+            if not size:
+                scale_stride = 0
+            elif layout:
                 size = (rows - 1) * scale_stride + groups
-            out_data, scale_data = data.data_ptr(), scale.data_ptr()
-            x_end, out_end = x_data + 2 * rows * x_stride, out_data + rows * out_stride
-            scale_end = scale_data + size
-            if not (are_apart(out_data, out_end, x_data, x_end, map_data, rows, n_used_data)
-                    and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,
-                                  n_used_data)
-                    and (out_end <= scale_data or scale_end <= out_data)):
-                scale_span = (matrix_span("scale", scale, scale_stride) if layout
-                              else span("scale", scale_data, 1, 0, size))
-                check_apart([matrix_span("data", data, out_stride), scale_span], x, x_stride,
-                            permutation_map, n_used)
-        launch(native, x.get_device(), x_data, rows, columns, x_stride, map_data, n_used_data,
-               out_data, out_stride, scale_data, size, scale_stride, layout, dead)
+        launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
+               permutation_map.data_ptr(), n_used.data_ptr(), data.data_ptr(), data_stride,
+               scale.data_ptr(), size, scale_stride, layout, dead)
         return data, scale
 
     def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,

@@ -7,8 +7,8 @@ from __future__ import annotations
 from mutant import Mutant
 
 _NUMPY = "python/moe_mlir/_numpy.py"
-_OVERLAP = "python/moe_mlir/_overlap.py"
 _SCALES = "python/moe_mlir/_scales.py"
+_TORCH = "python/moe_mlir/torch_ops.py"
 _COMPILER = "python/moe_mlir/_compiler.py"
 _PROBLEM = "lib/Runtime/Problem.cpp"
 _CPU = "lib/Runtime/Cpu.cpp"
@@ -21,18 +21,10 @@ MUTANTS = [
     Mutant(
         "numpy-row-stride-one-row",
         _NUMPY,
-        "    if rows == 1:\n        return columns",
-        "    if rows == 0:\n        return columns",
+        "if row % size and rows > 1:",
+        "if row % size:",
     ),
-    Mutant(
-        "numpy-row-stride-odd", _NUMPY, "row < columns * size or row % size", "row < columns * size"
-    ),
-    Mutant(
-        "numpy-row-stride-overlap",
-        _NUMPY,
-        "row < columns * size or row % size",
-        "row <= 0 or row % size",
-    ),
+    Mutant("numpy-row-stride-odd", _NUMPY, "if row % size and", "if False and"),
     Mutant(
         "numpy-one-column-inner-stride",
         _NUMPY,
@@ -85,48 +77,9 @@ MUTANTS = [
         "size = (rows - 1) * scale_stride + groups",
         "size = rows * scale_stride",
     ),
-    Mutant(
-        "numpy-scale-over-data", _NUMPY, "and (out_end <= scale_data or scale_end <= out_data)", ""
-    ),
-    Mutant(
-        "numpy-scale-over-x",
-        _NUMPY,
-        "and are_apart(scale_data, scale_end, x_data, x_end, map_data, rows,\n"
-        "                                  n_used_data)",
-        "",
-    ),
-    Mutant(
-        "numpy-out-end-of-one-byte-elements",
-        _NUMPY,
-        "x_data + 2 * rows * x_stride, out_data + rows * out_stride",
-        "x_data + rows * x_stride, out_data + rows * out_stride",
-    ),
-    Mutant(
-        "overlap-end-of-map",
-        _OVERLAP,
-        "permutation_map + 4 * rows <= begin",
-        "permutation_map + rows <= begin",
-    ),
-    Mutant("overlap-end-of-n-used", _OVERLAP, "n_used + 4 <= begin", "n_used <= begin"),
-    Mutant(
-        "overlap-touching",
-        _OVERLAP,
-        "a.begin >= b.end or b.begin >= a.end",
-        "a.begin > b.end or b.begin > a.end",
-    ),
-    Mutant(
-        "overlap-alternating-width",
-        _OVERLAP,
-        "a.stride - distance >= b.width",
-        "a.stride - distance > b.width",
-    ),
-    Mutant(
-        "overlap-alternating-other-side",
-        _OVERLAP,
-        "distance >= a.width and a.stride - distance >= b.width",
-        "distance >= a.width",
-    ),
-    Mutant("overlap-between-outputs", _OVERLAP, "        others.append(a)\n", ""),
+    Mutant("numpy-scale-of-nothing", _NUMPY, "if size and layout:", "if layout:"),
+    Mutant("torch-scale-of-nothing", _TORCH, "if not size:", "if False:"),
+    Mutant("torch-scale-of-one-row", _TORCH, "elif layout:\n", "elif scale_stride:\n"),
     Mutant(
         "scale-bytes-rows",
         _SCALES,

@@ -19,6 +19,7 @@ import pytest
 from moe_mlir import _runtime
 from moe_testing import batches, oracle
 from moe_testing.oracle import bfloat16, float8_e4m3fn, float8_e8m0fnu
+from numpy.lib.stride_tricks import as_strided
 
 PACKAGE = Path(moe_mlir.__file__).parent
 ORACLE = {"squared_relu_and_quantize_mxfp8": oracle.squared_relu_quantize_mxfp8,
@@ -254,19 +255,16 @@ ERRORS: dict[str, tuple[Callable[[], Any], type, str]] = {
                        "x: expected consecutive elements in a row, 2 bytes apart, found strides "
                        "of (128, 4) bytes"),
     "x row stride": (lambda: relu(np.broadcast_to(X[:1], (4, 64)), MAP, 4), ValueError,
-                     "x: expected rows at least 128 bytes apart, a multiple of 2, found strides "
-                     "of (0, 2) bytes"),
+                     "x: expected a row_stride of at least the 64 columns, found 0"),
     "x upside down": (lambda: relu(X[::-1], MAP, 4), ValueError,
-                      "x: expected rows at least 128 bytes apart, a multiple of 2, found strides "
-                      "of (-128, 2) bytes"),
+                      "x: expected a row_stride of at least the 64 columns, found -64"),
     "x odd row stride": (lambda: relu(np.ndarray((4, 64), bfloat16, np.zeros(515, np.uint8),
                                                   strides=(129, 2)), MAP, 4), ValueError,
-                         "x: expected rows at least 128 bytes apart, a multiple of 2, found "
-                         "strides of (129, 2) bytes"),
+                         "x: expected rows a multiple of 2 bytes apart, found strides of (129, 2)"),
     "out odd row stride": (lambda: relu(X, MAP, 4, out=np.ndarray(
         (4, 64), bfloat16, np.zeros(521, np.uint8), strides=(131, 2))), ValueError,
-                           "out: expected rows at least 128 bytes apart, a multiple of 2, found "
-                           "strides of (131, 2) bytes"),
+                           "out: expected rows a multiple of 2 bytes apart, found strides of "
+                           "(131, 2) bytes"),
     "x columns": (lambda: fused(X[:, :33], MAP, 4), ValueError,
                   "x: expected a multiple of 32 columns, found 33"),
     "x unaligned": (lambda: relu(np.zeros(513, np.uint8)[1:].view(bfloat16).reshape(4, 64),
@@ -326,6 +324,13 @@ ERRORS: dict[str, tuple[Callable[[], Any], type, str]] = {
                      ValueError, "scale: expected shape [4, 2], found [512]"),
     "scale stride": (lambda: fused(X, MAP, 4, out=(DATA, np.zeros(1024, float8_e8m0fnu)[::2])),
                      ValueError, "scale: expected consecutive elements, found a stride of 2"),
+    "scale row stride": (lambda: fused(X, MAP, 4, scale_layout="linear", out=(
+        DATA, np.zeros((4, 2), float8_e8m0fnu)[::-1])), ValueError,
+                         "scale: expected a row_stride of at least K / 32 = 2, found -2"),
+    "scale of one row": (lambda: fused(X, MAP, 4, scale_layout="linear", out=(
+        DATA, as_strided(LINEAR, (4, 2), (0, 1)))), ValueError,
+                         "scale: expected a size of 8 bytes for the linear scales of 4 x 64, "
+                         "found 2"),
     "scale in data": (lambda: fused(np.zeros((8, 64), bfloat16), np.zeros(8, np.int32), 4,
                                     out=(lambda b: (b.view(float8_e4m3fn).reshape(8, 64),
                                                     b.view(float8_e8m0fnu)))(

@@ -451,7 +451,12 @@ ERRORS: dict[str, tuple[Callable[[], Any], type, str]] = {
                        "x: expected consecutive elements in a row, found strides of [64, 2] "
                        "elements"),
     "x row stride": (lambda: relu(X[:1].expand(4, 64), MAP, N_USED), ValueError,
-                     "x: expected rows at least 64 elements apart, found strides of [0, 1]"),
+                     "x: expected a row_stride of at least the 64 columns, found 0"),
+    "scale of one row": (lambda: fused(X, MAP, N_USED, scale_layout="linear", out=(
+        torch.zeros(4, 64, dtype=torch.float8_e4m3fn),
+        torch.zeros(1, 2, dtype=torch.uint8).view(torch.float8_e8m0fnu).expand(4, 2))), ValueError,
+                         "scale: expected a size of 8 bytes for the linear scales of 4 x 64, "
+                         "found 2"),
     "x columns": (lambda: fused(X[:, :33], MAP, N_USED), ValueError,
                   "x: expected a multiple of 32 columns, found 33"),
     "map type": (lambda: relu(X, MAP.numpy(), N_USED), TypeError,
