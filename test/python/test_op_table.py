@@ -24,6 +24,8 @@ ROWS = '''
 As padded_squared_relu.
 """),
     Op("another_quantize", MXFP8, "moeQuantizeMXFP8", "quantize_mxfp8", "Likewise."),
+    Op("in_another_format", MXFP8._replace(outputs=(Output("data", "float8_e5m2"), MXFP8.outputs[1])),
+       "moeQuantizeMXFP8", "quantize_mxfp8", "The bytes of E4M3 under another name."),
 '''
 ARRAYS = """
 import inspect, ml_dtypes, numpy as np
@@ -36,10 +38,13 @@ out = np.zeros((3, 32), ml_dtypes.bfloat16)
 assert moe_mlir.another_relu(*operands, out=out) is out and out[0, 0] == 4
 q = moe_mlir.another_quantize(*operands, scale_layout="linear")
 assert (q.dequantize() == x.astype(np.float32)).all() and q.scale.shape == (3, 1)
-for name in ("another_relu", "another_quantize"):
+other = moe_mlir.in_another_format(*operands, scale_layout="linear")
+assert other.data.dtype == ml_dtypes.float8_e5m2
+assert (other.data.view(np.uint8) == q.data.view(np.uint8)).all()
+for name in ("another_relu", "another_quantize", "in_another_format"):
     function = getattr(moe_mlir, name)
     assert name in moe_mlir.__all__ and function.__doc__.strip()
-    like = moe_mlir.quantize_mxfp8 if "quantize" in name else moe_mlir.padded_squared_relu
+    like = moe_mlir.padded_squared_relu if "relu" in name else moe_mlir.quantize_mxfp8
     assert inspect.signature(function) == inspect.signature(like)
 assert inspect.getdoc(moe_mlir.another_relu).endswith("name.\\n\\nAs padded_squared_relu.")
 """
@@ -57,6 +62,7 @@ ops.another_relu_out(*operands, out=out)
 assert (out == 4).all()
 assert (moe_mlir.another_quantize(*operands).dequantize() == 2).all()
 assert len(ops.another_quantize(*operands)) == 2
+assert moe_mlir.in_another_format(*operands).data.dtype == torch.float8_e5m2
 q = moe_mlir.quantize_mxfp8(*operands)
 q.data.view(torch.uint8).zero_()
 ops.another_quantize_out(*operands, data=q.data, scale=q.scale)
