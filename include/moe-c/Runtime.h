@@ -77,7 +77,7 @@ typedef struct MoeMatrix {
   void *data;
   int64_t rows;
   int64_t columns;
-  /** From a row to the next, at least `columns`. Not looked at for a single row. */
+  /** From a row to the next, at least `columns`. Not looked at without a second row. */
   int64_t row_stride;
 } MoeMatrix;
 
@@ -186,8 +186,12 @@ typedef struct MoeLaunch {
  * Rows of bf16 that start at multiples of 16 bytes (32 for a module compiled so) and have
  * a whole number of them are fast, with data at multiples of half as many; others take a
  * slower kernel with the same result. So do swizzled scales that do not start at a
- * multiple of 16 bytes, or of 4 where those of dead rows are untouched. An output must not
- * overlap an input.
+ * multiple of 16 bytes, or of 4 where those of dead rows are untouched.
+ *
+ * An output must not share a byte with another operand, else the call is refused. Rows of
+ * two operands may lie between each other, in one buffer with the same distance between
+ * rows for both.
+ *
  * Without rows or columns there is nothing to do and pointers may be null.
  */
 

@@ -11,6 +11,7 @@
 
 #include "Problem.h"
 
+#include "Span.h"
 #include "Status.h"
 #include <cinttypes>
 
@@ -30,7 +31,7 @@ static bool isAligned(const void *pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-/// Checks the sizes of `matrix` and gives a single row a stride.
+/// Checks the sizes of `matrix` and gives a stride to what has no second row.
 static MoeStatus checkSizes(const char *name, MoeMatrix &matrix, int64_t elementBytes) {
   if (matrix.rows < 0 || matrix.columns < 0)
     return fail(MOE_INVALID_ARGUMENT,
@@ -40,7 +41,7 @@ static MoeStatus checkSizes(const char *name, MoeMatrix &matrix, int64_t element
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected at most %" PRId64 " columns, found %" PRId64, name,
                 kMaxColumns, matrix.columns);
-  if (matrix.rows <= 1)
+  if (matrix.rows <= 1 || matrix.columns == 0)
     matrix.row_stride = matrix.columns;
   if (matrix.row_stride < matrix.columns)
     return fail(MOE_INVALID_ARGUMENT,
@@ -66,17 +67,6 @@ static MoeStatus checkPointer(const char *name, const void *pointer, uintptr_t b
                 "%s: expected an address that is a multiple of %d, as its elements are, "
                 "found %p",
                 name, int(bytes), pointer);
-  return MOE_SUCCESS;
-}
-
-/// Overlap that the base addresses alone show. Rows of one buffer may well lie between
-/// those of another.
-static MoeStatus checkDistinct(const char *output, const void *pointer, const char *other,
-                               const void *otherPointer) {
-  if (pointer == otherPointer)
-    return fail(MOE_INVALID_ARGUMENT,
-                "%s: expected a buffer that does not overlap %s, found both at %p",
-                output, other, pointer);
   return MOE_SUCCESS;
 }
 
@@ -150,33 +140,61 @@ static MoeStatus checkScale(const Problem &problem, MoeScale &scale) {
   return MOE_SUCCESS;
 }
 
-/// Checks the pointers of a problem that has elements.
-static MoeStatus checkPointers(const Problem &problem) {
+/// The rows of a matrix that has elements, `stride` and `width` in bytes, or fails if they
+/// go past the last address.
+static MoeStatus makeSpan(const char *name, const void *pointer, int64_t rows,
+                          int64_t stride, int64_t width, Span &span) {
+  uint64_t begin = reinterpret_cast<uintptr_t>(pointer);
+  uint64_t bytes = uint64_t(rows - 1) * uint64_t(stride) + uint64_t(width);
+  span = {begin, begin + bytes, uint64_t(stride), uint64_t(width)};
+  if (span.end < begin)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected a buffer below the last address, found one of %" PRIu64
+                " bytes at %p",
+                name, bytes, pointer);
+  return MOE_SUCCESS;
+}
+
+/// Checks the pointers of a problem that has elements, and that no output shares a byte
+/// with another operand.
+static MoeStatus checkMemory(const Problem &problem) {
   bool isQuantizing = problem.isQuantizing();
   const char *outName = isQuantizing ? "data" : "out";
+  int64_t outBytes = isQuantizing ? 1 : 2;
+  const MoeMatrix &x = problem.x, &out = problem.out;
+  const MoeScale &scale = problem.scale;
+  bool isLinear = problem.hasLinearScale();
   struct {
     const char *name;
     const void *pointer;
-    uintptr_t elementBytes;
+    int64_t elementBytes, rows, stride, width;
   } operands[] = {
-      {"x", problem.x.data, 2},
-      {"permutation_map", problem.permutationMap, 4},
-      {"n_used", problem.nUsed, 4},
-      {outName, problem.out.data, uintptr_t(isQuantizing ? 1 : 2)},
-      {"scale", problem.scale.data, 1},
+      {"x", x.data, 2, x.rows, 2 * x.row_stride, 2 * x.columns},
+      {"permutation_map", problem.permutationMap, 4, 1, 0, 4 * x.rows},
+      {"n_used", problem.nUsed, 4, 1, 0, 4},
+      {outName, out.data, outBytes, out.rows, outBytes * out.row_stride,
+       outBytes * out.columns},
+      {"scale", scale.data, 1, isLinear ? x.rows : 1, scale.row_stride,
+       isLinear ? x.columns / kGroupSize : scale.size},
   };
   constexpr int kFirstOutput = 3;
   int count = isQuantizing ? 5 : 4;
-  for (int i = 0; i < count; ++i)
-    if (MoeStatus status =
-            checkPointer(operands[i].name, operands[i].pointer, operands[i].elementBytes))
+  Span spans[5];
+  for (int i = 0; i < count; ++i) {
+    auto [name, pointer, elementBytes, rows, stride, width] = operands[i];
+    if (MoeStatus status = checkPointer(name, pointer, uintptr_t(elementBytes)))
       return status;
+    if (MoeStatus status = makeSpan(name, pointer, rows, stride, width, spans[i]))
+      return status;
+  }
   for (int output = kFirstOutput; output < count; ++output)
     for (int other = 0; other < output; ++other)
-      if (MoeStatus status =
-              checkDistinct(operands[output].name, operands[output].pointer,
-                            operands[other].name, operands[other].pointer))
-        return status;
+      if (overlap(spans[output], spans[other]))
+        return fail(MOE_INVALID_ARGUMENT,
+                    "%s: expected memory that does not overlap %s, found %#" PRIx64
+                    " to %#" PRIx64 " and %#" PRIx64 " to %#" PRIx64,
+                    operands[output].name, operands[other].name, spans[output].begin,
+                    spans[output].end, spans[other].begin, spans[other].end);
   return MOE_SUCCESS;
 }
 
@@ -209,5 +227,5 @@ MoeStatus moe::makeProblem(Op op, const MoeMatrix *x, const int32_t *permutation
     if (MoeStatus status = checkScale(problem, problem.scale))
       return status;
   }
-  return problem.isEmpty() ? MOE_SUCCESS : checkPointers(problem);
+  return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);
 }

@@ -11,6 +11,7 @@ _SCALES = "python/moe_mlir/_scales.py"
 _TORCH = "python/moe_mlir/torch_ops.py"
 _COMPILER = "python/moe_mlir/_compiler.py"
 _PROBLEM = "lib/Runtime/Problem.cpp"
+_SPAN = "lib/Runtime/Span.h"
 _CPU = "lib/Runtime/Cpu.cpp"
 _CUDA = "lib/Runtime/Cuda.cpp"
 _MGPU = "lib/Runtime/Mgpu.cpp"
@@ -115,7 +116,7 @@ MUTANTS = [
         "if status <= NO_CONTEXT and status != 2:",
     ),
     # The runtime library.
-    Mutant("problem-one-row-stride", _PROBLEM, "if (matrix.rows <= 1)", "if (matrix.rows < 1)"),
+    Mutant("problem-one-row-stride", _PROBLEM, "if (matrix.rows <= 1 ||", "if (matrix.rows < 1 ||"),
     Mutant(
         "problem-bytes-overflow",
         _PROBLEM,
@@ -146,11 +147,23 @@ MUTANTS = [
         "for (int other = 0; other < output; ++other)",
         "for (int other = 0; other < kFirstOutput; ++other)",
     ),
+    Mutant("span-touching", _SPAN, "a.end <= b.begin ||", "a.end < b.begin ||"),
+    Mutant("span-other-touching", _SPAN, "|| b.end <= a.begin", "|| b.end < a.begin"),
+    Mutant("span-strides", _SPAN, "a.stride != b.stride)", "false)"),
+    Mutant("span-width", _SPAN, "stride - distance < b.width", "stride - distance <= b.width"),
+    Mutant("span-other-side", _SPAN, "distance < a.width ||", "distance <= a.width ||"),
+    Mutant(
+        "span-before",
+        _SPAN,
+        "stride - 1 - (a.begin - b.begin - 1) % stride",
+        "stride - (a.begin - b.begin) % stride",
+    ),
+    Mutant("problem-wraps", _PROBLEM, "if (span.end < begin)", "if (false)"),
     Mutant(
         "problem-alignment-of-n-used",
         _PROBLEM,
-        '{"n_used", problem.nUsed, 4}',
-        '{"n_used", problem.nUsed, 2}',
+        '{"n_used", problem.nUsed, 4,',
+        '{"n_used", problem.nUsed, 2,',
     ),
     Mutant(
         "problem-modes-swapped",

@@ -59,7 +59,8 @@ static void testCUDA() {
   EXPECT(loadKernels(MOE_CUDA).ok());
 
   void *address = &driver;
-  int32_t map = 0, nUsed = 1, other = 0;
+  int32_t map = 0, nUsed = 1;
+  uint64_t other = 0;
   MoeMatrix x = {address, 1, 4, 4}, out = {&other, 1, 4, 4};
   EXPECT(paddedSquaredRelu(onStream(nullptr), x, &map, &nUsed, out).ok());
   EXPECT(numLaunches() == 1);

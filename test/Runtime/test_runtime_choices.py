@@ -97,7 +97,7 @@ def test_no_context_yet(driver_path: Path, result: int) -> None:
 def test_memory_that_the_device_has_elsewhere(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
     driver.create_context()
-    driver.set_device_memory(0x1000_0000, 0x6000_0000)
+    driver.set_device_memory(0x100_0000_0000_0000, 0x600_0000_0000_0000)
     call = moe.Call(FUSED, 4, 64, device=moe.CUDA, flags=moe.VALIDATE_POINTERS)
     call.run()
     driver.set_device_shift(0x1000)

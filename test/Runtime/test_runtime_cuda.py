@@ -507,14 +507,14 @@ def test_log_of_a_failed_load(driver_path: Path) -> None:
 def test_host_pointers(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
     driver.create_context()
-    driver.set_device_memory(0x1000_0000, 0x6000_0000)
+    driver.set_device_memory(0x100_0000_0000_0000, 0x600_0000_0000_0000)
     validated = call(FUSED, flags=moe.VALIDATE_POINTERS)
     validated.run()
     for name, argument in (("x", "x"), ("permutation_map", "permutation_map"),
                            ("n_used", "n_used"), ("data", "out"), ("scale", "scale")):
-        launch = validated.with_(**{argument: 0x7000_0000})
+        launch = validated.with_(**{argument: 0x700_0000_0000_0000})
         expect_error(moe.INVALID_ARGUMENT, f"^{name}: expected memory that the CUDA device can "
-                                           "access, found 0x70000000", launch.run)
+                                           "access, found 0x700000000000000", launch.run)
     assert len(driver.launches()) == 1
     call(flags=moe.VALIDATE_POINTERS).run()
 

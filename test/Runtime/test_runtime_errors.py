@@ -24,6 +24,9 @@ ANY_OP = [
                      "found 0x10001"),
     ({"permutation_map": 0x10002}, "permutation_map: expected an address that is a multiple of 4"),
     ({"n_used": 0x10001}, "n_used: expected an address that is a multiple of 4"),
+    ({"x": 2**64 - 2}, "x: expected a buffer below the last address, found one of 12288 bytes at "
+                       "0xfffffffffffffffe"),
+    ({"permutation_map": 2**64 - 4}, "permutation_map: expected a buffer below the last address"),
     ({"rows": -1}, "x: expected sizes that are not negative, found -1 x 96"),
     ({"columns": -32}, "x: expected sizes that are not negative, found 64 x -32"),
     ({"x_stride": 95}, "x: expected a row_stride of at least the 96 columns, found 95"),
@@ -48,8 +51,9 @@ OUT = [
     ({"out_stride": 90}, "out: expected a row_stride of at least the 96 columns, found 90"),
     ({"rows": 2**31, "out_stride": 2**31}, "out: 2147483648 rows with a row_stride of 2147483648 "
                                            "overflow a size of 64 bits"),
-    ({"out": moe.Call.x}, "out: expected a buffer that does not overlap x, found both at"),
-    ({"out": moe.Call.n_used}, "out: expected a buffer that does not overlap n_used"),
+    ({"out": moe.Call.x}, "out: expected memory that does not overlap x, found 0x100000000000000 "
+                          "to 0x100000000003000 and 0x100000000000000 to "),
+    ({"out": moe.Call.n_used}, "out: expected memory that does not overlap n_used"),
 ]
 DATA = [
     ({"out": None}, "data: expected a buffer, found a null pointer"),
@@ -69,9 +73,9 @@ DATA = [
     ({"layout": 2, "scale_bytes": 512}, "scale layout: expected MOE_SCALE_SWIZZLE_32_4_4 or "
                                         "MOE_SCALE_LINEAR, found 2"),
     ({"dead": 2}, "scale: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found 2"),
-    ({"out": moe.Call.x}, "data: expected a buffer that does not overlap x"),
-    ({"scale": moe.Call.out}, "scale: expected a buffer that does not overlap data"),
-    ({"scale": moe.Call.permutation_map}, "scale: expected a buffer that does not overlap "
+    ({"out": moe.Call.x}, "data: expected memory that does not overlap x"),
+    ({"scale": moe.Call.out}, "scale: expected memory that does not overlap data"),
+    ({"scale": moe.Call.permutation_map}, "scale: expected memory that does not overlap "
                                           "permutation_map"),
 ]
 CASES = [(op, *case) for op in moe.FUNCTIONS for case in ANY_OP]
@@ -152,3 +156,89 @@ def test_scale_size() -> None:
     ]:
         with pytest.raises(moe.MoeError, match=message):
             moe.scale_size(*arguments)
+
+
+# Operands that share bytes, or do not. Nothing is launched: a wrong number of CTAs is found after
+# the operands are.
+
+BASE = 0x700_0000_0000_0000
+
+
+def is_apart(op: str, rows: int, columns: int, **changes: object) -> str:
+    """Which output is refused for which other operand; "" if none is."""
+    launch = moe.Call(op, rows, columns, device=moe.CUDA, num_ctas=-1, **changes)
+    with pytest.raises(moe.MoeError) as caught:
+        launch.run()
+    assert caught.value.status == moe.INVALID_ARGUMENT
+    message = str(caught.value)
+    if message.startswith("num_ctas:"):
+        return ""
+    output, text, other = message.partition(": expected memory that does not overlap ")
+    assert text, message
+    return f"{output} {other.partition(',')[0]}"
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("offset", [0, 2, 190, 192, 194, 382, 384])
+def test_neighbours(rows: int, offset: int) -> None:
+    """Contiguous operands, one behind the other or over its end."""
+    size = 192 * rows
+    expected = "out x" if offset < size else ""
+    assert is_apart(SQUARED_RELU, rows, 96, x=BASE, out=BASE + offset) == expected
+    assert is_apart(SQUARED_RELU, rows, 96, x=BASE + offset, out=BASE) == expected
+
+
+@pytest.mark.parametrize("other, size", [("permutation_map", 12), ("n_used", 4)])
+def test_ends_of_vectors(other: str, size: int) -> None:
+    for offset in range(-8, 16, 2):
+        overlaps = -2 * 3 * 96 < offset < size
+        found = is_apart(SQUARED_RELU, 3, 96, out=BASE + offset, **{other: BASE})
+        assert found == (f"out {other}" if overlaps else "")
+
+
+def _bytes(begin: int, rows: int, stride: int, width: int) -> set[int]:
+    return {begin + row * stride + i for row in range(rows) for i in range(width)}
+
+
+def test_rows_between_each_other() -> None:
+    """All distances of few short rows, against sets of their bytes."""
+    rows, width, stride = 3, 6, 24
+    for offset in range(-80, 81, 2):
+        shared = (_bytes(0, rows, stride, width) & _bytes(offset, rows, stride, width))
+        found = is_apart(SQUARED_RELU, rows, width // 2, x=BASE, x_stride=stride // 2,
+                         out=BASE + offset, out_stride=stride // 2)
+        assert found == ("out x" if shared else ""), offset
+        # One value in the space between rows.
+        shared = _bytes(0, rows, stride, width) & _bytes(offset // 4 * 4, 1, 0, 4)
+        found = is_apart(SQUARED_RELU, rows, width // 2, out=BASE, out_stride=stride // 2,
+                         n_used=BASE + offset // 4 * 4)
+        assert found == ("out n_used" if shared else ""), offset
+
+
+def test_rows_of_different_strides() -> None:
+    """Refused where they might lie between each other, as the reference says."""
+    def find(offset: int) -> str:
+        return is_apart(SQUARED_RELU, 3, 2, x=BASE, x_stride=16, out=BASE + offset, out_stride=32)
+
+    # x from 0 to 68, out from the offset on, 132 bytes.
+    assert [offset for offset in range(-140, 80, 4) if not find(offset)] == [
+        -140, -136, -132, 68, 72, 76]
+
+
+@pytest.mark.parametrize("op", [FUSED, QUANTIZE])
+def test_data_and_scales_in_one_buffer(op: str) -> None:
+    """x, data and linear scales as the parts of rows of 256 bytes."""
+    def find(data: int, scale: int) -> str:
+        return is_apart(op, 4, 64, x=BASE, x_stride=128, out=BASE + data, out_stride=256,
+                        scale=BASE + scale, scale_stride=256, layout=moe.LINEAR)
+
+    assert find(128, 192) == find(192, 128) == find(128, 254) == ""
+    assert find(127, 192) == "data x"
+    assert find(193, 128) == "data x"
+    assert find(128, 191) == "scale data"
+    assert find(128, 255) == "scale x"
+    assert find(128, 127) == "scale x"
+    # Swizzled scales are all of one piece.
+    assert is_apart(op, 4, 64, x=BASE, out=BASE + 512, scale=BASE + 768) == ""
+    assert is_apart(op, 4, 64, x=BASE, out=BASE + 512, scale=BASE + 767) == "scale data"
+    assert is_apart(op, 4, 64, x=BASE + 512, out=BASE, scale=BASE + 1) == "scale x"

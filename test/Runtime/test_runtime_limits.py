@@ -64,7 +64,7 @@ def test_stride_of_one_row(op: str, layout: int, stride: int) -> None:
         assert (oracle.bits(found) == oracle.bits(array)).all()
 
 
-@pytest.mark.parametrize("address", [0x3000_0001, 0x3000_0002, 0x3000_0003])
+@pytest.mark.parametrize("address", [0x300_0000_0000_0001, 0x300_0000_0000_0002, 0x300_0000_0000_0003])
 @pytest.mark.parametrize("operand", ["permutation_map", "n_used"])
 def test_addresses_of_i32(operand: str, address: int) -> None:
     refuse(moe.Call(SQUARED_RELU, 4, 64, **{operand: address}),

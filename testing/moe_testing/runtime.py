@@ -111,11 +111,11 @@ class Call:
     op: str
     rows: int
     columns: int
-    x: int | None = 0x1000_0000
-    permutation_map: int | None = 0x2000_0000
-    n_used: int | None = 0x3000_0000
-    out: int | None = 0x4000_0000
-    scale: int | None = 0x5000_0000
+    x: int | None = 0x100_0000_0000_0000
+    permutation_map: int | None = 0x200_0000_0000_0000
+    n_used: int | None = 0x300_0000_0000_0000
+    out: int | None = 0x400_0000_0000_0000
+    scale: int | None = 0x500_0000_0000_0000
     x_stride: int | None = None
     out_rows: int | None = None
     out_columns: int | None = None
