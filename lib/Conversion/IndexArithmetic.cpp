@@ -11,6 +11,7 @@
 
 #include "IndexArithmetic.h"
 
+#include "IndexOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "moe/IR/Moe.h"
@@ -71,11 +72,13 @@ Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value used, Value ro
 }
 
 Value mlir::moe::buildRowTileCount(ImplicitLocOpBuilder &b, Value rows) {
-  return buildCeilDiv(b, rows, kScaleTileRows);
+  IndexOps arithmetic(b);
+  return moe::getRowTileCount(arithmetic, rows);
 }
 
 Value mlir::moe::buildColumnTileCount(ImplicitLocOpBuilder &b, Value columns) {
-  return buildCeilDiv(b, columns, kGroupSize * kScaleTileColumns);
+  IndexOps arithmetic(b);
+  return moe::getColumnTileCount(arithmetic, columns);
 }
 
 Value mlir::moe::buildSwizzledRowOffset(ImplicitLocOpBuilder &b, Value row,

@@ -12,6 +12,7 @@
 
 #include "moe/IR/Moe.h"
 
+#include "../Launch/IntegerArithmetic.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
@@ -28,8 +29,8 @@ using namespace mlir::moe;
 
 int64_t mlir::moe::getSwizzledScaleSize(int64_t rows, int64_t columns,
                                         int64_t groupSize) {
-  return llvm::divideCeil(rows, kScaleTileRows) *
-         llvm::divideCeil(columns, groupSize * kScaleTileColumns) * kScaleTileBytes;
+  ::moe::launch::IntegerArithmetic arithmetic;
+  return getSwizzledScaleSize(arithmetic, rows, columns, groupSize);
 }
 
 //===----------------------------------------------------------------------===//

@@ -14,6 +14,7 @@
 #ifndef MOE_LIB_LAUNCH_GRIDRULE_H
 #define MOE_LIB_LAUNCH_GRIDRULE_H
 
+#include "moe/IR/ScaleLayout.h"
 #include <cstdint>
 
 namespace moe::launch {
@@ -25,7 +26,7 @@ constexpr int64_t kMaxCTAs = 65535;
 constexpr int64_t kSpreadShare = 4;
 /// Rows of a row tile whose scales are neighbours in the swizzled layout.
 constexpr int64_t kRowsPerQuad = 4;
-constexpr int64_t kQuadsPerRowTile = 32;
+constexpr int64_t kQuadsPerRowTile = mlir::moe::kScaleTileRows / kRowsPerQuad;
 /// From so many CTAs for the rows on, their number has one of a few remainders.
 constexpr int64_t kManyCTAs = 16;
 /// Those remainders, as bits: 5, 9, 15, 17, 19, 21, 27 and 29 by 32.
@@ -97,7 +98,7 @@ Grid<Arithmetic> getGrid(Arithmetic &a, const GridInput<Arithmetic> &input) {
   auto units = input.rows;
   if (input.hasQuads) {
     // Where seven eighths of the warps, or all, have a quad of rows, quads are the unit.
-    auto rowTiles = a.ceilDivByPowerOfTwo(input.rows, kRowsPerQuad * kQuadsPerRowTile);
+    auto rowTiles = mlir::moe::getRowTileCount(a, input.rows);
     auto quads = a.mul(rowTiles, a.constant(kQuadsPerRowTile));
     auto isTooFew = a.isLess(a.mul(quads, a.constant(8)), a.mul(maxWarps, a.constant(7)));
     units = a.select(isTooFew, input.rows, quads);

@@ -24,9 +24,10 @@ using namespace mlir::moe;
 
 namespace {
 
-/// Emits the comparisons of one op.
+/// Emits the comparisons of one op. Has the arithmetic of a size of scales.
 class SizeChecks {
 public:
+  using Value = mlir::Value;
   SizeChecks(OpBuilder &builder, Location loc, Operation *op,
              function_ref<std::string(Operation *, StringRef)> message)
       : builder(builder), loc(loc), op(op), message(message) {}
@@ -39,6 +40,12 @@ public:
 
   Value constant(int64_t value) {
     return arith::ConstantIndexOp::create(builder, loc, value);
+  }
+  Value mul(Value lhs, Value rhs) {
+    return arith::MulIOp::create(builder, loc, lhs, rhs);
+  }
+  Value ceilDivByPowerOfTwo(Value lhs, int64_t rhs) {
+    return arith::CeilDivUIOp::create(builder, loc, lhs, constant(rhs));
   }
 
   void expectEqual(Value found, Value expected, StringRef text) {
@@ -79,12 +86,7 @@ static void checkScale(BlockFormatAttrInterface format, Value scale, SizeChecks 
                            .str());
     return;
   }
-  Value rowTiles =
-      arith::CeilDivUIOp::create(b, loc, rows, checks.constant(kScaleTileRows));
-  Value columnTiles = arith::CeilDivUIOp::create(
-      b, loc, columns, checks.constant(format.getGroupSize() * kScaleTileColumns));
-  Value tiles = arith::MulIOp::create(b, loc, rowTiles, columnTiles);
-  Value size = arith::MulIOp::create(b, loc, tiles, checks.constant(kScaleTileBytes));
+  Value size = moe::getSwizzledScaleSize(checks, rows, columns, format.getGroupSize());
   checks.expectEqual(checks.dim(scale, 0), size,
                      llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "
                                    "* {2} elements (C9)",

@@ -23,16 +23,9 @@
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "moe/IR/ScaleLayout.h"
 
 namespace mlir::moe {
-
-/// Columns that share one scale in MXFP8.
-inline constexpr int64_t kGroupSize = 32;
-
-/// The scale tile of `swizzle_32_4_4`.
-inline constexpr int64_t kScaleTileRows = 128;
-inline constexpr int64_t kScaleTileColumns = 4;
-inline constexpr int64_t kScaleTileBytes = kScaleTileRows * kScaleTileColumns;
 
 /// Number of elements of a `swizzle_32_4_4` scale buffer for an [rows, columns] matrix
 /// with `groupSize` columns a group.
