@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from moe_testing import checkout
-from moe_testing.checkout import ROOT, python_path
+from moe_testing.checkout import LIB_DIR, ROOT, python_path
 
 HERE = Path(__file__).resolve().parent
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None,
@@ -219,7 +219,7 @@ def test_prepare_variants(tmp_path: Path) -> None:
             for name in ("O3", "O0", "128-threads", "single-rows", "any-registers")}
     assert ".maxntid 128" in text["128-threads"]
     # As in the library, whose sizes are dynamic too.
-    shipped = (ROOT / "build" / "lib" / "Kernels" / "kernels-sm_90.ptx").read_text()
+    shipped = (LIB_DIR / "Kernels" / "kernels-sm_90.ptx").read_text()
     body = text["O3"][text["O3"].index("{"):text["O3"].index("ret;")]
     own, shipped = (re.sub(r"\$L__BB\d+_", "$L__BB_", ptx) for ptx in (body, shipped))
     assert own in shipped and body not in text["O0"]

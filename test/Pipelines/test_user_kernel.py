@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from moe_testing.checkout import BIN_DIR
+from moe_testing.kernels import run_tool
 from ptx_interpreter import Memory, Module
 
 KERNEL = Path(__file__).parent / "Inputs" / "user-kernel.mlir"
@@ -20,11 +19,9 @@ pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
 
 
 def compile_kernel(chip: str) -> str:
-    command = [BIN_DIR / "moe-opt", KERNEL, f"--moe-attach-target=chip={chip}", "--moe-lower-kernels",
-               "--moe-module-to-binary"]
-    lowered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return subprocess.run([BIN_DIR / "moe-translate", "--moe-to-ptx"], input=lowered,
-                          capture_output=True, text=True, check=True).stdout
+    lowered = run_tool("moe-opt", f"--moe-attach-target=chip={chip}", "--moe-lower-kernels",
+                       "--moe-module-to-binary", text=KERNEL.read_text())
+    return run_tool("moe-translate", "--moe-to-ptx", text=lowered)
 
 
 def matrix(address: object) -> list[object]:

@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from moe_testing.checkout import BIN_DIR, LLVM
+from moe_testing.checkout import LLVM
+from moe_testing.kernels import run_tool
 
 pytestmark = pytest.mark.needs("moe-opt", "mlir-runner")
 
@@ -212,10 +213,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, library: Path, pipeline: str, text: str) -> tuple[float, list[int]]:
     """What @main returned, and: allocated, live on the host, live on the device, faults."""
-    lowered = subprocess.run([BIN_DIR / "moe-opt", "-", f"--{pipeline}"], input=text, text=True,
-                             capture_output=True, check=False)
-    assert lowered.returncode == 0, lowered.stderr
-    program = re.sub(r"@malloc\b", "@countedMalloc", lowered.stdout)
+    program = re.sub(r"@malloc\b", "@countedMalloc",
+                     run_tool("moe-opt", f"--{pipeline}", text=text))
     program = re.sub(r"@free\b", "@countedFree", program)
     (folder / "program.mlir").write_text(program)
     done = subprocess.run(
