@@ -13,7 +13,9 @@
 #include "moe/Conversion/Passes.h"
 
 #include "../Launch/GridRule.h"
+#include "DescribeKernel.h"
 #include "IndexArithmetic.h"
+#include "IndexOps.h"
 #include "KernelBody.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -36,128 +38,12 @@ using namespace mlir;
 using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
-//===----------------------------------------------------------------------===//
-// Alignment
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-/// An access width that a kernel needs of a buffer's base address and row stride.
-struct AlignmentNeed {
-  Value buffer;
-  int64_t bytes;
-};
-
-} // namespace
-
-/// The alignments without which a kernel of `schedule` would fault.
-static SmallVector<AlignmentNeed> getAlignmentNeeds(MapRowsOp op,
-                                                    const Schedule &schedule) {
-  SmallVector<AlignmentNeed> needs = {{op.getX(), schedule.alignment}};
-  Value out = op.getOuts()[0];
-  int64_t elementBytes = cast<ShapedType>(out.getType()).getElementTypeBitWidth() / 8;
-  needs.push_back({out, schedule.alignmentOf(schedule.elements() * elementBytes)});
-  if (schedule.hasQuads()) {
-    auto format = cast<BlockFormatAttrInterface>(op.getFormat());
-    needs.push_back({op.getOuts()[1], format.getDeadScales() == DeadScales::Zero
-                                          ? schedule.clearBytes
-                                          : kScaleTileColumns});
-  }
-  return needs;
-}
-
-/// Whether the base address of `buffer` is known to be a multiple of `bytes`.
-static bool isBaseKnownAligned(Value buffer, int64_t bytes) {
-  auto type = cast<MemRefType>(buffer.getType());
-  auto [strides, offset] = type.getStridesAndOffset();
-  if (offset != 0)
-    return false;
-  if (auto assume = buffer.getDefiningOp<memref::AssumeAlignmentOp>())
-    return assume.getAlignment() % bytes == 0;
-  if (auto alloc = buffer.getDefiningOp<memref::AllocOp>())
-    return alloc.getAlignment().value_or(1) % bytes == 0;
-  return false;
-}
-
-/// An i1 that is true if the rows of all `needs` start at suitably aligned addresses.
-/// Constant if that is known now.
-static Value buildIsAligned(ImplicitLocOpBuilder &b, ArrayRef<AlignmentNeed> needs) {
-  // The low bits of every address and stride, or'ed together: 0 if all are multiples.
-  Value misalignment = buildIndex(b, 0);
-  bool isKnownMisaligned = false;
-  auto require = [&](Value bytesValue, int64_t bytes) {
-    Value low = buildRem(b, bytesValue, bytes);
-    isKnownMisaligned |= getConstantIntValue(low).value_or(0) != 0;
-    misalignment = b.createOrFold<arith::OrIOp>(misalignment, low);
-  };
-  for (auto [buffer, bytes] : needs) {
-    auto type = cast<MemRefType>(buffer.getType());
-    int64_t elementBytes = type.getElementTypeBitWidth() / 8;
-    auto [strides, offset] = type.getStridesAndOffset();
-    memref::ExtractStridedMetadataOp metadata;
-    auto getMetadata = [&] {
-      if (!metadata)
-        metadata = memref::ExtractStridedMetadataOp::create(b, buffer);
-      return metadata;
-    };
-    if (!isBaseKnownAligned(buffer, bytes)) {
-      Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, buffer);
-      Value offsetValue = offset == 0                     ? buildIndex(b, 0)
-                          : ShapedType::isDynamic(offset) ? getMetadata().getOffset()
-                                                          : buildIndex(b, offset);
-      require(buildAdd(b, base, buildMul(b, offsetValue, elementBytes)), bytes);
-    }
-    if (type.getRank() < 2)
-      continue;
-    Value rowStride = ShapedType::isDynamic(strides.front())
-                          ? getMetadata().getStrides().front()
-                          : buildIndex(b, strides.front());
-    require(buildMul(b, rowStride, elementBytes), bytes);
-  }
-  if (isKnownMisaligned)
-    return arith::ConstantIntOp::create(b, 0, /*width=*/1);
-  return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq, misalignment,
-                                       buildIndex(b, 0));
-}
 
 //===----------------------------------------------------------------------===//
 // Kernels and launches
 //===----------------------------------------------------------------------===//
 
 namespace {
-
-/// The arithmetic of the grid rule, as host code on indices.
-class IndexOps {
-public:
-  using Value = mlir::Value;
-  explicit IndexOps(ImplicitLocOpBuilder &b) : b(b) {}
-
-  Value constant(int64_t value) { return buildIndex(b, value); }
-  Value add(Value lhs, Value rhs) { return b.createOrFold<arith::AddIOp>(lhs, rhs); }
-  Value sub(Value lhs, Value rhs) { return b.createOrFold<arith::SubIOp>(lhs, rhs); }
-  Value mul(Value lhs, Value rhs) { return b.createOrFold<arith::MulIOp>(lhs, rhs); }
-  Value div(Value lhs, Value rhs) { return b.createOrFold<arith::DivUIOp>(lhs, rhs); }
-  Value ceilDiv(Value lhs, Value rhs) {
-    return b.createOrFold<arith::CeilDivUIOp>(lhs, rhs);
-  }
-  Value ceilDivByPowerOfTwo(Value lhs, int64_t rhs) { return buildCeilDiv(b, lhs, rhs); }
-  Value remainder(Value lhs, int64_t powerOfTwo) { return buildRem(b, lhs, powerOfTwo); }
-  Value shiftRight(Value lhs, Value rhs) {
-    return b.createOrFold<arith::ShRUIOp>(lhs, rhs);
-  }
-  Value bitOr(Value lhs, Value rhs) { return b.createOrFold<arith::OrIOp>(lhs, rhs); }
-  Value min(Value lhs, Value rhs) { return b.createOrFold<arith::MinUIOp>(lhs, rhs); }
-  Value max(Value lhs, Value rhs) { return b.createOrFold<arith::MaxUIOp>(lhs, rhs); }
-  Value isLess(Value lhs, Value rhs) {
-    return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, lhs, rhs);
-  }
-  Value select(Value condition, Value then, Value otherwise) {
-    return b.createOrFold<arith::SelectOp>(condition, then, otherwise);
-  }
-
-private:
-  ImplicitLocOpBuilder &b;
-};
 
 /// Lowers the ops of one module.
 class Lowering {
@@ -168,10 +54,12 @@ public:
 
 private:
   gpu::GPUModuleOp getKernelModule();
+  /// Null after an error.
   gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule);
   LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
                                  ArrayRef<Schedule> schedules);
-  void buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op, const Schedule &schedule);
+  LogicalResult buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
+                            const Schedule &schedule);
 
   ModuleOp module;
   gpu::GPUModuleOp kernelModule;
@@ -228,6 +116,8 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
   kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
                   b.getI32IntegerAttr(schedule.minCTAs));
   SymbolTable(getKernelModule()).insert(kernel);
+  if (failed(attachDescription(kernel, op, schedule)))
+    return nullptr;
   b.setInsertionPointToStart(&kernel.getBody().front());
   buildKernelBody(b, op, kernel.getArguments(), schedule);
   gpu::ReturnOp::create(b);
@@ -260,9 +150,11 @@ static void emitScheduleRemark(MapRowsOp op, gpu::GPUFuncOp kernel,
   remark << text;
 }
 
-void Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                           const Schedule &schedule) {
+LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                    const Schedule &schedule) {
   gpu::GPUFuncOp kernel = getKernel(op, schedule);
+  if (!kernel)
+    return failure();
   emitScheduleRemark(op, kernel, schedule);
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
@@ -274,6 +166,7 @@ void Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   gpu::LaunchFuncOp::create(b, kernel, gpu::KernelDim3{grid.x, grid.y, one},
                             gpu::KernelDim3{buildIndex(b, schedule.threads), one, one},
                             /*dynamicSharedMemorySize=*/Value(), op->getOperands());
+  return success();
 }
 
 /// Of `schedules` the first whose needs hold: a launch if that is known now, else
@@ -285,25 +178,16 @@ LogicalResult Lowering::buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
            << "expected a schedule that needs no alignment as the last in '"
            << kScheduleAttrName << "', or operands that are known to suit one";
   Schedule schedule = schedules.front();
-  if (schedule.isElementwise()) {
-    buildLaunch(b, op, schedule);
-    return success();
-  }
-  Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
-  Value wholeVectors = b.createOrFold<arith::CmpIOp>(
-      arith::CmpIPredicate::eq, buildRem(b, columns, schedule.elements()),
-      buildIndex(b, 0));
-  Value isSuitable = b.createOrFold<arith::AndIOp>(
-      wholeVectors, buildIsAligned(b, getAlignmentNeeds(op, schedule)));
+  Value isSuitable = buildIsAligned(b, op, describeKernel(op, schedule));
   if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
     if (!*known)
       return buildFirstLaunch(b, op, schedules.drop_front());
-    buildLaunch(b, op, schedule);
-    return success();
+    return buildLaunch(b, op, schedule);
   }
   auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
   b.setInsertionPointToStart(ifOp.thenBlock());
-  buildLaunch(b, op, schedule);
+  if (failed(buildLaunch(b, op, schedule)))
+    return failure();
   b.setInsertionPointToStart(ifOp.elseBlock());
   return buildFirstLaunch(b, op, schedules.drop_front());
 }

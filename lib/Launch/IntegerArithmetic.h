@@ -26,7 +26,9 @@ struct IntegerArithmetic {
   static int64_t mul(int64_t lhs, int64_t rhs) { return lhs * rhs; }
   static int64_t div(int64_t lhs, int64_t rhs) { return lhs / rhs; }
   /// Overflow-free for every `lhs` >= 0, unlike (lhs + rhs - 1) / rhs.
-  static int64_t ceilDiv(int64_t lhs, int64_t rhs) { return lhs / rhs + (lhs % rhs != 0); }
+  static int64_t ceilDiv(int64_t lhs, int64_t rhs) {
+    return lhs / rhs + (lhs % rhs != 0);
+  }
   static int64_t ceilDivByPowerOfTwo(int64_t lhs, int64_t rhs) {
     return ceilDiv(lhs, rhs);
   }

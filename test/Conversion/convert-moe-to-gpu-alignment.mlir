@@ -107,11 +107,7 @@ func.func @eight_columns(%x: memref<?x8xbf16>, %map: memref<?xi32>, %n: memref<i
 // CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
 // CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
 // CHECK-DAG: %[[C2:.*]] = arith.constant 2 : index
-// CHECK-DAG: %[[C7:.*]] = arith.constant 7 : index
 // CHECK-DAG: %[[C15:.*]] = arith.constant 15 : index
-// CHECK: %[[COLUMNS:.*]] = memref.dim %[[X]], %[[C1]]
-// CHECK: %[[REST:.*]] = arith.andi %[[COLUMNS]], %[[C7]]
-// CHECK: %[[WHOLE:.*]] = arith.cmpi eq, %[[REST]], %[[C0]]
 // CHECK: %[[ADDRESS:.*]] = memref.extract_aligned_pointer_as_index %[[X]]
 // CHECK: %{{.*}}, %[[OFFSET:.*]], %{{.*}}:2, %[[STRIDES:.*]]:2 = memref.extract_strided_metadata %[[X]]
 // CHECK: %[[OFFSET_BYTES:.*]] = arith.muli %[[OFFSET]], %[[C2]]
@@ -119,9 +115,14 @@ func.func @eight_columns(%x: memref<?x8xbf16>, %map: memref<?xi32>, %n: memref<i
 // CHECK: %[[LOW_START:.*]] = arith.andi %[[START]], %[[C15]]
 // CHECK: %[[STRIDE_BYTES:.*]] = arith.muli %[[STRIDES]]#0, %[[C2]]
 // CHECK: %[[LOW_STRIDE:.*]] = arith.andi %[[STRIDE_BYTES]], %[[C15]]
-// CHECK: arith.ori %[[LOW_START]], %[[LOW_STRIDE]]
-// CHECK: %[[STARTS_OK:.*]] = arith.cmpi eq
-// CHECK: %[[OK:.*]] = arith.andi %[[WHOLE]], %[[STARTS_OK]] : i1
+// CHECK: %[[LOW_ROWS:.*]] = arith.ori %[[LOW_START]], %[[LOW_STRIDE]]
+// CHECK: %[[COLUMNS:.*]] = memref.dim %[[X]], %[[C1]]
+// CHECK: %[[ROW_BYTES:.*]] = arith.muli %[[COLUMNS]], %[[C2]]
+// CHECK: %[[LOW_ROW:.*]] = arith.andi %[[ROW_BYTES]], %[[C15]]
+// CHECK: %[[LOW_X:.*]] = arith.ori %[[LOW_ROWS]], %[[LOW_ROW]]
+// CHECK: %[[LOW_OUT:.*]] = arith.andi
+// CHECK: %[[LOW:.*]] = arith.ori %[[LOW_X]], %[[LOW_OUT]]
+// CHECK: %[[OK:.*]] = arith.cmpi eq, %[[LOW]], %[[C0]]
 // CHECK: scf.if %[[OK]]
 func.func @everything_dynamic(%x: memref<?x?xbf16, strided<[?, 1], offset: ?>>, %map: memref<?xi32>,
                               %n: memref<i32>, %out: memref<?x?xbf16>) {

@@ -58,8 +58,8 @@
 // CHECK-NEXT: }
 // CHECK-NEXT: return
 // CHECK: gpu.module @moe_kernels
-// CHECK: gpu.func @padded_squared_relu({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>, nvvm.minctasm = 4 : i32}
-// CHECK: gpu.func @padded_squared_relu_unaligned({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>, nvvm.minctasm = 4 : i32}
+// CHECK: gpu.func @padded_squared_relu({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>, moe.kernel = {{.*}}, nvvm.minctasm = 4 : i32}
+// CHECK: gpu.func @padded_squared_relu_unaligned({{.*}}) kernel attributes {known_block_size = array<i32: 256, 1, 1>, moe.kernel = {{.*}}, nvvm.minctasm = 4 : i32}
 
 // SMALL-LABEL: func.func @dynamic
 // SMALL-DAG: %[[C1:.*]] = arith.constant 1 : index
@@ -73,7 +73,7 @@
 // SMALL: arith.maxui %[[BALANCED]], %{{.*}}
 // SMALL: %[[GRID_Y:.*]] = arith.minui
 // SMALL-NEXT: gpu.launch_func @moe_kernels::@padded_squared_relu blocks in (%[[GRID_X]], %[[GRID_Y]], %[[C1]]) threads in (%[[C64]], %[[C1]], %[[C1]])
-// SMALL: known_block_size = array<i32: 64, 1, 1>, nvvm.minctasm = 16 : i32
+// SMALL: known_block_size = array<i32: 64, 1, 1>, moe.kernel = {{.*}}, nvvm.minctasm = 16 : i32
 func.func @dynamic(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>,
                    %out: memref<?x?xbf16>) {
   moe.padded_squared_relu

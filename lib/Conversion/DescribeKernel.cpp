@@ -1,0 +1,256 @@
+//===- DescribeKernel.cpp - What whoever launches must know ---------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "DescribeKernel.h"
+
+#include "../Launch/AlignmentRule.h"
+#include "IndexOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+using ::moe::launch::KernelDescription;
+using ::moe::launch::OperandDescription;
+using ::moe::launch::OperandKind;
+
+/// False if it does not fit.
+template <size_t size> static bool copyName(char (&to)[size], StringRef name) {
+  if (name.size() >= size)
+    return false;
+  llvm::copy(name, to);
+  return true;
+}
+
+static int64_t toFixed(int64_t value) {
+  return ShapedType::isDynamic(value) ? ::moe::launch::kAny : value;
+}
+
+/// What every access to an element needs.
+static uint32_t getElementBytes(const OperandDescription &operand) {
+  return std::max(operand.elementBits / 8, 1);
+}
+
+/// The alignments without which the kernel would fault.
+static void describeAlignment(MapRowsOp op, const Schedule &schedule,
+                              KernelDescription &description) {
+  auto &operands = description.operands;
+  auto requireRows = [](OperandDescription &operand, int64_t bytes) {
+    operand.addressAlignment = operand.rowStrideAlignment = bytes;
+  };
+  requireRows(operands[0], schedule.alignment);
+  // What it holds are whole accesses.
+  operands[0].rowAlignment = schedule.accessBytes;
+  OperandDescription &out = operands[kNumInputs];
+  requireRows(out, schedule.alignmentOf(schedule.elements() * getElementBytes(out)));
+  if (schedule.hasQuads()) {
+    auto format = cast<BlockFormatAttrInterface>(op.getFormat());
+    operands[kNumInputs + 1].addressAlignment = format.getDeadScales() == DeadScales::Zero
+                                                    ? schedule.clearBytes
+                                                    : kScaleTileColumns;
+  }
+}
+
+KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedule) {
+  KernelDescription description = {};
+  description.work = ::moe::launch::Work::Rows;
+  description.rowsPerUnit = schedule.hasQuads() ? kRowsPerQuad : 1;
+  description.chunkColumns = schedule.chunkColumns();
+  description.threadsPerCTA = schedule.threads;
+  description.minCTAsPerSM = schedule.minCTAs;
+  description.waitsForPredecessor = schedule.waits;
+  auto names = cast<PaddingAwareOpInterface>(op.getOperation()).getOperandNames();
+  for (OpOperand &opOperand : op->getOpOperands()) {
+    auto type = cast<MemRefType>(opOperand.get().getType());
+    auto [strides, offset] = type.getStridesAndOffset();
+    OperandDescription &operand = description.operands[description.numOperands++];
+    (void)copyName(operand.name, names[opOperand.getOperandNumber()]);
+    bool isScalar = opOperand.get() == op.getNUsed();
+    operand.rank = type.getRank();
+    operand.kind = isScalar ? OperandKind::Scalar : OperandKind(type.getRank());
+    operand.isWritten = op.isDpsInit(&opOperand);
+    operand.isRead = !operand.isWritten;
+    operand.elementBits = type.getElementTypeBitWidth();
+    operand.addressAlignment = getElementBytes(operand);
+    operand.rowStrideAlignment = operand.rowAlignment = 1;
+    operand.offset = toFixed(offset);
+    operand.rows = operand.columns = operand.rowStride = ::moe::launch::kAny;
+    if (operand.rank > 0 && !isScalar)
+      operand.rows = toFixed(type.getDimSize(0));
+    if (operand.rank == 2) {
+      operand.columns = toFixed(type.getDimSize(1));
+      operand.rowStride = toFixed(strides.front());
+    }
+  }
+  if (!schedule.isElementwise())
+    describeAlignment(op, schedule, description);
+  return description;
+}
+
+//===----------------------------------------------------------------------===//
+// The choice on the host
+//===----------------------------------------------------------------------===//
+
+/// Whether the base address of `buffer` is known to be a multiple of `bytes`.
+static bool isBaseKnownAligned(Value buffer, int64_t bytes) {
+  auto type = cast<MemRefType>(buffer.getType());
+  auto [strides, offset] = type.getStridesAndOffset();
+  if (offset != 0)
+    return false;
+  if (auto assume = buffer.getDefiningOp<memref::AssumeAlignmentOp>())
+    return assume.getAlignment() % bytes == 0;
+  if (auto alloc = buffer.getDefiningOp<memref::AllocOp>())
+    return alloc.getAlignment().value_or(1) % bytes == 0;
+  return false;
+}
+
+namespace {
+
+/// Where a memref is, as host code.
+class MemRefPlace {
+public:
+  MemRefPlace(ImplicitLocOpBuilder &b, Value buffer, int64_t alignment)
+      : b(b), buffer(buffer), type(cast<MemRefType>(buffer.getType())),
+        elementBytes(type.getElementTypeBitWidth() / 8), alignment(alignment) {
+    std::tie(strides, offset) = type.getStridesAndOffset();
+  }
+
+  Value address() {
+    if (isBaseKnownAligned(buffer, alignment))
+      return buildIndex(b, 0);
+    Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, buffer);
+    Value offsetValue = offset == 0                     ? buildIndex(b, 0)
+                        : ShapedType::isDynamic(offset) ? getMetadata().getOffset()
+                                                        : buildIndex(b, offset);
+    return buildAdd(b, base, buildMul(b, offsetValue, elementBytes));
+  }
+  Value rowStride() {
+    Value stride = ShapedType::isDynamic(strides.front())
+                       ? getMetadata().getStrides().front()
+                       : buildIndex(b, strides.front());
+    return buildMul(b, stride, elementBytes);
+  }
+  Value row() {
+    return buildMul(b, b.createOrFold<memref::DimOp>(buffer, int64_t(1)), elementBytes);
+  }
+
+private:
+  memref::ExtractStridedMetadataOp getMetadata() {
+    if (!metadata)
+      metadata = memref::ExtractStridedMetadataOp::create(b, buffer);
+    return metadata;
+  }
+
+  ImplicitLocOpBuilder &b;
+  Value buffer;
+  MemRefType type;
+  int64_t elementBytes, alignment, offset;
+  SmallVector<int64_t> strides;
+  memref::ExtractStridedMetadataOp metadata;
+};
+
+/// Notices remainders that are known not to be 0: nothing else matters then.
+class AlignmentOps : public IndexOps {
+public:
+  using IndexOps::IndexOps;
+  Value remainder(Value lhs, int64_t powerOfTwo) {
+    Value result = IndexOps::remainder(lhs, powerOfTwo);
+    isKnownMisaligned |= getConstantIntValue(result).value_or(0) != 0;
+    return result;
+  }
+  bool isKnownMisaligned = false;
+};
+
+} // namespace
+
+Value mlir::moe::buildIsAligned(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                const KernelDescription &description) {
+  AlignmentOps arithmetic(b);
+  Value misalignment = buildIndex(b, 0);
+  for (auto [i, buffer] : llvm::enumerate(op->getOperands())) {
+    const OperandDescription &operand = description.operands[i];
+    // What its elements need it has.
+    if (operand.addressAlignment <= getElementBytes(operand))
+      continue;
+    MemRefPlace place(b, buffer, operand.addressAlignment);
+    misalignment = arithmetic.bitOr(
+        misalignment, ::moe::launch::getMisalignment(arithmetic, operand, place));
+  }
+  if (arithmetic.isKnownMisaligned)
+    return arith::ConstantIntOp::create(b, 0, /*width=*/1);
+  return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq, misalignment,
+                                       buildIndex(b, 0));
+}
+
+//===----------------------------------------------------------------------===//
+// Beside the kernel
+//===----------------------------------------------------------------------===//
+
+/// The description as an attribute. What a kernel takes as it comes, and what the type of
+/// an element needs anyway, is left out.
+static DictionaryAttr toAttribute(Builder &b, const KernelDescription &description) {
+  auto number = [&](StringRef name, int64_t value) {
+    return b.getNamedAttr(name, b.getI64IntegerAttr(value));
+  };
+  SmallVector<Attribute> operands;
+  for (const OperandDescription &operand :
+       ArrayRef(description.operands, description.numOperands)) {
+    constexpr StringLiteral kinds[] = {"scalar", "vector", "matrix"};
+    SmallVector<NamedAttribute> fields = {
+        b.getNamedAttr("name", b.getStringAttr(operand.name)),
+        b.getNamedAttr("kind", b.getStringAttr(kinds[int(operand.kind)])),
+        b.getNamedAttr("access", b.getStringAttr(operand.isWritten ? "write" : "read")),
+        number("element_bits", operand.elementBits)};
+    auto addUnless = [&](int64_t usual, StringRef name, int64_t value) {
+      if (value != usual)
+        fields.push_back(number(name, value));
+    };
+    addUnless(int64_t(operand.kind), "rank", operand.rank);
+    addUnless(getElementBytes(operand), "address_alignment", operand.addressAlignment);
+    addUnless(1, "row_stride_alignment", operand.rowStrideAlignment);
+    addUnless(1, "row_alignment", operand.rowAlignment);
+    if (operand.offset != ::moe::launch::kAny)
+      addUnless(0, "offset", operand.offset);
+    addUnless(::moe::launch::kAny, "rows", operand.rows);
+    addUnless(::moe::launch::kAny, "columns", operand.columns);
+    addUnless(::moe::launch::kAny, "row_stride", operand.rowStride);
+    operands.push_back(b.getDictionaryAttr(fields));
+  }
+  return b.getDictionaryAttr(
+      {number("version", KernelDescription::kVersion),
+       b.getNamedAttr("work", b.getStringAttr("rows")),
+       number("rows_per_unit", description.rowsPerUnit),
+       number("chunk_columns", description.chunkColumns),
+       number("threads_per_cta", description.threadsPerCTA),
+       number("min_ctas_per_sm", description.minCTAsPerSM),
+       b.getNamedAttr("waits_for_predecessor",
+                      b.getBoolAttr(description.waitsForPredecessor)),
+       b.getNamedAttr("operands", b.getArrayAttr(operands))});
+}
+
+LogicalResult mlir::moe::attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,
+                                           const Schedule &schedule) {
+  KernelDescription description = describeKernel(op, schedule);
+  if (!copyName(description.name, kernel.getName()))
+    return op.emitOpError("expected the name of its kernel to have fewer than ")
+           << KernelDescription::kNameBytes << " characters, found '" << kernel.getName()
+           << "'";
+  OpBuilder b(kernel.getContext());
+  b.setInsertionPointAfter(kernel);
+  kernel->setAttr("moe.kernel", toAttribute(b, description));
+
+  uint8_t bytes[::moe::launch::kMaxDescriptionBytes];
+  size_t size = ::moe::launch::encode(description, bytes);
+  auto value = b.getStringAttr(StringRef(reinterpret_cast<char *>(bytes), size));
+  auto type = LLVM::LLVMArrayType::get(b.getI8Type(), size);
+  // In global memory: constants of a program would share 64 KiB with it.
+  LLVM::GlobalOp::create(
+      b, kernel.getLoc(), type, /*isConstant=*/true, LLVM::Linkage::External,
+      ::moe::launch::kDescriptionPrefix + kernel.getName().str(), value,
+      /*alignment=*/8, /*addrSpace=*/1);
+  return success();
+}

@@ -1,0 +1,38 @@
+//===- DescribeKernel.h - What whoever launches must know -------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Makes the description of a kernel from its op and its schedule, chooses by it on the
+// host, and puts it beside the kernel.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_CONVERSION_DESCRIBEKERNEL_H
+#define MOE_LIB_CONVERSION_DESCRIBEKERNEL_H
+
+#include "../Launch/KernelDescription.h"
+#include "KernelBody.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+
+namespace mlir::moe {
+
+/// All but the name.
+::moe::launch::KernelDescription describeKernel(MapRowsOp op, const Schedule &schedule);
+
+/// An i1 that is true if the kernel may have the operands that `op` has. Constant if that
+/// is known now.
+Value buildIsAligned(ImplicitLocOpBuilder &b, MapRowsOp op,
+                     const ::moe::launch::KernelDescription &description);
+
+/// Describes `kernel`, whose names it completes: for readers as an attribute, and behind
+/// it, for those who load the image, in bytes. Emits an error for a name that is too
+/// long.
+LogicalResult attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,
+                                const Schedule &schedule);
+
+} // namespace mlir::moe
+
+#endif // MOE_LIB_CONVERSION_DESCRIBEKERNEL_H

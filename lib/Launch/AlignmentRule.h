@@ -1,0 +1,42 @@
+//===- AlignmentRule.h - Which operands a kernel may have -------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Whether addresses, row strides and rows are multiples of what a kernel's accesses need.
+// Stated once, over an arithmetic: the runtime computes with integers,
+// convert-moe-to-gpu builds host code. Needs no LLVM.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_LAUNCH_ALIGNMENTRULE_H
+#define MOE_LIB_LAUNCH_ALIGNMENTRULE_H
+
+#include "KernelDescription.h"
+
+namespace moe::launch {
+
+/// Zero if an operand may be where it is. A `Place` says, in bytes, its `address()`, and
+/// of a matrix `rowStride()` and `row()`; it is asked only for what matters.
+template <typename Arithmetic, typename Place>
+typename Arithmetic::Value
+getMisalignment(Arithmetic &a, const OperandDescription &operand, Place &&place) {
+  // The low bits of all, or'ed together.
+  auto misalignment = a.constant(0);
+  auto require = [&](auto bytes, uint32_t alignment) {
+    misalignment = a.bitOr(misalignment, a.remainder(bytes, alignment));
+  };
+  if (operand.addressAlignment > 1)
+    require(place.address(), operand.addressAlignment);
+  if (operand.rowStrideAlignment > 1)
+    require(place.rowStride(), operand.rowStrideAlignment);
+  if (operand.rowAlignment > 1)
+    require(place.row(), operand.rowAlignment);
+  return misalignment;
+}
+
+} // namespace moe::launch
+
+#endif // MOE_LIB_LAUNCH_ALIGNMENTRULE_H

@@ -1,0 +1,134 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""docs/kernel-abi.md against what the compiler emits: the page is read, nothing of it repeated."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from functools import lru_cache
+
+import pytest
+from moe_testing import checkout, descriptions
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
+
+pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
+
+PAGE = (checkout.ROOT / "docs" / "kernel-abi.md").read_text()
+KERNELS = [Kernel(SQUARED_RELU), Kernel(SQUARED_RELU, 1856), Kernel(SQUARED_RELU, strided=True)] + [
+    Kernel(op, columns, layout, dead, strided)
+    for op in (FUSED, QUANTIZE) for layout in ("swizzle_32_4_4", "linear")
+    for dead in ("zero", "untouched") for columns, strided in ((None, True), (2048, False))]
+CHIPS = {"sm_89": 16, "sm_90": 16, "sm_100": 32}
+
+
+@lru_cache(maxsize=None)
+def ptx(kernel: Kernel, chip: str) -> str:
+    return kernel.ptx(chip)
+
+
+def described(kernel: Kernel, chip: str, aligned: bool) -> dict:
+    return descriptions.decode(descriptions.find(ptx(kernel, chip), kernel.entry(aligned)))
+
+
+def attribute(kernel: Kernel, name: str) -> dict:
+    """moe.kernel of a kernel, as moe-opt prints it."""
+    text = subprocess.run([checkout.BIN_DIR / "moe-opt", "--convert-moe-to-gpu", "-"],
+                          input=kernel.mlir(), text=True, capture_output=True, check=True).stdout
+    [printed] = re.findall(rf"gpu\.func @{name}\(.*moe\.kernel = ({{.*}}), nvvm\.minctasm", text)
+    printed = re.sub(r" : i64|\b(\w+)(?= = )", lambda found: f'"{found[1]}"' if found[1] else "", printed)
+    return json.loads(printed.replace(" = ", ": "))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name + kernel.strided * "-strided")
+@pytest.mark.parametrize("aligned", [True, False])
+def test_bytes_are_those_of_the_attribute(kernel: Kernel, aligned: bool) -> None:
+    name = kernel.entry(aligned)
+    found, printed = described(kernel, "sm_89", aligned), attribute(kernel, name)
+    kinds, works = ["scalar", "vector", "matrix"], ["rows"]
+    operands = []
+    for operand in found["operands"]:
+        expected = {"name": operand["name"], "kind": kinds[operand["kind"]],
+                    "access": {(1, 0): "read", (0, 1): "write"}[operand["is_read"], operand["is_written"]],
+                    "element_bits": operand["element_bits"]}
+        for field, usual in [("rank", operand["kind"]), ("address_alignment", operand["element_bits"] // 8),
+                             ("row_stride_alignment", 1), ("row_alignment", 1), ("rows", -1),
+                             ("columns", -1), ("row_stride", -1)]:
+            if operand[field] != usual:
+                expected[field] = operand[field]
+        assert operand["offset"] == (-1 if kernel.strided and operand["kind"] == 2
+                                     and operand["name"] != "scale" else 0)
+        operands.append(expected)
+    assert found["name"] == name
+    assert printed == {"operands": operands, "work": works[found["work"]],
+                       "waits_for_predecessor": bool(found["waits_for_predecessor"]),
+                       **{field: found[field] for field in (
+                           "version", "rows_per_unit", "chunk_columns", "threads_per_cta",
+                           "min_ctas_per_sm")}}
+
+
+def test_sizes_of_the_tables() -> None:
+    bytes_ = descriptions.find(ptx(KERNELS[0], "sm_90"), SQUARED_RELU)
+    found = descriptions.decode(bytes_)
+    assert found["magic"] == "MOEK"
+    assert found["total_bytes"] == len(bytes_)
+    for fields, size in zip(descriptions.tables(), (found["header_bytes"], found["operand_bytes"])):
+        ends = [field.at + field.size for field in fields]
+        assert [field.at for field in fields[1:]] == ends[:-1]
+        # Up to a multiple of 8.
+        assert size == (ends[-1] + 7) // 8 * 8
+    assert found["total_bytes"] == found["header_bytes"] + found["num_operands"] * found["operand_bytes"]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name + kernel.strided * "-strided")
+def test_parameters(kernel: Kernel) -> None:
+    """As many as the table of the page says for the ranks of the operands, all of 8 bytes."""
+    lines = re.findall(r"^\| (\w+ pointer|offset|n sizes|n strides) \|", PAGE, re.MULTILINE)
+    for aligned in (True, False):
+        entry = ptx(kernel, "sm_90").partition(f".entry {kernel.entry(aligned)}(")[2].partition(")")[0]
+        found = re.findall(r"\.param (\.\w+)", entry)
+        ranks = [operand["rank"] for operand in described(kernel, "sm_90", aligned)["operands"]]
+        assert set(found) == {".u64"} or set(found) == {".u64", ".b64"}
+        assert len(found) == sum(rank if line.startswith("n ") else 1 for rank in ranks for line in lines)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name + kernel.strided * "-strided")
+def test_alignment(kernel: Kernel, chip: str) -> None:
+    rows = re.findall(r"^\| (`x`|`out`|`data`|`scale`.*?) \|(.*)\|(.*)\|(.*)\|$",
+                      PAGE.partition("## Alignment")[2], re.MULTILINE)
+    modes = {"scale": [f"`{kernel.scale_layout}`"] + [f"`{kernel.dead_scales}`"] *
+                      (kernel.scale_layout != "linear")}
+    needs = {}
+    for operand, *cells in rows:
+        name, *attributes = operand.replace("`", "").split(", ")
+        if [f"`{attribute}`" for attribute in attributes] == modes.get(name, []):
+            needs[name] = [eval(cell, {"a": CHIPS[chip]}) if cell.strip() else 0  # noqa: S307
+                           for cell in cells]
+    for aligned in (True, False):
+        for operand in described(kernel, chip, aligned)["operands"]:
+            wanted = needs.get(operand["name"], [0, 0, 0]) if aligned else [0, 0, 0]
+            assert [operand["address_alignment"], operand["row_stride_alignment"],
+                    operand["row_alignment"]] == [max(wanted[0], operand["element_bits"] // 8),
+                                                  max(wanted[1], 1), max(wanted[2], 1)]
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_who_waits(chip: str) -> None:
+    for aligned in (True, False):
+        text = ptx(KERNELS[0], chip).partition(f".entry {KERNELS[0].entry(aligned)}(")[2].partition("\n}")[0]
+        waits = described(KERNELS[0], chip, aligned)["waits_for_predecessor"]
+        assert ("griddepcontrol.wait" in text) == waits == (int(chip.removeprefix("sm_")) >= 90)
+
+
+def test_threads_and_registers() -> None:
+    """What the PTX asks for is what the description says."""
+    for threads in (32, 128, 256, 512, 1024):
+        text = KERNELS[0].ptx("sm_90", threads_per_cta=threads)
+        for name in (SQUARED_RELU, SQUARED_RELU + "_unaligned"):
+            found = descriptions.decode(descriptions.find(text, name))
+            head = text.partition(f".entry {name}(")[2].partition("{")[0]
+            assert re.search(r"\.(?:max|req)ntid (\d+)", head)[1] == str(found["threads_per_cta"])
+            assert re.search(r"\.minnctapersm (\d+)", head)[1] == str(found["min_ctas_per_sm"])
+            assert found["threads_per_cta"] == threads

@@ -1,0 +1,98 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Descriptions of kernels as docs/kernel-abi.md has them, read from PTX and changed in it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, NamedTuple
+
+from .checkout import ROOT
+
+TEXTS = ("magic", "name")
+SIGNED = ("offset", "rows", "columns", "row_stride")
+
+
+class Field(NamedTuple):
+    at: int
+    size: int
+    name: str
+
+
+@functools.lru_cache(maxsize=None)
+def tables() -> tuple[list[Field], list[Field]]:
+    """The fields of the header and of an operand."""
+    page = (ROOT / "docs" / "kernel-abi.md").read_text()
+    headings = "| at | bytes | field | |\n"
+    found = []
+    for table in page.split(headings)[1:]:
+        rows = re.findall(r"^\| (\d+) \| (\d+) \| `(\w+)` \|", table.split("\n\n")[0], re.MULTILINE)
+        found.append([Field(int(at), int(size), name) for at, size, name in rows])
+    header, operand = found
+    return header, operand
+
+
+def _get(bytes_: bytes, field: Field) -> Any:
+    part = bytes_[field.at:field.at + field.size]
+    assert len(part) == field.size, f"no {field.name} in {len(bytes_)} bytes"
+    if field.name in TEXTS:
+        return part.rstrip(b"\0").decode()
+    return int.from_bytes(part, "little", signed=field.name in SIGNED)
+
+
+def _put(bytes_: bytearray, at: int, field: Field, value: Any) -> None:
+    part = (value.encode().ljust(field.size, b"\0") if field.name in TEXTS
+            else value.to_bytes(field.size, "little", signed=field.name in SIGNED))
+    bytes_[at + field.at:at + field.at + field.size] = part
+
+
+def decode(bytes_: bytes) -> dict[str, Any]:
+    """The fields by their names; those of the operands in a list, `operands`."""
+    header, operand = tables()
+    result = {field.name: _get(bytes_, field) for field in header}
+    result["operands"] = []
+    for i in range(result["num_operands"]):
+        begin = result["header_bytes"] + i * result["operand_bytes"]
+        part = bytes_[begin:begin + result["operand_bytes"]]
+        result["operands"].append({field.name: _get(part, field) for field in operand})
+    return result
+
+
+def _pattern(kernel: str) -> re.Pattern[str]:
+    return re.compile(rf"^\.visible \.global \.align 8 \.b8 moe_kernel_{kernel}\[(\d+)\] = "
+                      r"{([\d, ]+)};\n", re.MULTILINE)
+
+
+def find(ptx: str, kernel: str) -> bytes:
+    """The description of a kernel."""
+    found = _pattern(kernel).search(ptx)
+    assert found, f"no description of {kernel}"
+    # Zeros at the end are left out.
+    return bytes(map(int, found.group(2).split(","))).ljust(int(found.group(1)), b"\0")
+
+
+def put(ptx: str, kernel: str, bytes_: bytes) -> str:
+    """The PTX with other bytes for the description of a kernel, none if empty."""
+    line = f".visible .global .align 8 .b8 moe_kernel_{kernel}[{len(bytes_)}] = " \
+           f"{{{', '.join(map(str, bytes_))}}};\n"
+    ptx, count = _pattern(kernel).subn(line if bytes_ else "", ptx)
+    assert count == 1, f"no description of {kernel}"
+    return ptx
+
+
+def change(ptx: str, kernel: str, operand: str | None = None, **fields: Any) -> str:
+    """The PTX with other values of `fields` in a kernel's header, or in one of its operands."""
+    header, operand_fields = tables()
+    bytes_ = bytearray(find(ptx, kernel))
+    at, known = 0, header
+    if operand:
+        old = decode(bytes_)
+        names = [other["name"] for other in old["operands"]]
+        at = old["header_bytes"] + names.index(operand) * old["operand_bytes"]
+        known = operand_fields
+    for field in known:
+        if field.name in fields:
+            _put(bytes_, at, field, fields.pop(field.name))
+    assert not fields, fields
+    return put(ptx, kernel, bytes(bytes_))
