@@ -121,21 +121,12 @@ MOE_API MoeStatus moeLoadKernels(MoeDevice device);
 /** Kernels loaded from an image, in one CUDA context. */
 typedef struct MoeModule MoeModule;
 
-/** How an image was compiled. */
-typedef struct MoeModuleOptions {
-  /** The access-bytes of moe-lower-to-ptx, 16 or 32; 0 for its default for the device: 32
-      from compute capability 10.0 on, else 16. */
-  int32_t access_bytes;
-  /** Not 0 if the kernels wait (griddepcontrol.wait) before their first access to memory,
-      so that MOE_PROGRAMMATIC_LAUNCH is right for them. */
-  int32_t waits_for_predecessor;
-} MoeModuleOptions;
-
 /** Loads `size` bytes of PTX text, a cubin or a fatbin from moe-opt and moe-translate
-   into the current CUDA context. `options` may be null. The image may be freed
-   afterwards. Kernels are found by the names that convert-moe-to-gpu gives them. */
-MOE_API MoeStatus moeLoadModule(const void *image, size_t size,
-                                const MoeModuleOptions *options, MoeModule **module);
+   into the current CUDA context. The image may be freed afterwards. Kernels are found by
+   the names that convert-moe-to-gpu gives them. How they are launched is in the image,
+   docs/kernel-abi.md says where; one that does not say it, or says it in a way that this
+   version does not know, is refused with MOE_UNSUPPORTED. */
+MOE_API MoeStatus moeLoadModule(const void *image, size_t size, MoeModule **module);
 
 /** Unloads it, with the context that it was loaded in current; null does nothing. No
    launch of its kernels may be running. */
@@ -163,8 +154,8 @@ typedef struct MoeLaunch {
   uint32_t flags;
   /** CUDA: the CUstream or cudaStream_t; null is the legacy default stream. */
   void *stream;
-  /** CUDA: kernels to use instead of the library's. For kernels compiled for certain
-      sizes, the operands must have those sizes. */
+  /** CUDA: kernels to use instead of the library's. Operands of other sizes or strides
+      than a kernel is compiled for are refused. */
   const MoeModule *module;
   /** CUDA: CTAs at most, up to 65535; 0 for 4 of 256 threads on each SM. Somewhat
       fewer may be launched, so that live rows do not meet in a few of them. */
@@ -183,8 +174,8 @@ typedef struct MoeLaunch {
  * and the captured launch follows whatever n_used and permutation_map hold at each
  * replay. On the CPU the call returns when the work is done.
  *
- * Rows of bf16 that start at multiples of 16 bytes (32 for a module compiled so) and have
- * a whole number of them are fast, with data at multiples of half as many; others take a
+ * Rows of bf16 that start at multiples of 16 bytes (32 from compute capability 10.0 on, or
+ * as a module is compiled) and have a whole number of them are fast, with data at multiples of half as many; others take a
  * slower kernel with the same result. So do swizzled scales that do not start at a
  * multiple of 16 bytes, or of 4 where those of dead rows are untouched.
  *

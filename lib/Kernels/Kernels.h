@@ -5,8 +5,8 @@
 |*
 |*===----------------------------------------------------------------------===*|
 |*
-|* What the build makes of kernels.mlir. The tables are in a generated file, see
-|* CMakeLists.txt.
+|* What the build makes of manifest.txt: ops with their operands and kernels, and the code
+|* of the kernels. The tables are in generated files, see CMakeLists.txt.
 |*
 \*===----------------------------------------------------------------------===*/
 
@@ -15,16 +15,54 @@
 
 #include <stddef.h>
 
+/* kNumOps, kNumKernels, and kOp_<name> for each op. */
+#include "KernelCounts.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/** Functions of kernels.mlir: padded_squared_relu; then each of
-    squared_relu_quantize_mxfp8 and quantize_mxfp8 with no suffix, _untouched, _linear and
-    _linear_untouched. */
-enum { kNumKernels = 9 };
+enum { kMaxOperands = 6 };
 
-extern const char *const kKernelNames[kNumKernels];
+/** What an operand is to the op, and with it what a caller gives for it. */
+typedef enum OperandForm {
+  /** A row for each row of x: a MoeMatrix. The first operand is one, x itself. */
+  kMatrixForm,
+  /** An element for each row of x: their address. */
+  kPerRowForm,
+  /** How many rows are used: the address of one i32. */
+  kCountForm,
+  /** Scales of the matrix before them: a MoeScale. */
+  kScalesForm
+} OperandForm;
+
+typedef struct OperandRow {
+  const char *name;
+  OperandForm form;
+  int elementBytes;
+  int isWritten;
+} OperandRow;
+
+/** An op, with its operands in the order of the op. */
+typedef struct OpRow {
+  const char *name;
+  int numOperands;
+  OperandRow operands[kMaxOperands];
+  /** Its kernels by MoeScaleLayout and MoeDeadScales; the first for an op without scales.
+      -1 for one that there is not. */
+  int kernels[2][2];
+} OpRow;
+
+extern const OpRow kOps[kNumOps];
+
+/** A compiled function, as convert-moe-to-gpu calls its kernels. */
+typedef struct KernelRow {
+  const char *name;
+  /** Index into kOps. */
+  int op;
+} KernelRow;
+
+extern const KernelRow kKernels[kNumKernels];
 
 /** Code for GPUs from a compute capability on. */
 typedef struct GpuImage {
@@ -38,10 +76,26 @@ typedef struct GpuImage {
 extern const GpuImage kGpuImages[];
 extern const size_t kNumGpuImages;
 
-/** A function of kernels.mlir: pointers to memref descriptors, null for operands that the
-    op does not have. */
-typedef void (*CpuKernel)(void *x, void *permutation_map, void *n_used, void *out,
-                          void *scale);
+/** What lib/Launch/KernelDescription.h reads. */
+typedef struct DescriptionBytes {
+  const unsigned char *begin;
+  size_t size;
+} DescriptionBytes;
+
+/** The descriptions that are in the images, for a launch that may not ask the driver. */
+typedef struct GpuDescriptions {
+  int capability;
+  /** By kernel, and whether it is the one for rows that may start anywhere. */
+  DescriptionBytes kernels[kNumKernels][2];
+} GpuDescriptions;
+
+/** As kGpuImages, of the chips that PTX is generated for. */
+extern const GpuDescriptions kGpuDescriptions[];
+extern const size_t kNumGpuDescriptions;
+
+/** A function on memref descriptors, which it takes by their addresses. It does not look
+    at more of them than its op has operands. */
+typedef void (*CpuKernel)(void *, void *, void *, void *, void *, void *);
 
 /** The functions compiled for one set of instructions. */
 typedef struct CpuLevel {

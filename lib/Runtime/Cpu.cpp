@@ -14,8 +14,8 @@
 
 #include "Cpu.h"
 
+#include "../Driver/Status.h"
 #include "Kernels.h"
-#include "Status.h"
 #include <algorithm>
 #include <atomic>
 #include <csignal>
@@ -36,36 +36,14 @@ static constexpr int64_t kSlicesPerThread = 4;
 
 namespace {
 
-/// A memref descriptor of rank 0, 1 or 2, as llvm.emit_c_interface takes it.
-template <int rank> struct MemRef {
-  MemRef(const void *data) : allocated(data), aligned(data), offset(0) {}
+/// A memref descriptor of up to two dimensions, as llvm.emit_c_interface takes it. One of
+/// fewer dimensions ends earlier: its strides follow its sizes.
+struct MemRef {
   const void *allocated;
   const void *aligned;
   int64_t offset;
-  int64_t sizesAndStrides[2 * rank];
+  int64_t sizesAndStrides[4];
 };
-template <> struct MemRef<0> {
-  MemRef(const void *data) : allocated(data), aligned(data), offset(0) {}
-  const void *allocated;
-  const void *aligned;
-  int64_t offset;
-};
-
-MemRef<1> makeVector(const void *data, int64_t size) {
-  MemRef<1> result(data);
-  result.sizesAndStrides[0] = size;
-  result.sizesAndStrides[1] = 1;
-  return result;
-}
-
-MemRef<2> makeMatrix(const void *data, int64_t rows, int64_t columns, int64_t rowStride) {
-  MemRef<2> result(data);
-  result.sizesAndStrides[0] = rows;
-  result.sizesAndStrides[1] = columns;
-  result.sizesAndStrides[2] = rowStride;
-  result.sizesAndStrides[3] = 1;
-  return result;
-}
 
 /// The default floating-point environment for a while: with the caller's, subnormals
 /// might be flushed, or results rounded elsewhere.
@@ -86,7 +64,7 @@ struct Work {
   const Problem &problem;
   CpuKernel kernel;
   int64_t usedRows;
-  int64_t sliceRows;
+  int64_t sliceTiles;
   int64_t numSlices;
   std::atomic<int64_t> next{0};
 
@@ -102,34 +80,29 @@ struct Work {
 
 void Work::run(int64_t slice) const {
   // A multiple of the rows of a scale tile, so no two slices share one.
-  int64_t begin = slice * sliceRows;
-  int64_t rows = std::min(sliceRows, problem.x.rows - begin);
+  int64_t firstTile = slice * sliceTiles;
+  int64_t begin = firstTile * kScaleTileRows;
+  int64_t rows = std::min(sliceTiles * kScaleTileRows, problem.rows - begin);
+  int64_t tiles = ceilDiv(rows, kScaleTileRows);
   int32_t usedHere = int32_t(std::clamp<int64_t>(usedRows - begin, 0, rows));
-  auto slide = [](void *data, int64_t bytes) {
-    return static_cast<char *>(data) + bytes;
-  };
 
-  int64_t outBytes = problem.isQuantizing() ? 1 : 2;
-  MemRef<2> x = makeMatrix(slide(problem.x.data, begin * problem.x.row_stride * 2), rows,
-                           problem.x.columns, problem.x.row_stride);
-  MemRef<1> permutationMap = makeVector(problem.permutationMap + begin, rows);
-  MemRef<0> nUsed(&usedHere);
-  MemRef<2> out =
-      makeMatrix(slide(problem.out.data, begin * problem.out.row_stride * outBytes), rows,
-                 problem.out.columns, problem.out.row_stride);
-  if (!problem.isQuantizing())
-    return kernel(&x, &permutationMap, &nUsed, &out, nullptr);
-  if (problem.hasLinearScale()) {
-    MemRef<2> scale =
-        makeMatrix(slide(problem.scale.data, begin * problem.scale.row_stride), rows,
-                   problem.x.columns / kGroupSize, problem.scale.row_stride);
-    return kernel(&x, &permutationMap, &nUsed, &out, &scale);
+  MemRef memrefs[kMaxOperands];
+  void *arguments[kMaxOperands] = {};
+  for (int i = 0; i < problem.op->numOperands; ++i) {
+    const Operand &operand = problem.operands[i];
+    const void *data = operand.at(firstTile * operand.rowTileElements);
+    if (operand.row->form == kCountForm)
+      memrefs[i] = {&usedHere, &usedHere, 0, {}};
+    else if (operand.rank == 2)
+      memrefs[i] = {data, data, 0, {rows, operand.columns, operand.rowStride, 1}};
+    else if (operand.row->form == kPerRowForm)
+      memrefs[i] = {data, data, 0, {rows, 1}};
+    else
+      memrefs[i] = {data, data, 0, {tiles * operand.rowTileElements, 1}};
+    arguments[i] = &memrefs[i];
   }
-  int64_t tileRowBytes = problem.columnTiles() * kScaleTileBytes;
-  MemRef<1> scale =
-      makeVector(slide(problem.scale.data, begin / kScaleTileRows * tileRowBytes),
-                 ceilDiv(rows, kScaleTileRows) * tileRowBytes);
-  kernel(&x, &permutationMap, &nUsed, &out, &scale);
+  kernel(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+         arguments[5]);
 }
 
 /// The best level that this machine has, or null.
@@ -139,6 +112,15 @@ static const CpuLevel *findLevel() {
     if (kCpuLevels[i].isSupported())
       best = &kCpuLevels[i];
   return best;
+}
+
+/// What the operand that counts them says, or all.
+static int64_t countUsedRows(const Problem &problem) {
+  for (int i = 0; i < problem.op->numOperands; ++i)
+    if (problem.operands[i].row->form == kCountForm)
+      return std::clamp<int64_t>(*static_cast<const int32_t *>(problem.operands[i].data),
+                                 0, problem.rows);
+  return problem.rows;
 }
 
 /// The processors that this process may use.
@@ -152,13 +134,12 @@ static int64_t countProcessors() {
 
 static int64_t chooseThreads(const Problem &problem, int64_t usedRows,
                              int32_t numThreads) {
-  int64_t limit =
-      std::min<int64_t>({numThreads == 0 ? kMaxThreads : numThreads, kMaxThreads,
-                         ceilDiv(problem.x.rows, kScaleTileRows)});
+  int64_t limit = std::min<int64_t>({numThreads == 0 ? kMaxThreads : numThreads,
+                                     kMaxThreads, ceilDiv(problem.rows, kScaleTileRows)});
   if (numThreads != 0 || limit == 1)
     return limit;
   // Cannot overflow: the bytes of x do not.
-  int64_t worth = usedRows * problem.x.columns / kElementsPerThread;
+  int64_t worth = usedRows * problem.columns / kElementsPerThread;
   if (worth <= 1)
     return 1;
   return std::min({limit, worth, countProcessors()});
@@ -197,16 +178,16 @@ MoeStatus moe::runOnCPU(const Problem &problem, int32_t numThreads) {
                 "that the library's CPU kernels need",
                 kCpuLevels[0].name);
 
-  int64_t usedRows = std::clamp<int64_t>(*problem.nUsed, 0, problem.x.rows);
+  int64_t usedRows = countUsedRows(problem);
   int64_t threads = chooseThreads(problem, usedRows, numThreads);
-  int64_t tiles = ceilDiv(problem.x.rows, kScaleTileRows);
+  int64_t tiles = ceilDiv(problem.rows, kScaleTileRows);
   int64_t sliceTiles = tiles;
   // Rows that are not used cost next to nothing, so the others are shared out.
   if (threads != 1)
     sliceTiles = std::max<int64_t>(
         1, ceilDiv(ceilDiv(usedRows, kScaleTileRows), threads * kSlicesPerThread));
-  Work work{problem, level->kernels[problem.kernelIndex()], usedRows,
-            sliceTiles * kScaleTileRows, ceilDiv(tiles, sliceTiles)};
+  Work work{problem, level->kernels[problem.kernel], usedRows, sliceTiles,
+            ceilDiv(tiles, sliceTiles)};
   if (threads == 1)
     work.runAll();
   else

@@ -13,12 +13,15 @@
 
 #include "Cuda.h"
 
-#include "Driver.h"
+#include "../Driver/Driver.h"
+#include "../Driver/Lock.h"
+#include "../Driver/Status.h"
+#include "../Launch/AlignmentRule.h"
+#include "../Launch/KernelDescription.h"
 #include "Grid.h"
 #include "Image.h"
 #include "Kernels.h"
-#include "Lock.h"
-#include "Status.h"
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -29,20 +32,16 @@ using namespace moe;
 
 /// Below, bf16 arithmetic and the instructions of the kernels are missing.
 static constexpr int kMinCapability = 80;
-/// From here on moe-lower-to-ptx emits accesses of 32 bytes unless told otherwise.
-static constexpr int kWideAccessCapability = 100;
-/// From here on the kernels that moe-lower-to-ptx emits wait for their predecessor.
-static constexpr int kWaitingCapability = 90;
-/// Accesses that clear scales under the swizzled layout.
-static constexpr uintptr_t kZeroStoreBytes = 16;
-/// Those that store them.
-static constexpr uintptr_t kScaleAccessBytes = 4;
-
 namespace {
 
 struct Kernel {
+  /// Null if the image does not have it.
   Handle function;
-  int threadsPerCTA;
+  launch::KernelDescription description;
+  /// For each of its operands, which operand of the op that is.
+  uint8_t operands[launch::KernelDescription::kMaxOperands];
+  /// Whether it is compiled for some size or stride.
+  bool isFixed;
 };
 
 } // namespace
@@ -52,12 +51,9 @@ struct MoeModule {
   /// Which context; never 0.
   uint64_t context;
   Handle handle;
-  /// By Problem::kernelIndex() and whether accesses are aligned. Without a function if
-  /// the image does not have it.
+  /// By kKernels, and whether it is the one for rows that may start anywhere.
   Kernel kernels[kNumKernels][2];
   int numSMs;
-  int accessBytes;
-  bool waitsForPredecessor;
   MoeModule *next;
 };
 
@@ -152,28 +148,166 @@ static MoeStatus getDevice(const Driver &driver, Device &device) {
   return MOE_SUCCESS;
 }
 
-/// The widest access that moe-lower-to-ptx emits for the device.
-static int getAccessBytes(const Device &device) {
-  return device.capability >= kWideAccessCapability ? 32 : 16;
-}
-
 //===----------------------------------------------------------------------===//
 // Modules
 //===----------------------------------------------------------------------===//
 
 /// The name of a kernel as convert-moe-to-gpu makes it.
-static void formatKernelName(char (&name)[80], int index, bool isAligned) {
-  std::snprintf(name, sizeof(name), "%s%s", kKernelNames[index],
-                isAligned ? "" : "_unaligned");
+static void formatKernelName(char (&name)[80], int index, bool isUnaligned) {
+  std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name,
+                isUnaligned ? "_unaligned" : "");
+}
+
+namespace {
+
+/// Where the descriptions of a module's kernels come from.
+class Descriptions {
+public:
+  /// Of the library's own kernels: the table that the build makes.
+  explicit Descriptions(const GpuDescriptions &table) : table(&table) {}
+  /// Of an image: its constants.
+  Descriptions(const Driver &driver, Handle module) : driver(&driver), module(module) {}
+  ~Descriptions() {
+    if (stream)
+      driver->StreamDestroy(stream);
+  }
+
+  MoeStatus read(int index, bool isUnaligned, Kernel &kernel);
+
+private:
+  MoeStatus copy(const char *name, uint8_t *bytes, size_t capacity, size_t &size);
+
+  const GpuDescriptions *table = nullptr;
+  const Driver *driver = nullptr;
+  Handle module = nullptr;
+  /// One of its own: a copy on the default stream would wait for others, and break a
+  /// stream capture.
+  Handle stream = nullptr;
+};
+
+} // namespace
+
+/// Copies what the image has for the kernel `name`.
+MoeStatus Descriptions::copy(const char *name, uint8_t *bytes, size_t capacity,
+                             size_t &size) {
+  char symbol[100];
+  std::snprintf(symbol, sizeof(symbol), "%s%s", launch::kDescriptionPrefix, name);
+  uint64_t address = 0;
+  DriverResult result = driver->ModuleGetGlobal(&address, &size, module, symbol);
+  if (result == kDriverNotFound)
+    return fail(MOE_UNSUPPORTED,
+                "image: expected %s, a constant that says how to launch the kernel %s, "
+                "found none: compile the kernel with the moe-opt and moe-translate of "
+                "moe-mlir %d.%d or later",
+                symbol, name, MOE_VERSION_MAJOR, MOE_VERSION_MINOR);
+  if (result != kDriverSuccess)
+    return failDriver(*driver, "cuModuleGetGlobal", result);
+  size = std::min(size, capacity);
+  if (!stream)
+    if (DriverResult result = driver->StreamCreate(&stream, kNonBlockingStream))
+      return failDriver(*driver, "cuStreamCreate", result);
+  if (DriverResult result =
+          driver->MemcpyAsync(reinterpret_cast<uintptr_t>(bytes), address, size, stream))
+    return failDriver(*driver, "cuMemcpyAsync", result);
+  if (DriverResult result = driver->StreamSynchronize(stream))
+    return failDriver(*driver, "cuStreamSynchronize", result);
+  return MOE_SUCCESS;
+}
+
+MoeStatus Descriptions::read(int index, bool isUnaligned, Kernel &kernel) {
+  char name[80];
+  formatKernelName(name, index, isUnaligned);
+  // What later versions may add to a description is not looked at.
+  uint8_t copied[2 * launch::kMaxDescriptionBytes];
+  const uint8_t *bytes = copied;
+  size_t size;
+  if (table) {
+    bytes = table->kernels[index][isUnaligned].begin;
+    size = table->kernels[index][isUnaligned].size;
+  } else if (MoeStatus status = copy(name, copied, sizeof(copied), size)) {
+    return status;
+  }
+  int version;
+  switch (launch::decode(bytes, size, kernel.description, version)) {
+  case launch::DecodeResult::Success:
+    break;
+  case launch::DecodeResult::OtherVersion:
+    return fail(MOE_UNSUPPORTED,
+                "image: expected version %d of the description of kernel %s, found %d: "
+                "compile the kernel with the moe-opt of this version of moe-mlir, or use "
+                "the runtime library of that one",
+                launch::KernelDescription::kVersion, name, version);
+  case launch::DecodeResult::Malformed:
+    return fail(MOE_UNSUPPORTED,
+                "image: expected a description of kernel %s, found %zu bytes that are "
+                "none, or are damaged",
+                name, size);
+  }
+  return MOE_SUCCESS;
+}
+
+/// Whether what the kernel takes is what the op has.
+static bool isFor(const launch::OperandDescription &operand, const OperandRow &row,
+                  bool hasLinearScales) {
+  using launch::OperandKind;
+  auto kind = OperandKind::Matrix;
+  if (row.form == kCountForm)
+    kind = OperandKind::Scalar;
+  else if (row.form == kPerRowForm || (row.form == kScalesForm && !hasLinearScales))
+    kind = OperandKind::Vector;
+  bool hasRank =
+      kind == OperandKind::Scalar ? operand.rank <= 1 : operand.rank == uint8_t(kind);
+  return operand.kind == kind && hasRank && operand.elementBits == 8 * row.elementBytes &&
+         operand.isWritten == (row.isWritten != 0) &&
+         (operand.offset == 0 || operand.offset == launch::kAny);
+}
+
+/// Finds the operands of the op that the kernel takes, and refuses it if it takes others.
+static MoeStatus bindOperands(int index, Kernel &kernel) {
+  const OpRow &op = kOps[kKernels[index].op];
+  launch::KernelDescription &description = kernel.description;
+  if (description.work != launch::Work::Rows)
+    return fail(
+        MOE_UNSUPPORTED,
+        "image: kernel %s: expected work that is given out by rows, found kind %u",
+        description.name, unsigned(description.work));
+  bool hasLinearScales = op.kernels[1][0] == index || op.kernels[1][1] == index;
+  if (int(description.numOperands) != op.numOperands)
+    return fail(MOE_UNSUPPORTED, "image: kernel %s: expected %d operands, found %u",
+                description.name, op.numOperands, description.numOperands);
+  for (uint32_t i = 0; i < description.numOperands; ++i) {
+    const launch::OperandDescription &operand = description.operands[i];
+    int found = 0;
+    while (found < op.numOperands &&
+           std::strcmp(op.operands[found].name, operand.name) != 0)
+      ++found;
+    if (found == op.numOperands || !isFor(operand, op.operands[found], hasLinearScales))
+      return fail(MOE_UNSUPPORTED,
+                  "image: kernel %s: expected operands as %s has them, found %s '%s' of "
+                  "%d bits an element, rank %d and offset %lld that is %s",
+                  description.name, op.name,
+                  operand.kind == launch::OperandKind::Scalar   ? "a scalar"
+                  : operand.kind == launch::OperandKind::Vector ? "a vector"
+                                                                : "a matrix",
+                  operand.name, operand.elementBits, operand.rank,
+                  static_cast<long long>(operand.offset),
+                  operand.isWritten ? "written" : "read");
+    kernel.operands[i] = uint8_t(found);
+    kernel.isFixed |= operand.rows != launch::kAny || operand.columns != launch::kAny ||
+                      operand.rowStride != launch::kAny;
+  }
+  return MOE_SUCCESS;
 }
 
 /// Looks up whatever kernels the module has.
-static MoeStatus findKernels(const Driver &driver, MoeModule &module) {
+static MoeStatus findKernels(const Driver &driver, MoeModule &module,
+                             Descriptions &descriptions) {
+  int count = 0;
   for (int index = 0; index < kNumKernels; ++index) {
-    for (bool isAligned : {false, true}) {
-      Kernel &kernel = module.kernels[index][isAligned];
+    for (bool isUnaligned : {false, true}) {
+      Kernel &kernel = module.kernels[index][isUnaligned];
       char name[80];
-      formatKernelName(name, index, isAligned);
+      formatKernelName(name, index, isUnaligned);
       DriverResult result =
           driver.ModuleGetFunction(&kernel.function, module.handle, name);
       if (result == kDriverNotFound) {
@@ -182,40 +316,56 @@ static MoeStatus findKernels(const Driver &driver, MoeModule &module) {
       }
       if (result != kDriverSuccess)
         return failDriver(driver, "cuModuleGetFunction", result);
-      // What the kernel is compiled for.
-      result = driver.FuncGetAttribute(&kernel.threadsPerCTA, kMaxThreadsAttribute,
-                                       kernel.function);
-      if (result != kDriverSuccess)
-        return failDriver(driver, "cuFuncGetAttribute", result);
+      if (MoeStatus status = descriptions.read(index, isUnaligned, kernel))
+        return status;
+      if (MoeStatus status = bindOperands(index, kernel))
+        return status;
+      ++count;
     }
   }
+  if (count == 0)
+    return fail(MOE_UNSUPPORTED,
+                "image: expected a kernel that this version of moe-mlir has a call for, "
+                "such as %s, found none",
+                kKernels[0].name);
   return MOE_SUCCESS;
 }
 
-/// Loads an image that is complete, text with its final NUL.
+/// Loads an image that is complete, text with its final NUL. `table` has the descriptions
+/// of its kernels, or is null if the image has them.
 static MoeStatus makeModule(const Driver &driver, uint64_t context, const void *image,
-                            const Device &device, int accessBytes,
-                            bool waitsForPredecessor, MoeModule *&module) {
+                            const Device &device, const GpuDescriptions *table,
+                            MoeModule *&module) {
   auto *made = static_cast<MoeModule *>(std::calloc(1, sizeof(MoeModule)));
   if (!made)
     return fail(MOE_OUT_OF_MEMORY, "no memory for a module's table of kernels");
   made->context = context;
   made->numSMs = device.numSMs;
-  made->accessBytes = accessBytes;
-  made->waitsForPredecessor = waitsForPredecessor;
 
   RelaxedCaptureMode relaxed(driver);
   if (MoeStatus status = loadImage(driver, image, /*optLevel=*/-1, made->handle)) {
     std::free(made);
     return status;
   }
-  if (MoeStatus status = findKernels(driver, *made)) {
+  Descriptions descriptions =
+      table ? Descriptions(*table) : Descriptions(driver, made->handle);
+  if (MoeStatus status = findKernels(driver, *made, descriptions)) {
     driver.ModuleUnload(made->handle);
     std::free(made);
     return status;
   }
   module = made;
   return MOE_SUCCESS;
+}
+
+/// Of a table by ascending capability, the row for a device, or null.
+template <typename Row>
+static const Row *findRow(const Row *rows, size_t count, int capability) {
+  const Row *found = nullptr;
+  for (size_t i = 0; i < count; ++i)
+    if (rows[i].capability <= capability)
+      found = &rows[i];
+  return found;
 }
 
 static const MoeModule *findOwnModule(uint64_t context) {
@@ -239,21 +389,18 @@ static MoeStatus getOwnModule(const Driver &driver, uint64_t context,
   Device device;
   if (MoeStatus status = getDevice(driver, device))
     return status;
-  const GpuImage *image = nullptr;
-  for (size_t i = 0; i < kNumGpuImages; ++i)
-    if (kGpuImages[i].capability <= device.capability)
-      image = &kGpuImages[i];
-  if (!image)
+  const GpuImage *image = findRow(kGpuImages, kNumGpuImages, device.capability);
+  // No code for an older device is taken where there is some for this one, so these are
+  // those of the PTX that the code was made of.
+  const GpuDescriptions *table =
+      findRow(kGpuDescriptions, kNumGpuDescriptions, device.capability);
+  if (!image || !table)
     return fail(MOE_UNSUPPORTED,
                 "expected a device of compute capability %d.%d or later, found %d.%d",
                 kGpuImages[0].capability / 10, kGpuImages[0].capability % 10,
                 device.capability / 10, device.capability % 10);
-  // The build compiles them with the defaults of the chip, and no code for an older one
-  // is taken where there is some for the device.
   MoeModule *made;
-  if (MoeStatus status =
-          makeModule(driver, context, image->begin, device, getAccessBytes(device),
-                     device.capability >= kWaitingCapability, made))
+  if (MoeStatus status = makeModule(driver, context, image->begin, device, table, made))
     return status;
   made->next = const_cast<MoeModule *>(ownModules.load(std::memory_order_relaxed));
   ownModules.store(made, std::memory_order_release);
@@ -270,8 +417,7 @@ MoeStatus moe::loadKernels() {
   return getOwnModule(*driver, context, module);
 }
 
-MoeStatus moe::loadModule(const void *image, size_t size, const MoeModuleOptions &options,
-                          MoeModule *&module) {
+MoeStatus moe::loadModule(const void *image, size_t size, MoeModule *&module) {
   bool isText;
   if (MoeStatus status = checkImage(image, size, isText))
     return status;
@@ -283,8 +429,6 @@ MoeStatus moe::loadModule(const void *image, size_t size, const MoeModuleOptions
   if (MoeStatus status = getDevice(*driver, device))
     return status;
 
-  int accessBytes =
-      options.access_bytes != 0 ? options.access_bytes : getAccessBytes(device);
   char *text = nullptr;
   if (isText) {
     text = static_cast<char *>(std::malloc(size + 1));
@@ -294,7 +438,7 @@ MoeStatus moe::loadModule(const void *image, size_t size, const MoeModuleOptions
     text[size] = '\0';
   }
   MoeStatus status = makeModule(*driver, context, isText ? text : image, device,
-                                accessBytes, options.waits_for_predecessor != 0, module);
+                                /*table=*/nullptr, module);
   std::free(text);
   return status;
 }
@@ -324,73 +468,54 @@ MoeStatus moe::unloadModule(MoeModule *module) {
 // Launches
 //===----------------------------------------------------------------------===//
 
-/// Whether the kernel with wide accesses may be used: the rule by which the host code of
-/// convert-moe-to-gpu chooses.
-static bool hasAlignedRows(const Problem &problem, int accessBytes) {
-  uintptr_t access = uintptr_t(accessBytes);
-  auto address = [](const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); };
-  uintptr_t misalignment = address(problem.x.data) % access;
-  misalignment |= uintptr_t(problem.x.row_stride * 2) % access;
-  misalignment |= uintptr_t(problem.x.columns * 2) % access;
-  if (!problem.isQuantizing()) {
-    misalignment |= address(problem.out.data) % access;
-    misalignment |= uintptr_t(problem.out.row_stride * 2) % access;
-    return misalignment == 0;
-  }
-  // A byte for two bytes of x.
-  misalignment |= address(problem.out.data) % (access / 2);
-  misalignment |= uintptr_t(problem.out.row_stride) % (access / 2);
-  if (!problem.hasLinearScale())
-    misalignment |=
-        address(problem.scale.data) %
-        (problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kZeroStoreBytes);
-  return misalignment == 0;
-}
-
 namespace {
+
+/// Where an operand is, for the alignment rule.
+struct OperandPlace {
+  const Operand &operand;
+  int64_t address() const { return int64_t(reinterpret_cast<uintptr_t>(operand.data)); }
+  int64_t rowStride() const { return operand.rowStride * operand.row->elementBytes; }
+  int64_t row() const { return operand.columns * operand.row->elementBytes; }
+};
+
+/// What is known of addresses is their bits: the highest may be set.
+struct BitArithmetic : launch::IntegerArithmetic {
+  static int64_t remainder(int64_t lhs, int64_t powerOfTwo) {
+    return lhs & (powerOfTwo - 1);
+  }
+};
 
 /// The parameters of a kernel: each memref operand as its two pointers, offset, sizes and
 /// strides.
 class Parameters {
 public:
-  explicit Parameters(const Problem &problem) {
-    addMatrix(problem.x);
-    addVector(problem.permutationMap, problem.x.rows);
-    addPointer(problem.nUsed);
-    addMatrix(problem.out);
-    if (problem.hasLinearScale())
-      addMatrix({problem.scale.data, problem.x.rows, problem.x.columns / kGroupSize,
-                 problem.scale.row_stride});
-    else if (problem.isQuantizing())
-      addVector(problem.scale.data, problem.scale.size);
+  Parameters(const Kernel &kernel, const Problem &problem) {
+    for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
+      const Operand &operand = problem.operands[kernel.operands[i]];
+      add(reinterpret_cast<uintptr_t>(operand.data));
+      add(reinterpret_cast<uintptr_t>(operand.data));
+      add(0);
+      int rank = kernel.description.operands[i].rank;
+      if (rank == 2) {
+        add(uint64_t(operand.rows));
+        add(uint64_t(operand.columns));
+        add(uint64_t(operand.rowStride));
+      } else if (rank == 1) {
+        add(uint64_t(operand.rows));
+      }
+      if (rank != 0)
+        add(1);
+    }
   }
   void **get() { return pointers; }
 
 private:
-  // Three operands of rank 2, one of rank 1, one of rank 0.
-  static constexpr int kMax = 3 * 7 + 5 + 3;
+  static constexpr int kMax = 7 * kMaxOperands;
 
   void add(uint64_t value) {
     values[count] = value;
     pointers[count] = &values[count];
     ++count;
-  }
-  void addPointer(const void *pointer) {
-    add(reinterpret_cast<uintptr_t>(pointer));
-    add(reinterpret_cast<uintptr_t>(pointer));
-    add(0);
-  }
-  void addVector(const void *pointer, int64_t size) {
-    addPointer(pointer);
-    add(uint64_t(size));
-    add(1);
-  }
-  void addMatrix(const MoeMatrix &matrix) {
-    addPointer(matrix.data);
-    add(uint64_t(matrix.rows));
-    add(uint64_t(matrix.columns));
-    add(uint64_t(matrix.row_stride));
-    add(1);
   }
 
   uint64_t values[kMax];
@@ -400,48 +525,76 @@ private:
 
 } // namespace
 
-/// Asks the driver whether every operand is one that the current context can access.
-static MoeStatus validatePointers(const Driver &driver, const Problem &problem) {
-  struct {
-    const char *name;
-    const void *pointer;
-  } operands[] = {{"x", problem.x.data},
-                  {"permutation_map", problem.permutationMap},
-                  {"n_used", problem.nUsed},
-                  {problem.isQuantizing() ? "data" : "out", problem.out.data},
-                  {"scale", problem.scale.data}};
-  for (auto [name, pointer] : operands) {
-    if (!pointer)
-      continue; // No such operand.
-    uint64_t device = 0;
-    DriverResult result = driver.PointerGetAttribute(
-        &device, kDevicePointerAttribute, reinterpret_cast<uintptr_t>(pointer));
-    if (result != kDriverSuccess || device != reinterpret_cast<uintptr_t>(pointer))
-      return fail(MOE_INVALID_ARGUMENT,
-                  "%s: expected memory that the CUDA device can access, found %p, which "
-                  "the driver does not know as such",
-                  name, pointer);
+/// Whether the kernel may have the operands where they are.
+static bool isAligned(const Problem &problem, const Kernel &kernel) {
+  BitArithmetic arithmetic;
+  int64_t misalignment = 0;
+  for (uint32_t i = 0; i < kernel.description.numOperands; ++i)
+    misalignment |=
+        launch::getMisalignment(arithmetic, kernel.description.operands[i],
+                                OperandPlace{problem.operands[kernel.operands[i]]});
+  return misalignment == 0;
+}
+
+/// Refuses sizes and strides that the kernel does not ask for, as it knows others.
+static MoeStatus checkFixed(const Problem &problem, const Kernel &kernel) {
+  for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
+    const launch::OperandDescription &described = kernel.description.operands[i];
+    const Operand &operand = problem.operands[kernel.operands[i]];
+    bool hasStride = described.rank == 2 && operand.rows > 1;
+    struct {
+      const char *what;
+      int64_t expected, found;
+    } sizes[] = {
+        {described.rank == 1 ? "elements" : "rows", described.rows, operand.rows},
+        {"columns", described.columns, operand.columns},
+        {"as the row_stride", hasStride ? described.rowStride : launch::kAny,
+         operand.rowStride},
+    };
+    for (auto [what, expected, found] : sizes)
+      if (expected != launch::kAny && expected != found)
+        return fail(MOE_UNSUPPORTED,
+                    "%s: expected %lld %s, which the module's kernel %s is compiled for, "
+                    "found %lld",
+                    operand.name(), static_cast<long long>(expected), what,
+                    kernel.description.name, static_cast<long long>(found));
   }
   return MOE_SUCCESS;
 }
 
-/// The kernel for a problem. Sets `isAligned` to which of the two it is.
+/// Asks the driver whether every operand is one that the current context can access.
+static MoeStatus validatePointers(const Driver &driver, const Problem &problem) {
+  for (int i = 0; i < problem.op->numOperands; ++i) {
+    const Operand &operand = problem.operands[i];
+    uint64_t device = 0, address = reinterpret_cast<uintptr_t>(operand.data);
+    DriverResult result =
+        driver.PointerGetAttribute(&device, kDevicePointerAttribute, address);
+    if (result != kDriverSuccess || device != address)
+      return fail(MOE_INVALID_ARGUMENT,
+                  "%s: expected memory that the CUDA device can access, found %p, which "
+                  "the driver does not know as such",
+                  operand.name(), operand.data);
+  }
+  return MOE_SUCCESS;
+}
+
+/// The kernel for a problem.
 static MoeStatus chooseKernel(const Problem &problem, const MoeModule &module,
-                              bool &isAligned, Kernel &kernel) {
-  const Kernel(&kernels)[2] = module.kernels[problem.kernelIndex()];
-  bool hasAligned = hasAlignedRows(problem, module.accessBytes);
-  // An image for sizes that are never aligned has the one kernel alone.
-  isAligned = hasAligned && kernels[true].function;
-  kernel = kernels[isAligned];
-  if (kernel.function)
-    return MOE_SUCCESS;
+                              const Kernel *&kernel) {
+  const Kernel(&kernels)[2] = module.kernels[problem.kernel];
+  for (const Kernel &candidate : kernels) {
+    if (!candidate.function || !isAligned(problem, candidate))
+      continue;
+    kernel = &candidate;
+    return candidate.isFixed ? checkFixed(problem, candidate) : MOE_SUCCESS;
+  }
   char name[80];
-  formatKernelName(name, problem.kernelIndex(), hasAligned);
-  if (kernels[true].function)
+  formatKernelName(name, problem.kernel, /*isUnaligned=*/kernels[0].function != nullptr);
+  if (kernels[0].function)
     return fail(MOE_UNSUPPORTED,
                 "the module has no kernel %s, for rows that do not start at multiples of "
-                "%d bytes",
-                name, module.accessBytes);
+                "%u bytes",
+                name, kernels[0].description.operands[0].addressAlignment);
   return fail(MOE_UNSUPPORTED, "the module has no kernel %s", name);
 }
 
@@ -457,30 +610,28 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
   if (MoeStatus status = module ? checkContext(*module, context)
                                 : getOwnModule(*driver, context, module))
     return status;
+  if (launch.flags & MOE_VALIDATE_POINTERS)
+    if (MoeStatus status = validatePointers(*driver, problem))
+      return status;
+  const Kernel *kernel = nullptr;
+  if (MoeStatus status = chooseKernel(problem, *module, kernel))
+    return status;
   bool isProgrammatic = launch.flags & MOE_PROGRAMMATIC_LAUNCH;
-  if (isProgrammatic && !module->waitsForPredecessor)
+  if (isProgrammatic && !kernel->description.waitsForPredecessor)
     return fail(MOE_UNSUPPORTED,
                 "MOE_PROGRAMMATIC_LAUNCH: the kernels do not wait for their predecessor "
                 "and would race with it");
   if (isProgrammatic && !driver->LaunchKernelEx)
     return fail(MOE_NO_DRIVER, "MOE_PROGRAMMATIC_LAUNCH: libcuda.so.1 has no function "
                                "cuLaunchKernelEx: the CUDA driver is too old");
-  if (launch.flags & MOE_VALIDATE_POINTERS)
-    if (MoeStatus status = validatePointers(*driver, problem))
-      return status;
 
-  bool isAligned;
-  Kernel kernel;
-  if (MoeStatus status = chooseKernel(problem, *module, isAligned, kernel))
-    return status;
-  bool hasQuads = isAligned && problem.isQuantizing() && !problem.hasLinearScale();
-  Grid grid = getGrid(problem.x.rows, problem.x.columns, isAligned, hasQuads,
-                      kernel.threadsPerCTA, launch.num_ctas, module->numSMs);
-  Parameters parameters(problem);
-  unsigned threads = unsigned(kernel.threadsPerCTA);
+  Grid grid = getGrid(problem.rows, problem.columns, kernel->description, launch.num_ctas,
+                      module->numSMs);
+  Parameters parameters(*kernel, problem);
+  unsigned threads = kernel->description.threadsPerCTA;
   if (!isProgrammatic) {
     DriverResult result =
-        driver->LaunchKernel(kernel.function, grid.x, grid.y, 1, threads, 1, 1, 0,
+        driver->LaunchKernel(kernel->function, grid.x, grid.y, 1, threads, 1, 1, 0,
                              launch.stream, parameters.get(), nullptr);
     return result == kDriverSuccess ? MOE_SUCCESS
                                     : failDriver(*driver, "cuLaunchKernel", result);
@@ -489,7 +640,7 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
   LaunchConfig config = {grid.x, grid.y,        1,          threads, 1, 1,
                          0,      launch.stream, &attribute, 1};
   DriverResult result =
-      driver->LaunchKernelEx(&config, kernel.function, parameters.get(), nullptr);
+      driver->LaunchKernelEx(&config, kernel->function, parameters.get(), nullptr);
   return result == kDriverSuccess ? MOE_SUCCESS
                                   : failDriver(*driver, "cuLaunchKernelEx", result);
 }

@@ -18,8 +18,7 @@ MoeStatus launchOnCUDA(const Problem &problem, const MoeLaunch &launch);
 /// Loads the library's kernels into the current context unless they are there.
 MoeStatus loadKernels();
 
-MoeStatus loadModule(const void *image, size_t size, const MoeModuleOptions &options,
-                     MoeModule *&module);
+MoeStatus loadModule(const void *image, size_t size, MoeModule *&module);
 MoeStatus unloadModule(MoeModule *module);
 
 } // namespace moe

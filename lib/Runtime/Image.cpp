@@ -11,7 +11,7 @@
 
 #include "Image.h"
 
-#include "Status.h"
+#include "../Driver/Status.h"
 #include <cstring>
 #include <elf.h>
 

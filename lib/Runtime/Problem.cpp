@@ -11,8 +11,8 @@
 
 #include "Problem.h"
 
+#include "../Driver/Status.h"
 #include "Span.h"
-#include "Status.h"
 #include <cinttypes>
 
 using namespace moe;
@@ -20,53 +20,45 @@ using namespace moe;
 /// The kernels count along a row, up to the end of its last chunk, in 32 bits.
 static constexpr int64_t kMaxColumns = (int64_t(1) << 31) - 1024;
 
-int Problem::kernelIndex() const {
-  if (!isQuantizing())
-    return 0;
-  return 1 + 4 * (op == Op::QuantizeMXFP8) + 2 * hasLinearScale() +
-         hasUntouchedDeadScales();
+/// Whether there are 32 columns to a scale, or as many as there like to be.
+static bool hasScales(const OpRow &op) {
+  return op.operands[op.numOperands - 1].form == kScalesForm;
 }
 
-static bool isAligned(const void *pointer, uintptr_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
+//===----------------------------------------------------------------------===//
+// Sizes and strides
+//===----------------------------------------------------------------------===//
 
 /// Checks the sizes of `matrix` and gives a stride to what has no second row.
-static MoeStatus checkSizes(const char *name, MoeMatrix &matrix, int64_t elementBytes) {
-  if (matrix.rows < 0 || matrix.columns < 0)
+static MoeStatus makeMatrix(const OperandRow &row, const MoeMatrix &matrix,
+                            Operand &operand) {
+  const char *name = row.name;
+  auto [data, rows, columns, stride] = matrix;
+  if (rows < 0 || columns < 0)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected sizes that are not negative, found %" PRId64 " x %" PRId64,
-                name, matrix.rows, matrix.columns);
-  if (matrix.columns > kMaxColumns)
+                name, rows, columns);
+  if (columns > kMaxColumns)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected at most %" PRId64 " columns, found %" PRId64, name,
-                kMaxColumns, matrix.columns);
-  if (matrix.rows <= 1 || matrix.columns == 0)
-    matrix.row_stride = matrix.columns;
-  if (matrix.row_stride < matrix.columns)
+                kMaxColumns, columns);
+  if (rows <= 1 || columns == 0)
+    stride = columns;
+  if (stride < columns)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected a row_stride of at least the %" PRId64
                 " columns, found %" PRId64,
-                name, matrix.columns, matrix.row_stride);
+                name, columns, stride);
   int64_t bytes;
-  if (__builtin_mul_overflow(matrix.rows, matrix.row_stride, &bytes) ||
-      __builtin_mul_overflow(bytes, elementBytes, &bytes))
+  if (__builtin_mul_overflow(rows, stride, &bytes) ||
+      __builtin_mul_overflow(bytes, row.elementBytes, &bytes))
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: %" PRId64 " rows with a row_stride of %" PRId64
                 " overflow a size of 64 bits",
-                name, matrix.rows, matrix.row_stride);
-  return MOE_SUCCESS;
-}
-
-static MoeStatus checkPointer(const char *name, const void *pointer, uintptr_t bytes) {
-  if (!pointer)
-    return fail(MOE_INVALID_ARGUMENT, "%s: expected a buffer, found a null pointer",
-                name);
-  if (!isAligned(pointer, bytes))
-    return fail(MOE_INVALID_ARGUMENT,
-                "%s: expected an address that is a multiple of %d, as its elements are, "
-                "found %p",
-                name, int(bytes), pointer);
+                name, rows, stride);
+  // Beyond what overflows there is no second row tile.
+  operand = {
+      &row, data, 2, rows, columns, stride, int64_t(kScaleTileRows * uint64_t(stride))};
   return MOE_SUCCESS;
 }
 
@@ -86,146 +78,171 @@ MoeStatus moe::getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout
                 "scale layout: expected MOE_SCALE_SWIZZLE_32_4_4 or MOE_SCALE_LINEAR, "
                 "found %d",
                 int(layout));
-  int64_t rowUnits = rows, rowBytes = columns / kGroupSize;
-  bool overflows = false;
-  if (layout == MOE_SCALE_SWIZZLE_32_4_4) {
-    rowUnits = ceilDiv(rows, kScaleTileRows);
-    // Of no rows there is nothing, however wide.
-    overflows = __builtin_mul_overflow(ceilDiv(rowBytes, kScaleTileColumns),
-                                       kScaleTileBytes, &rowBytes) &&
-                rows > 0;
-  }
-  overflows |= __builtin_mul_overflow(rowUnits, rowBytes, &bytes);
-  if (overflows)
+  launch::CheckedArithmetic arithmetic;
+  bytes = layout == MOE_SCALE_LINEAR
+              ? arithmetic.mul(rows, columns / kGroupSize)
+              : mlir::moe::getSwizzledScaleSize(arithmetic, rows, columns);
+  if (arithmetic.overflows)
     return fail(MOE_INVALID_ARGUMENT,
                 "the scales of %" PRId64 " x %" PRId64 " overflow a size of 64 bits",
                 rows, columns);
   return MOE_SUCCESS;
 }
 
-/// Checks all of `scale` but its pointer.
-static MoeStatus checkScale(const Problem &problem, MoeScale &scale) {
-  int64_t groups = problem.x.columns / kGroupSize;
+/// Checks all of `scale` but its pointer, and chooses the kernel by it.
+static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
+                            Problem &problem, Operand &operand) {
+  int64_t rows = problem.rows, columns = problem.columns, groups = columns / kGroupSize;
   int64_t expected;
-  if (MoeStatus status =
-          getScaleSize(problem.x.rows, problem.x.columns, scale.layout, expected))
+  if (MoeStatus status = getScaleSize(rows, columns, scale.layout, expected))
     return status;
   if (scale.dead != MOE_DEAD_ZERO && scale.dead != MOE_DEAD_UNTOUCHED)
-    return fail(
-        MOE_INVALID_ARGUMENT,
-        "scale: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found %d",
-        int(scale.dead));
-  if (scale.layout == MOE_SCALE_LINEAR) {
-    if (scale.row_stride == 0 || problem.x.rows <= 1)
-      scale.row_stride = groups;
-    if (scale.row_stride < groups)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found %d",
+                row.name, int(scale.dead));
+  problem.kernel = problem.op->kernels[scale.layout][scale.dead];
+  bool isLinear = scale.layout == MOE_SCALE_LINEAR;
+  if (isLinear) {
+    int64_t stride = scale.row_stride;
+    if (stride == 0 || rows <= 1)
+      stride = groups;
+    if (stride < groups)
       return fail(MOE_INVALID_ARGUMENT,
-                  "scale: expected a row_stride of at least K / 32 = %" PRId64
+                  "%s: expected a row_stride of at least K / 32 = %" PRId64
                   ", found %" PRId64,
-                  groups, scale.row_stride);
-    int64_t rowsBefore = problem.x.rows == 0 ? 0 : problem.x.rows - 1;
-    if (__builtin_mul_overflow(rowsBefore, scale.row_stride, &expected) ||
-        __builtin_add_overflow(expected, problem.x.rows == 0 ? 0 : groups, &expected))
+                  row.name, groups, stride);
+    int64_t rowsBefore = rows == 0 ? 0 : rows - 1;
+    if (__builtin_mul_overflow(rowsBefore, stride, &expected) ||
+        __builtin_add_overflow(expected, rows == 0 ? 0 : groups, &expected))
       return fail(MOE_INVALID_ARGUMENT,
-                  "scale: %" PRId64 " rows with a row_stride of %" PRId64
+                  "%s: %" PRId64 " rows with a row_stride of %" PRId64
                   " overflow a size of 64 bits",
-                  problem.x.rows, scale.row_stride);
+                  row.name, rows, stride);
+    operand = {&row,
+               scale.data,
+               2,
+               rows,
+               groups,
+               stride,
+               int64_t(kScaleTileRows * uint64_t(stride))};
+  } else {
+    launch::IntegerArithmetic arithmetic;
+    operand = {&row,
+               scale.data,
+               1,
+               scale.size,
+               1,
+               1,
+               mlir::moe::getColumnTileCount(arithmetic, columns) * kScaleTileBytes};
   }
   if (scale.size != expected)
     return fail(MOE_INVALID_ARGUMENT,
-                "scale: expected a size of %" PRId64
-                " bytes for the %s scales of %" PRId64 " x %" PRId64 ", found %" PRId64,
-                expected, scale.layout == MOE_SCALE_LINEAR ? "linear" : "swizzled",
-                problem.x.rows, problem.x.columns, scale.size);
+                "%s: expected a size of %" PRId64 " bytes for the %s scales of %" PRId64
+                " x %" PRId64 ", found %" PRId64,
+                row.name, expected, isLinear ? "linear" : "swizzled", rows, columns,
+                scale.size);
   return MOE_SUCCESS;
 }
 
-/// The rows of a matrix that has elements, `stride` and `width` in bytes, or fails if they
-/// go past the last address.
-static MoeStatus makeSpan(const char *name, const void *pointer, int64_t rows,
-                          int64_t stride, int64_t width, Span &span) {
-  uint64_t begin = reinterpret_cast<uintptr_t>(pointer);
-  uint64_t bytes = uint64_t(rows - 1) * uint64_t(stride) + uint64_t(width);
-  span = {begin, begin + bytes, uint64_t(stride), uint64_t(width)};
-  if (span.end < begin)
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+/// Checks the address of an operand that has elements, and says which bytes they are.
+static MoeStatus makeSpan(const Operand &operand, Span &span) {
+  const char *name = operand.name();
+  uint64_t bytes = uint64_t(operand.row->elementBytes);
+  if (!operand.data)
+    return fail(MOE_INVALID_ARGUMENT, "%s: expected a buffer, found a null pointer",
+                name);
+  span.begin = reinterpret_cast<uintptr_t>(operand.data);
+  if (span.begin % bytes != 0)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected an address that is a multiple of %d, as its elements are, "
+                "found %p",
+                name, int(bytes), operand.data);
+  uint64_t size;
+  if (operand.rank == 2) {
+    span.stride = bytes * uint64_t(operand.rowStride);
+    span.width = bytes * uint64_t(operand.columns);
+    size = uint64_t(operand.rows - 1) * span.stride + span.width;
+  } else {
+    span.stride = 0;
+    span.width = size = bytes * uint64_t(operand.rows);
+  }
+  span.end = span.begin + size;
+  if (span.end < span.begin)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected a buffer below the last address, found one of %" PRIu64
                 " bytes at %p",
-                name, bytes, pointer);
+                name, size, operand.data);
   return MOE_SUCCESS;
 }
 
-/// Checks the pointers of a problem that has elements, and that no output shares a byte
-/// with another operand.
+/// Checks the memory of a problem that has elements: no output may share a byte with
+/// another operand.
 static MoeStatus checkMemory(const Problem &problem) {
-  bool isQuantizing = problem.isQuantizing();
-  const char *outName = isQuantizing ? "data" : "out";
-  int64_t outBytes = isQuantizing ? 1 : 2;
-  const MoeMatrix &x = problem.x, &out = problem.out;
-  const MoeScale &scale = problem.scale;
-  bool isLinear = problem.hasLinearScale();
-  struct {
-    const char *name;
-    const void *pointer;
-    int64_t elementBytes, rows, stride, width;
-  } operands[] = {
-      {"x", x.data, 2, x.rows, 2 * x.row_stride, 2 * x.columns},
-      {"permutation_map", problem.permutationMap, 4, 1, 0, 4 * x.rows},
-      {"n_used", problem.nUsed, 4, 1, 0, 4},
-      {outName, out.data, outBytes, out.rows, outBytes * out.row_stride,
-       outBytes * out.columns},
-      {"scale", scale.data, 1, isLinear ? x.rows : 1, scale.row_stride,
-       isLinear ? x.columns / kGroupSize : scale.size},
-  };
-  constexpr int kFirstOutput = 3;
-  int count = isQuantizing ? 5 : 4;
-  Span spans[5];
-  for (int i = 0; i < count; ++i) {
-    auto [name, pointer, elementBytes, rows, stride, width] = operands[i];
-    if (MoeStatus status = checkPointer(name, pointer, uintptr_t(elementBytes)))
+  Span spans[kMaxOperands];
+  for (int i = 0; i < problem.op->numOperands; ++i)
+    if (MoeStatus status = makeSpan(problem.operands[i], spans[i]))
       return status;
-    if (MoeStatus status = makeSpan(name, pointer, rows, stride, width, spans[i]))
-      return status;
-  }
-  for (int output = kFirstOutput; output < count; ++output)
+  for (int output = 0; output < problem.op->numOperands; ++output) {
+    if (!problem.operands[output].row->isWritten)
+      continue;
     for (int other = 0; other < output; ++other)
       if (overlap(spans[output], spans[other]))
         return fail(MOE_INVALID_ARGUMENT,
                     "%s: expected memory that does not overlap %s, found %#" PRIx64
                     " to %#" PRIx64 " and %#" PRIx64 " to %#" PRIx64,
-                    operands[output].name, operands[other].name, spans[output].begin,
-                    spans[output].end, spans[other].begin, spans[other].end);
+                    problem.operands[output].name(), problem.operands[other].name(),
+                    spans[output].begin, spans[output].end, spans[other].begin,
+                    spans[other].end);
+  }
   return MOE_SUCCESS;
 }
 
-MoeStatus moe::makeProblem(Op op, const MoeMatrix *x, const int32_t *permutationMap,
-                           const int32_t *nUsed, const MoeMatrix *out,
-                           const MoeScale *scale, Problem &problem) {
-  bool isQuantizing = op != Op::PaddedSquaredRelu;
-  const char *outName = isQuantizing ? "data" : "out";
-  if (!x || !out || (isQuantizing && !scale))
-    return fail(MOE_INVALID_ARGUMENT,
-                "%s: expected a description of the operand, found a null pointer",
-                !x     ? "x"
-                : !out ? outName
-                       : "scale");
-  problem = {op, *x, permutationMap, nUsed, *out, isQuantizing ? *scale : MoeScale()};
-  if (MoeStatus status = checkSizes("x", problem.x, 2))
-    return status;
-  if (MoeStatus status = checkSizes(outName, problem.out, isQuantizing ? 1 : 2))
-    return status;
-  if (out->rows != x->rows || out->columns != x->columns)
-    return fail(MOE_INVALID_ARGUMENT,
-                "%s: expected the %" PRId64 " x %" PRId64 " of x, found %" PRId64
-                " x %" PRId64,
-                outName, x->rows, x->columns, out->rows, out->columns);
-  if (isQuantizing) {
-    if (x->columns % kGroupSize != 0)
+MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
+                           Problem &problem) {
+  for (int i = 0; i < op.numOperands; ++i)
+    if (!arguments[i] &&
+        (op.operands[i].form == kMatrixForm || op.operands[i].form == kScalesForm))
       return fail(MOE_INVALID_ARGUMENT,
-                  "x: expected a multiple of %" PRId64 " columns, found %" PRId64,
-                  kGroupSize, x->columns);
-    if (MoeStatus status = checkScale(problem, problem.scale))
-      return status;
+                  "%s: expected a description of the operand, found a null pointer",
+                  op.operands[i].name);
+  problem.op = &op;
+  problem.kernel = op.kernels[0][0];
+  Operand *operands = problem.operands;
+  for (int i = 0; i < op.numOperands; ++i)
+    if (op.operands[i].form == kMatrixForm)
+      if (MoeStatus status = makeMatrix(
+              op.operands[i], *static_cast<const MoeMatrix *>(arguments[i]), operands[i]))
+        return status;
+  const Operand &x = operands[0];
+  int64_t rows = problem.rows = x.rows, columns = problem.columns = x.columns;
+  for (int i = 1; i < op.numOperands; ++i)
+    if (op.operands[i].form == kMatrixForm &&
+        (operands[i].rows != rows || operands[i].columns != columns))
+      return fail(MOE_INVALID_ARGUMENT,
+                  "%s: expected the %" PRId64 " x %" PRId64 " of %s, found %" PRId64
+                  " x %" PRId64,
+                  operands[i].name(), rows, columns, x.name(), operands[i].rows,
+                  operands[i].columns);
+  if (hasScales(op) && columns % kGroupSize != 0)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected a multiple of %" PRId64 " columns, found %" PRId64,
+                x.name(), kGroupSize, columns);
+  for (int i = 0; i < op.numOperands; ++i) {
+    const OperandRow &row = op.operands[i];
+    void *data = const_cast<void *>(arguments[i]);
+    if (row.form == kScalesForm) {
+      if (MoeStatus status = makeScales(row, *static_cast<const MoeScale *>(arguments[i]),
+                                        problem, operands[i]))
+        return status;
+    } else if (row.form == kPerRowForm) {
+      operands[i] = {&row, data, 1, rows, 1, 1, kScaleTileRows};
+    } else if (row.form == kCountForm) {
+      operands[i] = {&row, data, 0, 1, 1, 1, 0};
+    }
   }
   return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);
 }

@@ -12,53 +12,52 @@
 #ifndef MOE_LIB_RUNTIME_PROBLEM_H
 #define MOE_LIB_RUNTIME_PROBLEM_H
 
+#include "../Launch/IntegerArithmetic.h"
+#include "Kernels.h"
 #include "moe-c/Runtime.h"
+#include "moe/IR/ScaleLayout.h"
 
 namespace moe {
 
-enum class Op { PaddedSquaredRelu, SquaredReluQuantizeMXFP8, QuantizeMXFP8 };
+using mlir::moe::kGroupSize;
+using mlir::moe::kScaleTileBytes;
+using mlir::moe::kScaleTileRows;
 
-constexpr int64_t kGroupSize = 32;
-constexpr int64_t kScaleTileRows = 128;
-constexpr int64_t kScaleTileColumns = 4;
-constexpr int64_t kScaleTileBytes = kScaleTileRows * kScaleTileColumns;
-
-/// Overflow-free for every `value` >= 0, unlike (value + divisor - 1) / divisor.
-constexpr int64_t ceilDiv(int64_t value, int64_t divisor) {
-  return value / divisor + (value % divisor != 0);
+inline int64_t ceilDiv(int64_t value, int64_t divisor) {
+  return launch::IntegerArithmetic::ceilDiv(value, divisor);
 }
+
+/// The memory of an operand. All in elements.
+struct Operand {
+  const OperandRow *row;
+  void *data;
+  /// 0 for one value, 1 for `rows` consecutive ones, 2 for rows.
+  int rank;
+  int64_t rows, columns, rowStride;
+  /// Of the 128 rows that share scale tiles.
+  int64_t rowTileElements;
+
+  const char *name() const { return row->name; }
+  void *at(int64_t element) const {
+    return static_cast<char *>(data) + element * row->elementBytes;
+  }
+};
 
 /// An op with its operands.
 struct Problem {
-  Op op;
-  MoeMatrix x;
-  const int32_t *permutationMap;
-  const int32_t *nUsed;
-  /// out or data.
-  MoeMatrix out;
-  /// All zeros for an op without scales.
-  MoeScale scale;
+  const OpRow *op;
+  /// Index into kKernels.
+  int kernel;
+  /// Of x.
+  int64_t rows, columns;
+  Operand operands[kMaxOperands];
 
-  bool isQuantizing() const { return op != Op::PaddedSquaredRelu; }
-  bool isEmpty() const { return x.rows == 0 || x.columns == 0; }
-  bool hasLinearScale() const {
-    return isQuantizing() && scale.layout == MOE_SCALE_LINEAR;
-  }
-  bool hasUntouchedDeadScales() const {
-    return isQuantizing() && scale.dead == MOE_DEAD_UNTOUCHED;
-  }
-  int64_t columnTiles() const {
-    return ceilDiv(x.columns, kGroupSize * kScaleTileColumns);
-  }
-  /// Which of kKernelNames is for this.
-  int kernelIndex() const;
+  bool isEmpty() const { return rows == 0 || columns == 0; }
 };
 
-/// Fills `problem`, with strides that matter to nobody set to the row's length. `out` is
-/// data and `scale` not null for an op with scales.
-MoeStatus makeProblem(Op op, const MoeMatrix *x, const int32_t *permutationMap,
-                      const int32_t *nUsed, const MoeMatrix *out, const MoeScale *scale,
-                      Problem &problem);
+/// Fills `problem`, with strides that matter to nobody set to the row's length, from what
+/// the caller gave for each operand; see OperandForm.
+MoeStatus makeProblem(const OpRow &op, const void *const *arguments, Problem &problem);
 
 MoeStatus getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout,
                        int64_t &bytes);

@@ -11,12 +11,13 @@
 
 #include "moe-c/Runtime.h"
 
+#include "../Driver/Status.h"
 #include "Cpu.h"
 #include "Cuda.h"
 #include "Kernels.h"
 #include "Problem.h"
-#include "Status.h"
 #include <cstdio>
+#include <initializer_list>
 
 using namespace moe;
 
@@ -59,27 +60,21 @@ MoeStatus moeLoadKernels(MoeDevice device) {
   return device == MOE_CUDA ? loadKernels() : failDevice(device);
 }
 
-MoeStatus moeLoadModule(const void *image, size_t size, const MoeModuleOptions *options,
-                        MoeModule **module) {
+MoeStatus moeLoadModule(const void *image, size_t size, MoeModule **module) {
   if (!image)
     return failNull("image");
   if (!module)
     return failNull("module");
-  MoeModuleOptions chosen = options ? *options : MoeModuleOptions();
-  if (chosen.access_bytes != 0 && chosen.access_bytes != 16 && chosen.access_bytes != 32)
-    return fail(MOE_INVALID_ARGUMENT, "access_bytes: expected 0, 16 or 32, found %d",
-                chosen.access_bytes);
-  return loadModule(image, size, chosen, *module);
+  return loadModule(image, size, *module);
 }
 
 MoeStatus moeUnloadModule(MoeModule *module) {
   return module ? unloadModule(module) : MOE_SUCCESS;
 }
 
-/// Checks everything, then runs or launches.
-static MoeStatus run(const MoeLaunch *launch, Op op, const MoeMatrix *x,
-                     const int32_t *permutationMap, const int32_t *nUsed,
-                     const MoeMatrix *out, const MoeScale *scale) {
+/// Checks everything, then runs or launches. `arguments` are for the op's operands.
+static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
+                     std::initializer_list<const void *> arguments) {
   if (!launch)
     return failNull("launch");
   if (launch->device != MOE_CPU && launch->device != MOE_CUDA)
@@ -93,7 +88,7 @@ static MoeStatus run(const MoeLaunch *launch, Op op, const MoeMatrix *x,
     return fail(MOE_INVALID_ARGUMENT,
                 "module: expected null for the CPU, found a module of CUDA kernels");
   Problem problem;
-  if (MoeStatus status = makeProblem(op, x, permutationMap, nUsed, out, scale, problem))
+  if (MoeStatus status = makeProblem(op, arguments.begin(), problem))
     return status;
   if (problem.isEmpty())
     return MOE_SUCCESS;
@@ -101,22 +96,24 @@ static MoeStatus run(const MoeLaunch *launch, Op op, const MoeMatrix *x,
                                    : launchOnCUDA(problem, *launch);
 }
 
+// The ops. An entry gives its operands in the order of the op, as manifest.txt has it.
+
 MoeStatus moePaddedSquaredRelu(const MoeLaunch *launch, const MoeMatrix *x,
                                const int32_t *permutation_map, const int32_t *n_used,
                                const MoeMatrix *out) {
-  return run(launch, Op::PaddedSquaredRelu, x, permutation_map, n_used, out, nullptr);
+  return run(launch, kOps[kOp_padded_squared_relu], {x, permutation_map, n_used, out});
 }
 
 MoeStatus moeSquaredReluQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                                       const int32_t *permutation_map,
                                       const int32_t *n_used, const MoeMatrix *data,
                                       const MoeScale *scale) {
-  return run(launch, Op::SquaredReluQuantizeMXFP8, x, permutation_map, n_used, data,
-             scale);
+  return run(launch, kOps[kOp_squared_relu_quantize_mxfp8],
+             {x, permutation_map, n_used, data, scale});
 }
 
 MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                            const int32_t *permutation_map, const int32_t *n_used,
                            const MoeMatrix *data, const MoeScale *scale) {
-  return run(launch, Op::QuantizeMXFP8, x, permutation_map, n_used, data, scale);
+  return run(launch, kOps[kOp_quantize_mxfp8], {x, permutation_map, n_used, data, scale});
 }

@@ -197,9 +197,9 @@ MUTANTS = [
     ),
     Mutant(
         "check-scale-columns",
-        _CHECKS,
-        "checks.constant(format.getGroupSize() * kScaleTileColumns)",
-        "checks.constant(kGroupSize)",
+        "include/moe/IR/ScaleLayout.h",
+        "a.ceilDivByPowerOfTwo(columns, groupSize * kScaleTileColumns)",
+        "a.ceilDivByPowerOfTwo(columns, groupSize)",
     ),
     Mutant(
         "check-columns-of-destination",

@@ -12,9 +12,11 @@ _TORCH = "python/moe_mlir/torch_ops.py"
 _COMPILER = "python/moe_mlir/_compiler.py"
 _PROBLEM = "lib/Runtime/Problem.cpp"
 _SPAN = "lib/Runtime/Span.h"
+_ALIGNMENT = "lib/Launch/AlignmentRule.h"
+_DESCRIPTION = "lib/Launch/KernelDescription.h"
 _CPU = "lib/Runtime/Cpu.cpp"
 _CUDA = "lib/Runtime/Cuda.cpp"
-_MGPU = "lib/Runtime/Mgpu.cpp"
+_MGPU = "lib/MgpuRuntime/Mgpu.cpp"
 _IMAGE = "lib/Runtime/Image.cpp"
 
 MUTANTS = [
@@ -116,36 +118,36 @@ MUTANTS = [
         "if status <= NO_CONTEXT and status != 2:",
     ),
     # The runtime library.
-    Mutant("problem-one-row-stride", _PROBLEM, "if (matrix.rows <= 1 ||", "if (matrix.rows < 1 ||"),
+    Mutant("problem-one-row-stride", _PROBLEM, "if (rows <= 1 || columns == 0)", "if (rows < 1)"),
     Mutant(
         "problem-bytes-overflow",
         _PROBLEM,
-        "__builtin_mul_overflow(bytes, elementBytes, &bytes))",
+        "__builtin_mul_overflow(bytes, row.elementBytes, &bytes))",
         "false)",
     ),
     Mutant(
         "problem-columns-limit",
         _PROBLEM,
-        "if (matrix.columns > kMaxColumns)",
-        "if (matrix.columns >= kMaxColumns)",
+        "if (columns > kMaxColumns)",
+        "if (columns >= kMaxColumns)",
     ),
     Mutant(
         "problem-linear-one-row",
         _PROBLEM,
-        "if (scale.row_stride == 0 || problem.x.rows <= 1)",
-        "if (scale.row_stride == 0)",
+        "if (stride == 0 || rows <= 1)",
+        "if (stride == 0)",
     ),
     Mutant(
         "problem-linear-last-row",
         _PROBLEM,
-        "problem.x.rows == 0 ? 0 : groups, &expected)",
-        "problem.x.rows == 0 ? 0 : scale.row_stride, &expected)",
+        "rows == 0 ? 0 : groups, &expected)",
+        "rows == 0 ? 0 : stride, &expected)",
     ),
     Mutant(
         "problem-output-over-output",
         _PROBLEM,
         "for (int other = 0; other < output; ++other)",
-        "for (int other = 0; other < kFirstOutput; ++other)",
+        "for (int other = 0; other < 3; ++other)",
     ),
     Mutant("span-touching", _SPAN, "a.end <= b.begin ||", "a.end < b.begin ||"),
     Mutant("span-other-touching", _SPAN, "|| b.end <= a.begin", "|| b.end < a.begin"),
@@ -158,28 +160,30 @@ MUTANTS = [
         "stride - 1 - (a.begin - b.begin - 1) % stride",
         "stride - (a.begin - b.begin) % stride",
     ),
-    Mutant("problem-wraps", _PROBLEM, "if (span.end < begin)", "if (false)"),
+    Mutant("problem-wraps", _PROBLEM, "if (span.end < span.begin)", "if (false)"),
     Mutant(
-        "problem-alignment-of-n-used",
+        "problem-address-of-an-element",
         _PROBLEM,
-        '{"n_used", problem.nUsed, 4,',
-        '{"n_used", problem.nUsed, 2,',
+        "if (span.begin % bytes != 0)",
+        "if (span.begin % 2 % bytes != 0)",
     ),
     Mutant(
         "problem-modes-swapped",
         _PROBLEM,
-        "2 * hasLinearScale() +\n         hasUntouchedDeadScales()",
-        "2 * hasUntouchedDeadScales() +\n         hasLinearScale()",
+        "kernels[scale.layout][scale.dead]",
+        "kernels[scale.dead][scale.layout]",
     ),
     Mutant(
-        "scale-size-wraps", _PROBLEM, "  overflows |= __builtin_mul_overflow(rowUnits",
-        "  overflows = __builtin_mul_overflow(rowUnits",
+        "scale-size-wraps",
+        "lib/Launch/IntegerArithmetic.h",
+        "overflows |= __builtin",
+        "overflows = __builtin",
     ),
     Mutant(
         "cpu-slices-of-64-rows",
         _CPU,
-        "sliceTiles * kScaleTileRows, ceilDiv(tiles, sliceTiles)",
-        "sliceTiles * kScaleTileRows / 2, 2 * ceilDiv(tiles, sliceTiles)",
+        "int64_t begin = firstTile * kScaleTileRows;",
+        "int64_t begin = firstTile * kScaleTileRows / 2;",
     ),
     Mutant("cpu-last-slice", _CPU, "ceilDiv(tiles, sliceTiles)};", "tiles / sliceTiles};"),
     Mutant(
@@ -200,9 +204,9 @@ MUTANTS = [
     Mutant("cpu-negative-threads", _CPU, "if (numThreads < 0)", "if (numThreads < -1)"),
     Mutant(
         "cpu-map-of-a-slice",
-        _CPU,
-        "makeVector(problem.permutationMap + begin, rows)",
-        "makeVector(problem.permutationMap, rows)",
+        _PROBLEM,
+        "operands[i] = {&row, data, 1, rows, 1, 1, kScaleTileRows};",
+        "operands[i] = {&row, data, 1, rows, 1, 1, 0};",
     ),
     Mutant(
         "runtime-module-on-cpu",
@@ -229,46 +233,71 @@ MUTANTS = [
         "header.headerBytes > size",
     ),
     Mutant(
-        "cuda-columns-of-x",
-        _CUDA,
-        "  misalignment |= uintptr_t(problem.x.columns * 2) % access;\n",
-        "",
+        "launch-address",
+        _ALIGNMENT,
+        "require(place.address(), operand.addressAlignment)",
+        "require(place.address(), operand.addressAlignment / 2)",
     ),
     Mutant(
-        "cuda-data-alignment",
-        _CUDA,
-        "address(problem.out.data) % (access / 2);",
-        "address(problem.out.data) % (access / 4);",
+        "launch-row-stride",
+        _ALIGNMENT,
+        "require(place.rowStride(), operand.rowStrideAlignment)",
+        "require(place.row(), operand.rowStrideAlignment)",
+    ),
+    Mutant("launch-row", _ALIGNMENT, "if (operand.rowAlignment > 1)", "if (false)"),
+    Mutant(
+        "launch-one-need",
+        _ALIGNMENT,
+        "misalignment = a.bitOr(misalignment, a.remainder(bytes, alignment));",
+        "misalignment = a.remainder(bytes, alignment);",
     ),
     Mutant(
-        "cuda-scale-alignment-untouched",
-        _CUDA,
-        "(problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kZeroStoreBytes)",
-        "kScaleAccessBytes",
+        "description-cut-off",
+        _DESCRIPTION,
+        "prologue.totalBytes > size ||",
+        "false ||",
     ),
     Mutant(
-        "cuda-scale-alignment-strict",
-        _CUDA,
-        "(problem.hasUntouchedDeadScales() ? kScaleAccessBytes : kZeroStoreBytes)",
-        "kZeroStoreBytes",
+        "description-operands-outside",
+        _DESCRIPTION,
+        "          prologue.totalBytes)",
+        "          prologue.totalBytes + 88)",
     ),
     Mutant(
-        "cuda-linear-scale-alignment",
-        _CUDA,
-        "  if (!problem.hasLinearScale())\n    misalignment",
-        "  misalignment",
+        "description-version",
+        _DESCRIPTION,
+        "version != KernelDescription::kVersion",
+        "version < KernelDescription::kVersion",
     ),
     Mutant(
-        "cuda-wide-from-103",
+        "cuda-fixed-sizes",
         _CUDA,
-        "device.capability >= kWideAccessCapability",
-        "device.capability > kWideAccessCapability",
+        "return candidate.isFixed ? checkFixed(problem, candidate) : MOE_SUCCESS;",
+        "return MOE_SUCCESS;",
     ),
     Mutant(
-        "cuda-waits-from-90",
+        "cuda-fixed-stride",
         _CUDA,
-        "device.capability >= kWaitingCapability, made",
-        "device.capability > kWaitingCapability, made",
+        "described.rank == 2 && operand.rows > 1",
+        "described.rank == 1",
+    ),
+    Mutant(
+        "cuda-other-operands",
+        _CUDA,
+        "operand.elementBits == 8 * row.elementBytes &&",
+        "true &&",
+    ),
+    Mutant(
+        "cuda-descriptions-of-another-chip",
+        _CUDA,
+        "findRow(kGpuDescriptions, kNumGpuDescriptions, device.capability)",
+        "findRow(kGpuDescriptions, kNumGpuDescriptions, 80)",
+    ),
+    Mutant(
+        "cuda-copy-on-the-default-stream",
+        _CUDA,
+        "address, size, stream))",
+        "address, size, nullptr))",
     ),
     Mutant(
         "cuda-oldest-device",
@@ -284,13 +313,13 @@ MUTANTS = [
         "",
     ),
     Mutant(
-        "cuda-pointer-elsewhere", _CUDA, " || device != reinterpret_cast<uintptr_t>(pointer)", ""
+        "cuda-pointer-elsewhere", _CUDA, " || device != address)", ")"
     ),
     Mutant(
         "cuda-first-image",
         _CUDA,
-        "if (kGpuImages[i].capability <= device.capability)",
-        "if (kGpuImages[i].capability < device.capability)",
+        "if (rows[i].capability <= capability)",
+        "if (rows[i].capability < capability)",
     ),
     Mutant("cuda-module-context", _CUDA, "if (module.context != context)", "if (!context)"),
     Mutant(

@@ -34,7 +34,7 @@ FIRST = [
     ("python/moe_mlir/_compiler", "", "python/test_compile.py python/test_compile_op.py"),
     ("python/moe_mlir/torch_ops", "", "python/test_torch.py"),
     ("python/", "", "python/test_numpy.py python/test_numpy_memory.py"),
-    ("lib/Runtime/Mgpu", "moe_mgpu_runtime", "Runtime/test_mgpu.py"),
+    ("lib/MgpuRuntime/Mgpu", "moe_mgpu_runtime", "Runtime/test_mgpu.py"),
     (
         "lib/Runtime/Cuda",
         "moe_runtime",
@@ -46,9 +46,14 @@ FIRST = [
         "Runtime/test_runtime_limits.py Runtime/test_runtime_cuda.py",
     ),
     (
-        "lib/Runtime/Driver",
+        "lib/Driver/",
         "moe_runtime moe_mgpu_runtime",
         "Runtime/test_runtime_cuda.py Runtime/test_mgpu.py",
+    ),
+    (
+        "lib/Launch/",
+        "moe-opt moe-translate moe_runtime",
+        "Runtime/test_runtime_cuda.py Conversion Docs/test_kernel_abi.py",
     ),
     (
         "lib/Runtime/",

@@ -11,22 +11,22 @@
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=12 --max-registers=64
 
 // The kernels that ship.
-// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=3" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_80 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
-// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=0" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_80 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
-// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=3" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_90 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
-// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=0" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_90 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
-// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=3" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
-// RUN: moe-opt %moe_src/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=0" | moe-translate --moe-to-ptx -o %t.ptx
+// RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
 // RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=18 --max-registers=64
 

@@ -77,7 +77,7 @@ CHECK(DeviceGetAttribute);
 CHECK(ModuleLoadDataEx);
 CHECK(ModuleUnload);
 CHECK(ModuleGetFunction);
-CHECK(FuncGetAttribute);
+CHECK(ModuleGetGlobal);
 CHECK(PointerGetAttribute);
 CHECK(LaunchKernel);
 CHECK(DeviceGet);

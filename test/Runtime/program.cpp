@@ -15,6 +15,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <vector>
 
 using namespace moe::runtime;
@@ -48,7 +51,7 @@ template <typename Function> static Function *find(void *library, const char *na
   return reinterpret_cast<Function *>(dlsym(library, name));
 }
 
-static void testCUDA() {
+static void testCUDA(const std::string &ptx) {
   EXPECT(loadKernels(MOE_CUDA).code() == MOE_NO_CONTEXT);
   void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
   EXPECT(driver);
@@ -65,10 +68,10 @@ static void testCUDA() {
   EXPECT(paddedSquaredRelu(onStream(nullptr), x, &map, &nUsed, out).ok());
   EXPECT(numLaunches() == 1);
 
-  static const char text[] = ".version 8.0\n.target sm_90\n";
   Module module, moved;
   EXPECT(!Module::load("junk", 4, module).ok() && !module.get());
-  EXPECT(Module::load(text, sizeof(text) - 1, module).ok() && module.get());
+  EXPECT(Module::load("// .version 8.0\n", 16, module).code() == MOE_UNSUPPORTED);
+  EXPECT(Module::load(ptx.data(), ptx.size(), module).ok() && module.get());
   moved = std::move(module);
   EXPECT(moved.get() && !module.get());
   EXPECT(paddedSquaredRelu(onStream(nullptr, &moved), x, &map, &nUsed, out).ok());
@@ -77,9 +80,12 @@ static void testCUDA() {
   EXPECT(moved.unload().ok());
 }
 
-int main() {
+/// The argument is a file with PTX of the kernels.
+int main(int, char **arguments) {
+  std::ifstream file(arguments[1]);
+  std::string ptx((std::istreambuf_iterator<char>(file)), {});
   testCPU();
-  testCUDA();
+  testCUDA(ptx);
   std::puts("passed");
   return 0;
 }

@@ -14,19 +14,19 @@ import struct
 import subprocess
 import sys
 import threading
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from moe_testing import batches, checkout, machine, runtime as moe
+from moe_testing import batches, checkout, descriptions, machine, runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
 from moe_testing.interpreted import Interpreter
-from moe_testing.kernels import Kernel, check, descriptor
+from moe_testing.kernels import Kernel, check, compile_ptx, descriptor
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 OPS = list(moe.FUNCTIONS)
 CHIPS = [80, 89, 90, 100]
+embedded_ptx = moe.embedded_ptx
 LAUNCH_CALLS = ["cuCtxGetId", "cuLaunchKernel"]
 
 
@@ -51,15 +51,6 @@ def launch_one(driver: FakeDriver, launch: moe.Call):
     launch.run()
     [record] = driver.launches()
     return record
-
-
-@lru_cache(maxsize=None)
-def embedded_ptx(chip: int) -> str:
-    """The PTX for a chip out of the library's bytes."""
-    text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, moe.LIBRARY.read_bytes(),
-                     re.DOTALL)
-    assert text, f"no PTX for sm_{chip} in {moe.LIBRARY}"
-    return text.group()[:-1].decode()
 
 
 # Execution.
@@ -237,14 +228,15 @@ def test_grid_of_unaligned_rows(driver_path: Path) -> None:
 @in_child
 def test_grid_follows_the_device_and_the_kernel(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
-    driver.set_device(num_sms=20, max_threads=512)
+    driver.set_device(num_sms=20)
     driver.create_context()
-    record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
-    assert (*record.grid, *record.block) == (1, 37, 1, 512, 1, 1)
-    driver.set_device(num_sms=20, max_threads=64)
-    driver.create_context()
-    record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024))
-    assert (*record.grid, *record.block) == (1, 317, 1, 64, 1, 1)
+    # As the compiler describes kernels for so many threads.
+    for threads, ctas, y in [(512, 2, 37), (64, 16, 317), (256, 4, 79)]:
+        ptx = descriptions.change(embedded_ptx(90), SQUARED_RELU, threads_per_cta=threads,
+                                  min_ctas_per_sm=ctas)
+        module = moe.load_module(ptx.encode())
+        record = launch_one(driver, call(SQUARED_RELU, 100_000, 1024, module=module))
+        assert (*record.grid, *record.block) == (1, y, 1, threads, 1, 1)
 
 
 @in_child
@@ -390,7 +382,7 @@ def test_old_driver(old_driver_path: Path) -> None:
     driver.take_calls()
     call().run()
     assert driver.take_calls() == ["cuCtxGetCurrent", "cuLaunchKernel"]
-    module = moe.load_module(embedded_ptx(90).encode(), waits_for_predecessor=1)
+    module = moe.load_module(embedded_ptx(90).encode())
     with pytest.raises(moe.MoeError, match="no function cuLaunchKernelEx") as caught:
         call(module=module, flags=moe.PROGRAMMATIC_LAUNCH).run()
     assert caught.value.status == moe.NO_DRIVER
@@ -480,7 +472,7 @@ def test_driver_errors(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
     driver.create_context()
     for name in ("cuCtxGetDevice", "cuDeviceGetAttribute", "cuModuleGetFunction",
-                 "cuFuncGetAttribute", "cuLaunchKernel", "cuCtxGetId"):
+                 "cuLaunchKernel", "cuCtxGetId"):
         driver.fail(name, 700)
         expect_error(moe.DRIVER_ERROR, rf"^{name} returned CUDA_ERROR_ILLEGAL_ADDRESS \(700\): as "
                                        "told to the fake driver$", call().run)
@@ -557,11 +549,11 @@ def test_programmatic_launch(driver_path: Path) -> None:
     driver.take_calls()
     expect_error(moe.UNSUPPORTED, "the kernels do not wait for their predecessor",
                  programmatic.run)
-    plain = moe.load_module(embedded_ptx(90).encode())
+    plain = moe.load_module(embedded_ptx(89).encode())
     expect_error(moe.UNSUPPORTED, "the kernels do not wait for their predecessor",
                  programmatic.with_(module=plain).run)
     assert driver.launches() == []
-    waiting = moe.load_module(embedded_ptx(90).encode(), waits_for_predecessor=1)
+    waiting = moe.load_module(embedded_ptx(90).encode())
     driver.take_calls()
     programmatic.with_(module=waiting).run()
     call(module=waiting, stream=0x40).run()
@@ -629,20 +621,17 @@ def test_module_with_some_kernels(driver_path: Path) -> None:
 
 @in_child
 def test_width_of_accesses(driver_path: Path) -> None:
-    """Where accesses have 32 bytes, more has to be aligned: in modules, and in the library's own
-    kernels from sm_100 on.
-    """
+    """A module is launched as it was compiled, whatever the device and the library's own kernels."""
     driver = FakeDriver(driver_path)
-    image = embedded_ptx(90).encode()
 
     def is_unaligned(**changes) -> bool:
         return launch_one(driver, call(columns=64, **changes)).name.endswith(b"_unaligned")
 
-    for capability, access_bytes, width in [(90, 0, 16), (90, 32, 32), (100, 0, 32),
-                                            (103, 0, 32), (100, 16, 16)]:
+    for capability, chip in [(90, 90), (100, 90), (90, 100), (103, 100), (100, 80)]:
+        width = 32 if chip == 100 else 16
         driver.set_device(capability=capability)
         driver.create_context()
-        module = moe.load_module(image, access_bytes)
+        module = moe.load_module(embedded_ptx(chip).encode())
         assert is_unaligned(module=module, x=moe.Call.x + 16) == (width == 32)
         assert is_unaligned(module=module, x_stride=72) == (width == 32)
         assert not is_unaligned(module=module, x_stride=80)
@@ -650,8 +639,207 @@ def test_width_of_accesses(driver_path: Path) -> None:
         assert is_unaligned(op=FUSED, module=module, out=moe.Call.out + 8) == (width == 32)
         assert is_unaligned(op=FUSED, module=module, out_stride=72) == (width == 32)
         assert not is_unaligned(op=FUSED, module=module, out_stride=80)
-    expect_error(moe.INVALID_ARGUMENT, "^access_bytes: expected 0, 16 or 32, found 8",
-                 lambda: moe.load_module(image, 8))
+
+
+# Descriptions.
+
+
+@in_child
+def test_every_need_is_looked_at(driver_path: Path) -> None:
+    """Each number of each description says what the kernel may have, the library's own ideas do
+    not.
+    """
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+
+    def is_unaligned(op: str, module: int, columns: int = 64, **changes) -> bool:
+        launch = call(op, 4, columns, module=module, **changes)
+        return launch_one(driver, launch).name.endswith(b"_unaligned")
+
+    for op, operand, need, changes, others in [
+        (SQUARED_RELU, "x", "address_alignment", {"x": moe.Call.x + 32}, {"x": moe.Call.x + 64}),
+        (SQUARED_RELU, "x", "row_stride_alignment", {"x_stride": 80}, {"x_stride": 96}),
+        (SQUARED_RELU, "x", "row_alignment", {"columns": 72, "x_stride": 96, "out_stride": 96}, {}),
+        (SQUARED_RELU, "out", "row_alignment", {"columns": 72, "x_stride": 96, "out_stride": 96}, {}),
+        (SQUARED_RELU, "permutation_map", "address_alignment",
+         {"permutation_map": moe.Call.permutation_map + 32}, {}),
+        (SQUARED_RELU, "n_used", "address_alignment", {"n_used": moe.Call.n_used + 4}, {}),
+        (FUSED, "data", "address_alignment", {"out": moe.Call.out + 32}, {}),
+        (FUSED, "data", "row_stride_alignment", {"out_stride": 96}, {"out_stride": 128}),
+        (FUSED, "scale", "address_alignment", {"scale": moe.Call.scale + 16}, {}),
+    ]:
+        ptx = embedded_ptx(90)
+        before = moe.load_module(ptx.encode())
+        after = moe.load_module(descriptions.change(ptx, op, operand, **{need: 64}).encode())
+        assert not is_unaligned(op, before, **changes), (op, operand, need)
+        assert is_unaligned(op, after, **changes), (op, operand, need)
+        assert not is_unaligned(op, after, **others), (op, operand, need)
+
+
+@in_child
+def test_quads_and_chunks(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    ptx = embedded_ptx(90)
+    # 2016 quads, or 8000 rows of which a warp gets four: a warp more, in CTAs of eight.
+    rows = call(FUSED, 8000, 1856)
+    assert tuple(launch_one(driver, rows).grid) == (2, 253, 1)
+    single = moe.load_module(descriptions.change(ptx, FUSED, rows_per_unit=1).encode())
+    assert tuple(launch_one(driver, rows.with_(module=single)).grid) == (2, 251, 1)
+    wide = moe.load_module(descriptions.change(ptx, FUSED, chunk_columns=2048).encode())
+    assert launch_one(driver, rows.with_(module=wide)).grid[0] == 1
+
+
+@pytest.mark.needs("moe-opt", "moe-translate")
+@in_child
+def test_sizes_that_a_kernel_is_compiled_for(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    text = Kernel(SQUARED_RELU, 1856).ptx()
+    module = moe.load_module(text.encode())
+    launch = call(module=module, columns=1856)
+    launch_one(driver, launch)
+    # A single row has no stride.
+    launch_one(driver, launch.with_(rows=1, x_stride=5))
+    compiled = "which the module's kernel padded_squared_relu is compiled for"
+    for changes, message in [
+        ({"columns": 2048}, rf"^x: expected 1856 columns, {compiled}, found 2048$"),
+        ({"x_stride": 1920}, rf"^x: expected 1856 as the row_stride, {compiled}, found 1920$"),
+        ({"out_stride": 1920}, rf"^out: expected 1856 as the row_stride, {compiled}, found 1920$"),
+        ({"columns": 1857}, "^x: expected 1856 columns, which the module's kernel "
+                            "padded_squared_relu_unaligned is compiled for, found 1857$"),
+    ]:
+        expect_error(moe.UNSUPPORTED, message, launch.with_(**changes).run)
+    fixed = descriptions.change(text, SQUARED_RELU, "permutation_map", rows=64)
+    launch = launch.with_(module=moe.load_module(fixed.encode()))
+    launch_one(driver, launch.with_(rows=64))
+    expect_error(moe.UNSUPPORTED, rf"^permutation_map: expected 64 elements, {compiled}, found 300$",
+                 launch.run)
+    fixed = descriptions.change(text, SQUARED_RELU, "out", rows=64)
+    launch = launch.with_(module=moe.load_module(fixed.encode()))
+    expect_error(moe.UNSUPPORTED, rf"^out: expected 64 rows, {compiled}, found 300$", launch.run)
+
+
+@pytest.mark.needs("moe-opt", "moe-translate")
+@in_child
+def test_vector_of_one(driver_path: Path) -> None:
+    """n_used as a vector has a size and a stride among the parameters."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    kernel = Kernel(SQUARED_RELU)
+    text = compile_ptx(kernel.mlir().replace("memref<i32>", "memref<1xi32>"))
+    record = launch_one(driver, call(module=moe.load_module(text.encode())))
+    n_used = moe.Call.n_used
+    assert list(record.parameters[12:18]) == [n_used, n_used, 0, 1, 1, moe.Call.out]
+    assert record.num_parameters == 24
+
+
+@in_child
+def test_images_that_do_not_say_how_to_launch(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    ptx = embedded_ptx(90)
+    bytes_ = descriptions.find(ptx, SQUARED_RELU)
+
+    def refuse(pattern: str, text: str) -> None:
+        driver.take_calls()
+        expect_error(moe.UNSUPPORTED, pattern, lambda: moe.load_module(text.encode()))
+        calls = driver.take_calls()
+        assert calls.count("cuModuleUnload") == calls.count("cuModuleLoadDataEx") == 1
+        assert calls.count("cuStreamCreate") == calls.count("cuStreamDestroy_v2")
+
+    refuse("^image: expected moe_kernel_quantize_mxfp8, a constant that says how to launch the kernel "
+           "quantize_mxfp8, found none: compile the kernel with the moe-opt and moe-translate of "
+           r"moe-mlir \d+\.\d+ or later$", descriptions.put(ptx, QUANTIZE, b""))
+    refuse("^image: expected version 1 of the description of kernel padded_squared_relu, found 2: "
+           "compile the kernel with the moe-opt of this version of moe-mlir, or use the runtime library "
+           "of that one$", descriptions.change(ptx, SQUARED_RELU, version=2))
+    damaged = "^image: expected a description of kernel padded_squared_relu, found {} bytes"
+    for cut in (1, 15, 16, 100, len(bytes_) - 1):
+        refuse(damaged.format(cut), descriptions.put(ptx, SQUARED_RELU, bytes_[:cut]))
+    for fields in ({"magic": "MOEX"}, {"header_bytes": 132}, {"operand_bytes": 81},
+                   {"num_operands": 9}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1},
+                   {"threads_per_cta": 31}, {"threads_per_cta": 2048}, {"chunk_columns": 0},
+                   {"chunk_columns": 1000}):
+        refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, **fields))
+    for fields in ({"kind": 3}, {"rank": 3}, {"address_alignment": 0}, {"row_alignment": 3},
+                   {"row_stride_alignment": 24}):
+        refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, "x", **fields))
+    refuse("^image: kernel padded_squared_relu: expected work that is given out by rows, found kind 1$",
+           descriptions.change(ptx, SQUARED_RELU, work=1))
+    refuse("^image: kernel padded_squared_relu: expected 4 operands, found 3$",
+           descriptions.change(ptx, SQUARED_RELU, num_operands=3))
+    for fields, found in [({"name": "probs"}, "a matrix 'probs' of 16 bits"), ({"element_bits": 8}, "8 bits"),
+                          ({"rank": 1}, "rank 1"), ({"kind": 1}, "a vector 'out'"),
+                          ({"is_written": 0}, "is read"), ({"offset": 4}, "offset 4")]:
+        refuse("^image: kernel padded_squared_relu: expected operands as padded_squared_relu has them, "
+               f"found .*{found}", descriptions.change(ptx, SQUARED_RELU, "out", **fields))
+    refuse("^image: expected a kernel that this version of moe-mlir has a call for, such as "
+           "padded_squared_relu, found none$", "// PTX\n.version 8.0\n.target sm_90\n")
+
+
+@in_child
+def test_fields_of_a_later_version(driver_path: Path) -> None:
+    """What is added at the end of the header and of the operands is not looked at."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    ptx = embedded_ptx(90)
+    for kernel in (SQUARED_RELU, SQUARED_RELU + "_unaligned"):
+        old = descriptions.decode(descriptions.find(ptx, kernel))
+        bytes_ = descriptions.find(ptx, kernel)
+        header, size = old["header_bytes"], old["operand_bytes"]
+        longer = bytes_[:header] + b"\xaa" * 8
+        for i in range(old["num_operands"]):
+            longer += bytes_[header + i * size:header + (i + 1) * size] + b"\xbb" * 24
+        longer += b"\xcc" * 100
+        ptx = descriptions.put(ptx, kernel, longer)
+        ptx = descriptions.change(ptx, kernel, header_bytes=header + 8, operand_bytes=size + 24,
+                                  total_bytes=len(longer))
+    module = moe.load_module(ptx.encode())
+    own = launch_one(driver, call())
+    record = launch_one(driver, call(module=module))
+    assert (own.name, list(own.grid), list(own.parameters)) == (record.name, list(record.grid),
+                                                                list(record.parameters))
+
+
+@in_child
+def test_loading_a_module_while_capturing(driver_path: Path) -> None:
+    """Nothing is copied on the default stream, which would end a capture."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_capturing(True)
+    driver.take_calls()
+    module = moe.load_module(embedded_ptx(90).encode())
+    calls = driver.take_calls()
+    assert calls.count("cuStreamCreate") == calls.count("cuStreamDestroy_v2") == 1
+    assert calls.count("cuMemcpyAsync") == 18
+    assert calls.count("cuThreadExchangeStreamCaptureMode") == 2
+    # The library's own kernels need not even that.
+    moe.load_kernels(moe.CUDA)
+    assert not {"cuMemcpyAsync", "cuModuleGetGlobal_v2"} & set(driver.take_calls())
+    for name in ("cuModuleGetGlobal_v2", "cuStreamCreate", "cuMemcpyAsync", "cuStreamSynchronize"):
+        driver.fail(name, 700)
+        expect_error(moe.DRIVER_ERROR, f"^{name.removesuffix('_v2')} returned CUDA_ERROR_ILLEGAL_ADDRESS",
+                     lambda: moe.load_module(embedded_ptx(90).encode()))
+    driver.fail("", 0)
+    moe.unload_module(module)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+@in_child
+def test_own_kernels_are_described_as_their_images_are(driver_path: Path, chip: int) -> None:
+    """The table of the library, and the constants in the code that it loads."""
+    driver = FakeDriver(driver_path)
+    driver.set_device(capability=chip)
+    driver.create_context()
+    module = moe.load_module(embedded_ptx(chip).encode())
+    for kernel in KERNELS:
+        for columns in (2048, 2080 if kernel.op != SQUARED_RELU else 2041):
+            own = call(kernel.op, 7424, columns, layout=int(kernel.scale_layout == "linear"),
+                       dead=int(kernel.dead_scales == "untouched"), x_stride=2081)
+            first, second = launch_one(driver, own), launch_one(driver, own.with_(module=module))
+            for field in ("name", "grid", "block", "parameters"):
+                assert bytes(getattr(first, field)) == bytes(getattr(second, field))
 
 
 @in_child
@@ -662,11 +850,14 @@ def test_images(driver_path: Path) -> None:
     # The text is read to its size and given to the driver with a NUL.
     buffer = ctypes.create_string_buffer(text + b"junk", len(text) + 4)
     module = ctypes.c_void_p()
-    moe.check(moe.library.moeLoadModule(buffer, len(text), None, ctypes.byref(module)))
+    moe.check(moe.library.moeLoadModule(buffer, len(text), ctypes.byref(module)))
     expect_error(moe.INVALID_ARGUMENT, "^image: expected PTX text, a cubin or a fatbin",
                  lambda: moe.load_module(b"not an image"))
     expect_error(moe.INVALID_ARGUMENT, "^image: expected PTX text", lambda: moe.load_module(b""))
     fatbin = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 100) + bytes(100)
+    expect_error(moe.UNSUPPORTED, "^image: expected moe_kernel_padded_squared_relu, a constant",
+                 lambda: moe.load_module(fatbin))
+    driver.set_machine_code(text.decode())
     moe.load_module(fatbin)
     expect_error(moe.INVALID_ARGUMENT, "^image: expected the 116 bytes of a fatbin, found 115",
                  lambda: moe.load_module(fatbin[:-1]))

@@ -115,9 +115,9 @@ def test_messages_of_other_calls() -> None:
 
     module = ctypes.c_void_p()
     expect(moe.library.moeLoadKernels(7), "device: expected MOE_CPU or MOE_CUDA, found 7")
-    expect(moe.library.moeLoadModule(None, 4, None, byref(module)),
+    expect(moe.library.moeLoadModule(None, 4, byref(module)),
            "image: expected a pointer, found null")
-    expect(moe.library.moeLoadModule(b"", 0, None, None), "module: expected a pointer, found null")
+    expect(moe.library.moeLoadModule(b"", 0, None), "module: expected a pointer, found null")
     null_bytes = "bytes: expected a pointer, found null"
     expect(moe.library.moeGetScaleSize(1, 32, 0, None), null_bytes)
     # A call that succeeds leaves the message.

@@ -66,12 +66,13 @@ typedef struct Launch {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int initialized;
 static __thread Context *current;
-static int capability = 90, num_sms = 132, max_threads = 256;
+static int capability = 90, num_sms = 132;
 static char failing_call[64];
 static int failing_code;
 static int is_capturing; /* Module loads then need the relaxed capture mode. */
 static __thread int capture_mode;
 static char missing_suffix[80]; /* Kernels whose names end so are not found. */
+static char *machine_code_text;
 static uint64_t device_memory_begin, device_memory_end, device_shift;
 static Launch launches[MAX_LAUNCHES];
 static int num_launches;
@@ -125,10 +126,9 @@ static int enter(const char *name) {
 /*===-- What tests call
  * ---------------------------------------------------------------===*/
 
-void fake_set_device(int new_capability, int new_num_sms, int new_max_threads) {
+void fake_set_device(int new_capability, int new_num_sms) {
   capability = new_capability;
   num_sms = new_num_sms;
-  max_threads = new_max_threads;
 }
 
 /* The driver function `call` returns `code` from now on. */
@@ -140,6 +140,11 @@ void fake_fail(const char *call, int code) {
 void fake_set_capturing(int value) { is_capturing = value; }
 void fake_set_missing_suffix(const char *suffix) {
   snprintf(missing_suffix, sizeof(missing_suffix), "%s", suffix);
+}
+/* The PTX that stands for what is in machine code, whose constants are looked up in it. */
+void fake_set_machine_code(const char *text) {
+  free(machine_code_text);
+  machine_code_text = text ? strdup(text) : NULL;
 }
 /* From now on the device has memory elsewhere than the host, as registered memory may. */
 void fake_set_device_shift(uint64_t shift) { device_shift = shift; }
@@ -503,7 +508,8 @@ int cuModuleLoadDataEx(void **module, const void *image, unsigned num_options,
     fclose(file);
   }
   Module *made = calloc(1, sizeof(Module));
-  made->text = strncmp(image, "//", 2) == 0 ? strdup(image) : NULL;
+  int is_text = strncmp(image, "//", 2) == 0 || strncmp(image, ".version", 8) == 0;
+  made->text = is_text ? strdup(image) : NULL;
   *module = made;
   return SUCCESS;
 }
@@ -523,7 +529,9 @@ static int ends_with(const char *name, const char *suffix) {
 int cuModuleGetFunction(void **function, void *handle, const char *name) {
   ENTER();
   Module *module = handle;
-  if (ends_with(name, missing_suffix))
+  char entry[100];
+  snprintf(entry, sizeof(entry), ".entry %s(", name);
+  if (ends_with(name, missing_suffix) || (module->text && !strstr(module->text, entry)))
     return NOT_FOUND;
   Function *made = &module->functions[module->num_functions++];
   snprintf(made->name, sizeof(made->name), "%s", name);
@@ -532,11 +540,27 @@ int cuModuleGetFunction(void **function, void *handle, const char *name) {
   return SUCCESS;
 }
 
-int cuFuncGetAttribute(int *value, int attribute, void *function) {
+/* A constant of bytes in the text of the module, or what the tests say is in machine
+ * code. */
+int cuModuleGetGlobal_v2(uint64_t *address, size_t *size, void *handle,
+                         const char *name) {
   ENTER();
-  (void)function;
-  *value = max_threads;
-  return attribute == 0 ? SUCCESS : INVALID_VALUE;
+  const char *text = ((Module *)handle)->text;
+  char declaration[120];
+  snprintf(declaration, sizeof(declaration), ".b8 %s[", name);
+  const char *at = text || machine_code_text
+                       ? strstr(text ? text : machine_code_text, declaration)
+                       : NULL;
+  if (!at)
+    return NOT_FOUND;
+  char *end;
+  *size = strtoul(at + strlen(declaration), &end, 10);
+  unsigned char *bytes = calloc(1, *size + 1); /* Kept, as the module may be copied. */
+  at = strchr(end, '{');
+  for (size_t i = 0; i < *size && *at != '}'; ++i, at = end)
+    bytes[i] = (unsigned char)strtoul(at + 1, &end, 10);
+  *address = (uintptr_t)bytes;
+  return SUCCESS;
 }
 
 int cuPointerGetAttribute(void *value, int attribute, uint64_t pointer) {

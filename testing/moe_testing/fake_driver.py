@@ -71,8 +71,12 @@ class FakeDriver:
     def replace_context(self, context: int) -> None:
         self.library.fake_replace_context(c_void_p(context))
 
-    def set_device(self, capability: int = 90, num_sms: int = 132, max_threads: int = 256) -> None:
-        self.library.fake_set_device(capability, num_sms, max_threads)
+    def set_device(self, capability: int = 90, num_sms: int = 132) -> None:
+        self.library.fake_set_device(capability, num_sms)
+
+    def set_machine_code(self, text: str | None) -> None:
+        """The PTX whose constants those of machine code are."""
+        self.library.fake_set_machine_code(text.encode() if text else None)
 
     def fail(self, call: str, code: int) -> None:
         self.library.fake_fail(call.encode(), code)

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from .checkout import LIB_DIR
@@ -36,10 +38,6 @@ class Launch(ctypes.Structure):
                 ("module", c_void_p), ("num_ctas", c_int32), ("num_threads", c_int32)]
 
 
-class ModuleOptions(ctypes.Structure):
-    _fields_ = [("access_bytes", c_int32), ("waits_for_predecessor", c_int32)]
-
-
 class MoeError(Exception):
     """A call that did not return MOE_SUCCESS."""
 
@@ -53,8 +51,7 @@ def _load() -> ctypes.CDLL:
     library.moeGetLastError.restype = c_char_p
     library.moeGetDescription.restype = c_char_p
     library.moeGetScaleSize.argtypes = [c_int64, c_int64, c_int, POINTER(c_int64)]
-    library.moeLoadModule.argtypes = [c_void_p, c_size_t, POINTER(ModuleOptions),
-                                      POINTER(c_void_p)]
+    library.moeLoadModule.argtypes = [c_void_p, c_size_t, POINTER(c_void_p)]
     library.moeUnloadModule.argtypes = [c_void_p]
     operands: list[Any] = [POINTER(Launch), POINTER(Matrix), c_void_p, c_void_p, POINTER(Matrix)]
     library.moePaddedSquaredRelu.argtypes = operands
@@ -85,16 +82,24 @@ def load_kernels(device: int) -> None:
     check(library.moeLoadKernels(device))
 
 
-def load_module(image: bytes, access_bytes: int = 0, waits_for_predecessor: int = 0) -> int:
+def load_module(image: bytes) -> int:
     module = c_void_p()
-    options = ModuleOptions(access_bytes, waits_for_predecessor)
-    check(library.moeLoadModule(image, len(image), byref(options), byref(module)))
+    check(library.moeLoadModule(image, len(image), byref(module)))
     assert module.value is not None
     return module.value
 
 
 def unload_module(module: int | None) -> None:
     check(library.moeUnloadModule(module))
+
+
+@lru_cache(maxsize=None)
+def embedded_ptx(chip: int) -> str:
+    """The PTX for a chip out of the library's bytes."""
+    text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, LIBRARY.read_bytes(),
+                     re.DOTALL)
+    assert text, f"no PTX for sm_{chip} in {LIBRARY}"
+    return text.group()[:-1].decode()
 
 
 FUNCTIONS = {

@@ -55,10 +55,9 @@ public:
   }
   ~Module() { (void)unload(); }
 
-  static Status load(const void *image, size_t size, Module &result,
-                     const MoeModuleOptions &options = {}) {
+  static Status load(const void *image, size_t size, Module &result) {
     MoeModule *loaded = nullptr;
-    Status status = moeLoadModule(image, size, &options, &loaded);
+    Status status = moeLoadModule(image, size, &loaded);
     if (status.ok()) {
       result = Module();
       result.module_ = loaded;

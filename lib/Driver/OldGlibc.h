@@ -5,15 +5,16 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// glibc 2.32 and 2.34 moved functions from libpthread and libdl into libc, under new versions
-// that a library linked there asks for. The old versions are there too, and are the same
-// functions. Included first in every file of the runtime libraries, by the compiler's command
-// line, so that what is built on a new distribution loads on an old one.
+// glibc 2.32 and 2.34 moved functions from libpthread and libdl into libc, under new
+// versions that a library linked there asks for. The old versions are there too, and are
+// the same functions. Included first in every file of the runtime libraries, by the
+// compiler's command line, so that what is built on a new distribution loads on an old
+// one.
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef MOE_LIB_RUNTIME_OLDGLIBC_H
-#define MOE_LIB_RUNTIME_OLDGLIBC_H
+#ifndef MOE_LIB_DRIVER_OLDGLIBC_H
+#define MOE_LIB_DRIVER_OLDGLIBC_H
 
 #include <features.h>
 
@@ -37,4 +38,4 @@ MOE_OLD_SYMBOL(pthread_sigmask);
 #undef MOE_OLDEST_GLIBC
 #endif
 
-#endif // MOE_LIB_RUNTIME_OLDGLIBC_H
+#endif // MOE_LIB_DRIVER_OLDGLIBC_H

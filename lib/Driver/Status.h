@@ -9,8 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef MOE_LIB_RUNTIME_STATUS_H
-#define MOE_LIB_RUNTIME_STATUS_H
+#ifndef MOE_LIB_DRIVER_STATUS_H
+#define MOE_LIB_DRIVER_STATUS_H
 
 #include "moe-c/Runtime.h"
 
@@ -24,4 +24,4 @@ const char *getLastError();
 
 } // namespace moe
 
-#endif // MOE_LIB_RUNTIME_STATUS_H
+#endif // MOE_LIB_DRIVER_STATUS_H

@@ -11,8 +11,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef MOE_LIB_RUNTIME_DRIVER_H
-#define MOE_LIB_RUNTIME_DRIVER_H
+#ifndef MOE_LIB_DRIVER_DRIVER_H
+#define MOE_LIB_DRIVER_DRIVER_H
 
 #include "moe-c/Runtime.h"
 
@@ -33,8 +33,6 @@ constexpr DriverResult kDriverNotFound = 500;
 constexpr int kNumSMsAttribute = 16;
 constexpr int kCapabilityMajorAttribute = 75;
 constexpr int kCapabilityMinorAttribute = 76;
-/// CUfunction_attribute.
-constexpr int kMaxThreadsAttribute = 0;
 /// CUpointer_attribute.
 constexpr int kDevicePointerAttribute = 3;
 /// CUjit_option.
@@ -82,8 +80,14 @@ struct Driver {
                                    int *options, void **values);
   DriverResult (*ModuleUnload)(Handle module);
   DriverResult (*ModuleGetFunction)(Handle *function, Handle module, const char *name);
-  DriverResult (*FuncGetAttribute)(int *value, int attribute, Handle function);
+  DriverResult (*ModuleGetGlobal)(uint64_t *address, size_t *size, Handle module,
+                                  const char *name);
   DriverResult (*PointerGetAttribute)(void *value, int attribute, uint64_t pointer);
+  DriverResult (*StreamCreate)(Handle *stream, unsigned flags);
+  DriverResult (*StreamDestroy)(Handle stream);
+  DriverResult (*StreamSynchronize)(Handle stream);
+  DriverResult (*MemcpyAsync)(uint64_t destination, uint64_t source, size_t size,
+                              Handle stream);
   DriverResult (*LaunchKernel)(Handle function, unsigned gridX, unsigned gridY,
                                unsigned gridZ, unsigned blockX, unsigned blockY,
                                unsigned blockZ, unsigned sharedMemoryBytes, Handle stream,
@@ -93,9 +97,6 @@ struct Driver {
   DriverResult (*DeviceGet)(int *device, int ordinal);
   DriverResult (*DevicePrimaryCtxRetain)(Handle *context, int device);
   DriverResult (*CtxSetCurrent)(Handle context);
-  DriverResult (*StreamCreate)(Handle *stream, unsigned flags);
-  DriverResult (*StreamDestroy)(Handle stream);
-  DriverResult (*StreamSynchronize)(Handle stream);
   DriverResult (*StreamWaitEvent)(Handle stream, Handle event, unsigned flags);
   DriverResult (*EventCreate)(Handle *event, unsigned flags);
   DriverResult (*EventDestroy)(Handle event);
@@ -104,8 +105,6 @@ struct Driver {
   DriverResult (*MemAlloc)(uint64_t *pointer, size_t size);
   DriverResult (*MemAllocManaged)(uint64_t *pointer, size_t size, unsigned flags);
   DriverResult (*MemFree)(uint64_t pointer);
-  DriverResult (*MemcpyAsync)(uint64_t destination, uint64_t source, size_t size,
-                              Handle stream);
   DriverResult (*MemsetD32Async)(uint64_t destination, unsigned value, size_t count,
                                  Handle stream);
   DriverResult (*MemsetD16Async)(uint64_t destination, unsigned short value, size_t count,
@@ -134,4 +133,4 @@ MoeStatus failDriver(const Driver &driver, const char *call, DriverResult result
 
 } // namespace moe
 
-#endif // MOE_LIB_RUNTIME_DRIVER_H
+#endif // MOE_LIB_DRIVER_DRIVER_H

@@ -9,8 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef MOE_LIB_RUNTIME_LOCK_H
-#define MOE_LIB_RUNTIME_LOCK_H
+#ifndef MOE_LIB_DRIVER_LOCK_H
+#define MOE_LIB_DRIVER_LOCK_H
 
 #include <pthread.h>
 
@@ -29,4 +29,4 @@ private:
 
 } // namespace moe
 
-#endif // MOE_LIB_RUNTIME_LOCK_H
+#endif // MOE_LIB_DRIVER_LOCK_H

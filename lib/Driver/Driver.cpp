@@ -43,7 +43,7 @@ static const char *findFunctions(void *library, Driver &driver) {
   find(driver.ModuleLoadDataEx, "cuModuleLoadDataEx");
   find(driver.ModuleUnload, "cuModuleUnload");
   find(driver.ModuleGetFunction, "cuModuleGetFunction");
-  find(driver.FuncGetAttribute, "cuFuncGetAttribute");
+  find(driver.ModuleGetGlobal, "cuModuleGetGlobal_v2");
   find(driver.PointerGetAttribute, "cuPointerGetAttribute");
   find(driver.LaunchKernel, "cuLaunchKernel");
   find(driver.DeviceGet, "cuDeviceGet");

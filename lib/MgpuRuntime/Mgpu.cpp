@@ -11,8 +11,8 @@
 
 #include "moe-c/MgpuRuntime.h"
 
-#include "Driver.h"
-#include "Status.h"
+#include "../Driver/Driver.h"
+#include "../Driver/Status.h"
 #include <atomic>
 #include <climits>
 #include <cstdio>
