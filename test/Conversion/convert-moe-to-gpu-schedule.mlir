@@ -17,12 +17,12 @@
 // CHECK-NEXT: } else {
 // CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu_unaligned blocks
 // CHECK: gpu.func @padded_squared_relu(
-// CHECK-SAME: known_block_size = array<i32: 64, 1, 1>, nvvm.minctasm = 2 : i32
+// CHECK-SAME: known_block_size = array<i32: 64, 1, 1>, moe.kernel = {{.*}}, nvvm.minctasm = 2 : i32
 // CHECK-NOT: griddepcontrol
 // CHECK-COUNT-2: vector.load {{.*}} {alignment = 8 : i64} : {{.*}} vector<4xbf16>
 // CHECK-NOT: vector.load
 // CHECK: gpu.func @padded_squared_relu_unaligned(
-// CHECK-SAME: known_block_size = array<i32: 256, 1, 1>, nvvm.minctasm = 4 : i32
+// CHECK-SAME: known_block_size = array<i32: 256, 1, 1>, moe.kernel = {{.*}}, nvvm.minctasm = 4 : i32
 // CHECK: nvvm.griddepcontrol wait
 // CHECK-COUNT-4: vector.load {{.*}} vector<1xbf16>
 // CHECK-NOT: vector.load
