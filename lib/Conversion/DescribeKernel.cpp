@@ -153,16 +153,24 @@ private:
   memref::ExtractStridedMetadataOp metadata;
 };
 
-/// Notices remainders that are known not to be 0: nothing else matters then.
-class AlignmentOps : public IndexOps {
+/// The arithmetic of the alignment rule. Notices remainders that are known not to be 0:
+/// nothing else matters then.
+class AlignmentOps {
 public:
-  using IndexOps::IndexOps;
+  using Value = mlir::Value;
+  explicit AlignmentOps(ImplicitLocOpBuilder &b) : ops(b) {}
+
+  Value constant(int64_t value) { return ops.constant(value); }
+  Value bitOr(Value lhs, Value rhs) { return ops.bitOr(lhs, rhs); }
   Value remainder(Value lhs, int64_t powerOfTwo) {
-    Value result = IndexOps::remainder(lhs, powerOfTwo);
+    Value result = ops.remainder(lhs, powerOfTwo);
     isKnownMisaligned |= getConstantIntValue(result).value_or(0) != 0;
     return result;
   }
   bool isKnownMisaligned = false;
+
+private:
+  IndexOps ops;
 };
 
 } // namespace

@@ -45,14 +45,29 @@ struct IntegerArithmetic {
   }
 };
 
-/// Notices products that do not fit.
-struct CheckedArithmetic : IntegerArithmetic {
+/// Notices products that do not fit. What a size of scales takes.
+struct CheckedArithmetic {
+  using Value = int64_t;
+  static int64_t constant(int64_t value) { return value; }
   int64_t mul(int64_t lhs, int64_t rhs) {
     int64_t result;
     overflows |= __builtin_mul_overflow(lhs, rhs, &result);
     return result;
   }
+  static int64_t ceilDivByPowerOfTwo(int64_t lhs, int64_t rhs) {
+    return IntegerArithmetic::ceilDiv(lhs, rhs);
+  }
   bool overflows = false;
+};
+
+/// The bits of addresses, of which the highest may be set. What the alignment rule takes.
+struct BitArithmetic {
+  using Value = uint64_t;
+  static uint64_t constant(uint64_t value) { return value; }
+  static uint64_t remainder(uint64_t lhs, uint64_t powerOfTwo) {
+    return lhs & (powerOfTwo - 1);
+  }
+  static uint64_t bitOr(uint64_t lhs, uint64_t rhs) { return lhs | rhs; }
 };
 
 } // namespace moe::launch

@@ -17,6 +17,7 @@
 #include "../Driver/Lock.h"
 #include "../Driver/Status.h"
 #include "../Launch/AlignmentRule.h"
+#include "../Launch/IntegerArithmetic.h"
 #include "../Launch/KernelDescription.h"
 #include "Grid.h"
 #include "Image.h"
@@ -471,18 +472,18 @@ MoeStatus moe::unloadModule(MoeModule *module) {
 namespace {
 
 /// Where an operand is, for the alignment rule.
-struct OperandPlace {
-  const Operand &operand;
-  int64_t address() const { return int64_t(reinterpret_cast<uintptr_t>(operand.data)); }
-  int64_t rowStride() const { return operand.rowStride * operand.row->elementBytes; }
-  int64_t row() const { return operand.columns * operand.row->elementBytes; }
-};
+class OperandPlace {
+public:
+  explicit OperandPlace(const Operand &operand) : operand(operand) {}
+  uint64_t address() const { return reinterpret_cast<uintptr_t>(operand.data); }
+  uint64_t rowStride() const { return bytes(operand.rowStride); }
+  uint64_t row() const { return bytes(operand.columns); }
 
-/// What is known of addresses is their bits: the highest may be set.
-struct BitArithmetic : launch::IntegerArithmetic {
-  static int64_t remainder(int64_t lhs, int64_t powerOfTwo) {
-    return lhs & (powerOfTwo - 1);
+private:
+  uint64_t bytes(int64_t elements) const {
+    return uint64_t(elements) * uint64_t(operand.row->elementBytes);
   }
+  const Operand &operand;
 };
 
 /// The parameters of a kernel: each memref operand as its two pointers, offset, sizes and
@@ -527,12 +528,12 @@ private:
 
 /// Whether the kernel may have the operands where they are.
 static bool isAligned(const Problem &problem, const Kernel &kernel) {
-  BitArithmetic arithmetic;
-  int64_t misalignment = 0;
+  launch::BitArithmetic arithmetic;
+  uint64_t misalignment = 0;
   for (uint32_t i = 0; i < kernel.description.numOperands; ++i)
     misalignment |=
         launch::getMisalignment(arithmetic, kernel.description.operands[i],
-                                OperandPlace{problem.operands[kernel.operands[i]]});
+                                OperandPlace(problem.operands[kernel.operands[i]]));
   return misalignment == 0;
 }
 

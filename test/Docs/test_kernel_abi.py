@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from functools import lru_cache
+from functools import cache
 
 import pytest
 from moe_testing import checkout, descriptions
@@ -23,7 +23,7 @@ KERNELS = [Kernel(SQUARED_RELU), Kernel(SQUARED_RELU, 1856), Kernel(SQUARED_RELU
 CHIPS = {"sm_89": 16, "sm_90": 16, "sm_100": 32}
 
 
-@lru_cache(maxsize=None)
+@cache
 def ptx(kernel: Kernel, chip: str) -> str:
     return kernel.ptx(chip)
 
@@ -104,7 +104,7 @@ def test_alignment(kernel: Kernel, chip: str) -> None:
     for operand, *cells in rows:
         name, *attributes = operand.replace("`", "").split(", ")
         if [f"`{attribute}`" for attribute in attributes] == modes.get(name, []):
-            needs[name] = [eval(cell, {"a": CHIPS[chip]}) if cell.strip() else 0  # noqa: S307
+            needs[name] = [eval(cell, {"a": CHIPS[chip]}) if cell.strip() else 0
                            for cell in cells]
     for aligned in (True, False):
         for operand in described(kernel, chip, aligned)["operands"]:

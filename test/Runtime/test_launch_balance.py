@@ -8,12 +8,14 @@ The grids are those that the runtime launches, on a driver that records them.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Iterable, Iterator, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from moe_testing import batches, runtime as moe
+from moe_testing import batches
+from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
 from moe_testing.launch_balance import Loads, loads
 
@@ -94,14 +96,14 @@ def check(measured: Iterable[tuple[Launch, Loads]]) -> None:
     """
     total = 0
     beyond, uneven, far = [], [], []
-    for launch, loads in measured:
+    for launch, found in measured:
         total += 1
-        if loads.beyond_warp_limit():
-            beyond.append((loads.beyond_warp_limit(), launch.what, loads))
-        if not loads.is_within(1.5, 2):
-            uneven.append((launch.what, loads))
-        if not loads.is_within(2, 4):
-            far.append((loads.sm, launch.what, loads))
+        if found.beyond_warp_limit():
+            beyond.append((found.beyond_warp_limit(), launch.what, found))
+        if not found.is_within(1.5, 2):
+            uneven.append((launch.what, found))
+        if not found.is_within(2, 4):
+            far.append((found.sm, launch.what, found))
     assert total == BATCHES * LAUNCHES_PER_BATCH
     assert len(beyond) <= total / 500 and all(more == 1 for more, _, _ in beyond), max(beyond)
     assert len(uneven) <= total / 16, uneven[0]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moe_testing import checkout, fake_driver, machine, runtime as moe
+from moe_testing import checkout, fake_driver, machine
+from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, FakeProcess, in_child
 
 LIBRARY = moe.LIBRARY.with_name("libmoe_mgpu_runtime.so")

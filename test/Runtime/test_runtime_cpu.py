@@ -14,7 +14,8 @@ import threading
 import ml_dtypes
 import numpy as np
 import pytest
-from moe_testing import batches, oracle, runtime as moe
+from moe_testing import batches, oracle
+from moe_testing import runtime as moe
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 OPS = list(moe.FUNCTIONS)
@@ -200,7 +201,7 @@ def test_calls_from_several_threads() -> None:
         try:
             for op in OPS:
                 check(op, batches.random_batch(700, 256, 650, seed=seed), num_threads=seed % 3, seed=seed)
-        except BaseException as failure:  # noqa: BLE001
+        except BaseException as failure:
             failures.append(failure)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moe_testing import batches, checkout, descriptions, machine, runtime as moe
+from moe_testing import batches, checkout, descriptions, machine
+from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
 from moe_testing.interpreted import Interpreter
 from moe_testing.kernels import Kernel, check, compile_ptx, descriptor
@@ -355,7 +356,7 @@ def test_threads_load_once(driver_path: Path) -> None:
             barrier.wait()
             for repeat in range(50):
                 call(OPS[repeat % 3]).run()
-        except BaseException as failure:  # noqa: BLE001
+        except BaseException as failure:
             failures.append(failure)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(12)]

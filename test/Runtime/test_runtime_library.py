@@ -14,7 +14,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from moe_testing import batches, checkout, machine, oracle, runtime as moe
+from moe_testing import batches, checkout, machine, oracle
+from moe_testing import runtime as moe
 from moe_testing.fake_driver import build
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,8 @@ import ctypes
 
 import numpy as np
 import pytest
-from moe_testing import oracle, runtime as moe
+from moe_testing import oracle
+from moe_testing import runtime as moe
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 MAX_COLUMNS = 2**31 - 1024

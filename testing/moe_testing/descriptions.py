@@ -20,7 +20,7 @@ class Field(NamedTuple):
     name: str
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def tables() -> tuple[list[Field], list[Field]]:
     """The fields of the header and of an operand."""
     page = (ROOT / "docs" / "kernel-abi.md").read_text()
@@ -87,7 +87,7 @@ def change(ptx: str, kernel: str, operand: str | None = None, **fields: Any) -> 
     bytes_ = bytearray(find(ptx, kernel))
     at, known = 0, header
     if operand:
-        old = decode(bytes_)
+        old = decode(bytes(bytes_))
         names = [other["name"] for other in old["operands"]]
         at = old["header_bytes"] + names.index(operand) * old["operand_bytes"]
         known = operand_fields

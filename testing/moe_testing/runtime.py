@@ -8,7 +8,7 @@ import ctypes
 import re
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from .checkout import LIB_DIR
@@ -93,7 +93,7 @@ def unload_module(module: int | None) -> None:
     check(library.moeUnloadModule(module))
 
 
-@lru_cache(maxsize=None)
+@cache
 def embedded_ptx(chip: int) -> str:
     """The PTX for a chip out of the library's bytes."""
     text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, LIBRARY.read_bytes(),
