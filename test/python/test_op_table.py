@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import moe_mlir
 import pytest
 from moe_mlir import _runtime
+from moe_mlir._op_table import OPS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +90,12 @@ def tree(tmp_path: Path) -> Path:
 def test_the_functions_are_up_to_date() -> None:
     result = write(ROOT, "--check")
     assert result.returncode == 0, result.stderr
+
+
+def test_every_op_of_the_library_has_a_row() -> None:
+    header = (ROOT / "include" / "moe-c" / "Runtime.h").read_text()
+    entries = re.findall(r"MoeStatus (\w+)\(const MoeLaunch \*", header)
+    assert sorted(entries) == sorted(op.entry for op in OPS)
 
 
 def test_an_op_is_a_row(tree: Path) -> None:
