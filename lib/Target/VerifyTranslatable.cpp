@@ -16,6 +16,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Target/LLVMIR/LLVMTranslationInterface.h"
+#include "moe/Target/Chip.h"
 #include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
@@ -59,6 +60,36 @@ Turn getTurn(Operation *op, const LLVMTranslationInterface &translations) {
 bool isNarrowFloat(Type type) {
   auto element = dyn_cast<FloatType>(getElementTypeOrSelf(type));
   return element && element.getWidth() <= 8;
+}
+
+/// Whether `chip` has the instruction of `op`. LLVM aborts on one that it lacks. Those
+/// that this project's lowerings make are looked at.
+bool hasInstruction(const moe::Chip &chip, Operation *op) {
+  if (isa<NVVM::ConvertF32x2ToF8x2Op>(op))
+    return chip.hasE4M3Conversion();
+  if (isa<NVVM::GriddepcontrolOp>(op))
+    return chip.hasGridDependencyControl();
+  return true;
+}
+
+/// Whether all chips that `module` is compiled for have all its instructions.
+LogicalResult verifyInstructions(gpu::GPUModuleOp module, StringRef by) {
+  for (auto target : module.getTargetsAttr().getAsRange<NVVM::NVVMTargetAttr>())
+    for (const moe::Chip &chip : moe::getSupportedChips()) {
+      if (chip.name != target.getChip())
+        continue;
+      auto verify = [&](Operation *op) -> WalkResult {
+        if (hasInstruction(chip, op))
+          return WalkResult::advance();
+        return emitError(op->getLoc()) << by << ": expected instructions that "
+                                       << chip.name << " has, a target of "
+                                       << "gpu.module '" << module.getName()
+                                       << "', found '" << op->getName() << "'";
+      };
+      if (module.getBody()->walk(verify).wasInterrupted())
+        return failure();
+    }
+  return success();
 }
 
 /// Whether convert-vector-to-llvm leaves the transfer `op` to convert-vector-to-scf.
@@ -128,7 +159,7 @@ LogicalResult mlir::moe::verifyTranslatable(gpu::GPUModuleOp module, StringRef b
     turn = its;
   });
   if (!next)
-    return success();
+    return verifyInstructions(module, by);
 
   auto diagnostic = emitError(next->getLoc())
                     << by

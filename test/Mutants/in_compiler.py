@@ -14,6 +14,7 @@ _GROUP = "lib/Conversion/GroupArithmetic.cpp"
 _WORDS = "lib/Conversion/GroupWords.cpp"
 _BF16 = "lib/Conversion/LegalizeBF16.cpp"
 _F8 = "lib/Conversion/LegalizeF8.cpp"
+_TRANSLATABLE = "lib/Target/VerifyTranslatable.cpp"
 _SCF = "lib/Conversion/MoeToSCF.cpp"
 _CHECKS = "lib/Transforms/RuntimeVerifiableOpInterfaceImpl.cpp"
 
@@ -42,6 +43,28 @@ MUTANTS = [
         "lib/Target/PTX.cpp",
         "chip.empty() || getChip(object) == chip",
         "true",
+    ),
+    Mutant(
+        "binary-with-times",
+        "lib/Target/ModuleToBinary.cpp",
+        'properties.erase("LLVMIRToISATimeInMs");',
+        "",
+    ),
+    Mutant("error-at-the-last-op", _TRANSLATABLE, "if (its >= turn)", "if (its > turn)"),
+    Mutant(
+        "error-in-functions-first",
+        _TRANSLATABLE,
+        "{ First, WithFunctions, Last, Never }",
+        "{ WithFunctions, First, Last, Never }",
+    ),
+    Mutant(
+        "instruction-of-no-chip", _TRANSLATABLE, "return chip.hasE4M3Conversion();", "return true;"
+    ),
+    Mutant(
+        "f8-for-some-target",
+        _F8,
+        "return llvm::all_of(module.getTargetsAttr()",
+        "return llvm::any_of(module.getTargetsAttr()",
     ),
     # Lowerings.
     Mutant("rceil-rounding", _MXFP8, "constant(0x1f)", "constant(0x20)"),

@@ -11,6 +11,7 @@
 gpu.module @k [#nvvm.target<chip = "sm_90">] {
   gpu.func @f(%x: f32) kernel {
     %0 = arith.addf %x, %x : f32
+    %1 = arith.mulf %x, %x : f32
     gpu.return
   }
 }
@@ -69,4 +70,25 @@ gpu.module @k [#nvvm.target<chip = "sm_90">] {
 
 // CHECK: :[[#@LINE+1]]:1: error: moe-module-to-binary: expected a target on gpu.module 'k', found none: run moe-attach-target first{{$}}
 gpu.module @k {
+}
+
+// -----
+
+// LLVM would abort on an instruction that one of the chips lacks.
+// CHECK: :[[#@LINE+3]]:10: error: moe-module-to-binary: expected instructions that sm_80 has, a target of gpu.module 'k', found 'nvvm.convert.f32x2.to.f8x2'{{$}}
+gpu.module @k [#nvvm.target<chip = "sm_90">, #nvvm.target<chip = "sm_80">] {
+  llvm.func @f(%x: f32, %p: !llvm.ptr) {
+    %0 = nvvm.convert.f32x2.to.f8x2 %x, %x {rnd = #nvvm.fp_rnd_mode<rn>, sat = #nvvm.sat_mode<satfinite>} : i16 (f8E4M3FN)
+    llvm.return
+  }
+}
+
+// -----
+
+// CHECK: :[[#@LINE+3]]:5: error: moe-module-to-binary: expected instructions that sm_89 has, {{.*}} found 'nvvm.griddepcontrol'{{$}}
+gpu.module @k [#nvvm.target<chip = "sm_89">] {
+  llvm.func @f() {
+    nvvm.griddepcontrol wait
+    llvm.return
+  }
 }

@@ -41,6 +41,9 @@ def MoeModuleToBinary : Pass<"moe-module-to-binary", "ModuleOp"> {
 
     Modules are expected in the LLVM and NVVM dialects, with a target. If one is not, the error is
     at the op to lower next and names a pass that lowers it; `moe-lower-kernels` runs all of them.
+    An instruction of this project's lowerings that one of the chips lacks is an error too: LLVM
+    would abort.
+
     Objects have no properties about the time that they took, so that the same text gives the
     same bytes.
   }];
