@@ -120,7 +120,9 @@ func.func @eight_columns(%x: memref<?x8xbf16>, %map: memref<?xi32>, %n: memref<i
 // CHECK: %[[ROW_BYTES:.*]] = arith.muli %[[COLUMNS]], %[[C2]]
 // CHECK: %[[LOW_ROW:.*]] = arith.andi %[[ROW_BYTES]], %[[C15]]
 // CHECK: %[[LOW_X:.*]] = arith.ori %[[LOW_ROWS]], %[[LOW_ROW]]
-// CHECK: %[[LOW_OUT:.*]] = arith.andi
+// CHECK: %[[LOW_START_OUT:.*]] = arith.andi
+// CHECK: %[[LOW_STRIDE_OUT:.*]] = arith.andi
+// CHECK: %[[LOW_OUT:.*]] = arith.ori %[[LOW_START_OUT]], %[[LOW_STRIDE_OUT]]
 // CHECK: %[[LOW:.*]] = arith.ori %[[LOW_X]], %[[LOW_OUT]]
 // CHECK: %[[OK:.*]] = arith.cmpi eq, %[[LOW]], %[[C0]]
 // CHECK: scf.if %[[OK]]
