@@ -19,11 +19,13 @@
 #include "moe/Target/Passes.h"
 #include "moe/Transforms/ExternalModels.h"
 #include "moe/Transforms/Passes.h"
+#include "moe/Warp/IR/Warp.h"
+#include "moe/Warp/Passes.h"
 
 using namespace mlir;
 
 void mlir::moe::registerAllMoeDialects(DialectRegistry &registry) {
-  registry.insert<MoeDialect>();
+  registry.insert<MoeDialect, warp::WarpDialect>();
   registerBufferizableOpInterfaceModels(registry);
   registerRuntimeVerifiableOpInterfaceModels(registry);
   registerUpstreamDialects(registry);
@@ -35,6 +37,7 @@ void mlir::moe::registerAllMoePasses() {
   registerMoeConversionPasses();
   registerMoeTargetPasses();
   registerMoeTransformsPasses();
+  registerMoeWarpPasses();
 }
 
 void mlir::moe::registerAllMoePipelines() { registerMoePipelines(); }

@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Compares kernels of two builds, entry by entry: the gate for changes that should change none.
 
-    compare-kernels.py OLD NEW [--counts]           folders with kernels-sm_*.ptx
-    compare-kernels.py --lib OLD.so NEW.so          the PTX within two runtime libraries
+    compare-kernels.py OLD NEW [--counts] [--launches]    folders with kernels-sm_*.ptx
+    compare-kernels.py --lib OLD.so NEW.so                the PTX within two runtime libraries
 
 Prints what differs, and exits with 1 if anything does. A build has its PTX in lib/Kernels. With
---counts, text may differ: ptxas compiles both, and what fails is more registers, bytes spilled, or
-instructions of any kernel.
+--counts and --launches, text may differ. Under the first, ptxas compiles both, and what fails is
+more registers, bytes spilled, or instructions of any kernel. Under the second, the PTX interpreter
+launches both, as the build's venv has it, and what fails is another number of accesses, bytes or
+sectors of any width, or of shuffles, votes or conversions.
 """
 
 from __future__ import annotations
@@ -78,6 +80,11 @@ def compare_texts(old: dict[str, str], new: dict[str, str], chip: str) -> list[s
 #===------------------------------------------------------------------------===#
 
 
+# Of machine code from sm_70 on.
+INSTRUCTION_BYTES = 16
+NOP = 0x918
+
+
 @dataclass(frozen=True)
 class Counts:
     registers: int
@@ -101,8 +108,8 @@ def find_ptxas() -> str:
     return found
 
 
-def code_bytes(cubin: bytes) -> dict[str, int]:
-    """Bytes of each kernel's section of code, from the ELF headers."""
+def count_instructions(cubin: bytes) -> dict[str, int]:
+    """Those of each kernel, from its section of code, without the padding at the end."""
     def number(at: int, size: int) -> int:
         return int.from_bytes(cubin[at:at + size], "little")
 
@@ -114,7 +121,10 @@ def code_bytes(cubin: bytes) -> dict[str, int]:
         start = strings + number(section, 4)
         name = cubin[start:cubin.index(b"\0", start)].decode()
         if name.startswith(".text."):
-            found[name.removeprefix(".text.")] = number(section + 0x20, 8)
+            code, end = number(section + 0x18, 8), number(section + 0x20, 8)
+            while end > 0 and number(code + end - INSTRUCTION_BYTES, 2) & 0xfff == NOP:
+                end -= INSTRUCTION_BYTES
+            found[name.removeprefix(".text.")] = end // INSTRUCTION_BYTES
     return found
 
 
@@ -126,15 +136,14 @@ def count(ptxas: str, ptx: str, chip: str) -> dict[str, Counts]:
                               text=True, capture_output=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{chip}: {done.stderr}")
-        sizes = code_bytes(cubin.read_bytes())
+        instructions = count_instructions(cubin.read_bytes())
     found = {}
     for block in re.split(r"Compiling entry function '", done.stderr)[1:]:
         name = block.split("'")[0]
         spilled = sum(map(int, re.findall(r"(\d+) bytes spill", block)))
         registers = re.search(r"Used (\d+) registers", block)
         assert registers
-        # 16 bytes each, padded to 128 with instructions that are never reached.
-        found[name] = Counts(int(registers[1]), spilled, sizes[name] // 16)
+        found[name] = Counts(int(registers[1]), spilled, instructions[name])
     return found
 
 
@@ -155,6 +164,50 @@ def compare_counts(old: dict[str, Counts], new: dict[str, Counts], chip: str,
     return differences
 
 
+#===------------------------------------------------------------------------===#
+# Launches
+#===------------------------------------------------------------------------===#
+
+# Instructions that are counted besides accesses: what a lane computes between them is LLVM's.
+COUNTED = ("shfl.", "vote.", "cvt.rn.satfinite.", "griddepcontrol.")
+
+
+def launch(ptx: str, name: str) -> dict[str, object]:
+    """What the interpreter counts, over launches with few and many rows and columns."""
+    from moe_testing import batches
+    from moe_testing.interpreted import Interpreter
+    from moe_testing.kernels import Kernel, check
+
+    aligned = not name.endswith("_unaligned")
+    op = name.removesuffix("_unaligned")
+    dead_scales = "untouched" if op.endswith("_untouched") else "zero"
+    op = op.removesuffix("_untouched")
+    layout = "linear" if op.endswith("_linear") else "swizzle_32_4_4"
+    kernel = Kernel(op.removesuffix("_linear"), None, layout, dead_scales, strided=True)
+    counted: dict[str, object] = {}
+    for M, N, grid in ((40, 1056, (2, 6)), (300, 1056, (2, 1)), (150, 64, (1, 2))):
+        backend = Interpreter()
+        check(backend, ptx, kernel, batches.random_batch(M, N, M - 20), grid, aligned=aligned)
+        title = f"{M}x{N}"
+        for kind in ("global_loads", "global_stores"):
+            counted[f"{title} {kind}"] = backend.stats[kind]
+        for opcode, count in backend.stats["by_opcode"].items():
+            if opcode.startswith(COUNTED):
+                counted[f"{title} {opcode}"] = count
+    return counted
+
+
+def compare_launches(old: str, new: str, chip: str) -> list[str]:
+    names = sorted(entries(old).keys() & entries(new).keys() - {""})
+    differences = []
+    for name in names:
+        before, after = launch(old, name), launch(new, name)
+        differences += [f"{chip} {name}: {what}: {before.get(what)} before, {after.get(what)} after"
+                        for what in sorted(before.keys() | after.keys())
+                        if before.get(what) != after.get(what)]
+    return differences
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,6 +215,8 @@ def main() -> int:
     parser.add_argument("new", type=Path)
     parser.add_argument("--lib", action="store_true", help="compare runtime libraries")
     parser.add_argument("--counts", action="store_true", help="compare what ptxas makes of them")
+    parser.add_argument("--launches", action="store_true",
+                        help="compare what the PTX interpreter counts")
     parser.add_argument("--verbose", action="store_true", help="print counts that are no worse, too")
     options = parser.parse_args()
     read = read_library if options.lib else read_folder
@@ -178,7 +233,11 @@ def main() -> int:
         for chip, before, after in zip(chips, counts[::2], counts[1::2]):
             kernels += len(after)
             differences += compare_counts(before, after, chip, options.verbose)
-    else:
+    if options.launches:
+        for chip in chips:
+            kernels = max(kernels, len(entries(new[chip])) - 1)
+            differences += compare_launches(old[chip], new[chip], chip)
+    if not options.counts and not options.launches:
         for chip in chips:
             texts = entries(old[chip]), entries(new[chip])
             kernels += len(texts[1]) - 1

@@ -8,6 +8,7 @@
 #include "DescribeKernel.h"
 
 #include "../Launch/AlignmentRule.h"
+#include "../Launch/GridRule.h"
 #include "IndexOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -15,6 +16,7 @@
 using namespace mlir;
 using namespace mlir::moe;
 using ::moe::launch::KernelDescription;
+using ::moe::launch::kRowsPerQuad;
 using ::moe::launch::OperandDescription;
 using ::moe::launch::OperandKind;
 

@@ -14,8 +14,8 @@
 #define MOE_LIB_CONVERSION_DESCRIBEKERNEL_H
 
 #include "../Launch/KernelDescription.h"
-#include "KernelBody.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "moe/IR/Moe.h"
 
 namespace mlir::moe {
 

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The host side of convert-moe-to-gpu: which kernels an op needs, the grid, and the
-// launch. What a kernel does is in KernelBody.cpp and KernelQuantization.cpp.
+// The host side of the GPU path: which kernels an op needs, the grid, and the launch.
+// What a kernel does is built by MoeToWarp and lowered by WarpToGPU.
 //
 //===----------------------------------------------------------------------===//
 
@@ -16,7 +16,7 @@
 #include "DescribeKernel.h"
 #include "IndexArithmetic.h"
 #include "IndexOps.h"
-#include "KernelBody.h"
+#include "WarpLowerings.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -28,16 +28,22 @@
 #include "mlir/IR/SymbolTable.h"
 #include "moe/IR/Moe.h"
 #include "moe/Transforms/Passes.h"
+#include "moe/Warp/IR/Warp.h"
+#include "moe/Warp/Passes.h"
 
 namespace mlir::moe {
 #define GEN_PASS_DEF_CONVERTMOETOGPU
 #include "moe/Conversion/Passes.h.inc"
+#define GEN_PASS_DEF_CONVERTMOETOWARP
+#include "moe/Warp/Passes.h.inc"
 } // namespace mlir::moe
 
 using namespace mlir;
 using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kKernelModuleName = "moe_kernels";
+
+static_assert(warp::kRowsPerQuad == ::moe::launch::kRowsPerQuad);
 
 //===----------------------------------------------------------------------===//
 // Kernels and launches
@@ -119,7 +125,8 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
   if (failed(attachDescription(kernel, op, schedule)))
     return nullptr;
   b.setInsertionPointToStart(&kernel.getBody().front());
-  buildKernelBody(b, op, kernel.getArguments(), schedule);
+  kernel->setAttr(kKernelScheduleAttrName, ScheduleAttr::get(b.getContext(), ofKernel));
+  buildWarpKernel(b, op, kernel.getArguments(), schedule);
   gpu::ReturnOp::create(b);
   kernels.push_back({op, ofKernel, kernel});
   return kernel;
@@ -221,32 +228,50 @@ LogicalResult Lowering::lower(MapRowsOp op) {
   return buildFirstLaunch(b, op, schedules);
 }
 
+LogicalResult mlir::moe::lowerMoeOpsToWarp(ModuleOp module, StringRef passName) {
+  // Those on tensors are reported with all the others, once.
+  SmallVector<PaddingAwareOpInterface> padded;
+  module.walk([&](PaddingAwareOpInterface op) {
+    if (cast<DestinationStyleOpInterface>(op.getOperation()).hasPureBufferSemantics())
+      padded.push_back(op);
+  });
+  IRRewriter rewriter(module.getContext());
+  SmallVector<MapRowsOp> ops;
+  for (PaddingAwareOpInterface op : padded) {
+    if (failed(verifyLaunchable(op, module)))
+      return failure();
+    ops.push_back(generalize(rewriter, op));
+  }
+  Lowering lowering(module);
+  for (MapRowsOp op : ops)
+    if (failed(lowering.lower(op)))
+      return failure();
+  // Until now they tell kernels apart.
+  for (MapRowsOp op : ops)
+    op.erase();
+  return verifyNoMoeOpsLeft(module, passName);
+}
+
 namespace {
 
+struct ConvertMoeToWarpPass
+    : mlir::moe::impl::ConvertMoeToWarpBase<ConvertMoeToWarpPass> {
+  void runOnOperation() override {
+    if (failed(lowerMoeOpsToWarp(getOperation(), getArgument())))
+      signalPassFailure();
+  }
+};
+
 struct ConvertMoeToGPUPass : mlir::moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass> {
+  void getDependentDialects(DialectRegistry &registry) const override {
+    ConvertMoeToGPUBase::getDependentDialects(registry);
+    registry.insert<warp::WarpDialect>();
+  }
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    // Those on tensors are reported with all the others, once.
-    SmallVector<PaddingAwareOpInterface> padded;
-    module.walk([&](PaddingAwareOpInterface op) {
-      if (cast<DestinationStyleOpInterface>(op.getOperation()).hasPureBufferSemantics())
-        padded.push_back(op);
-    });
-    IRRewriter rewriter(&getContext());
-    SmallVector<MapRowsOp> ops;
-    for (PaddingAwareOpInterface op : padded) {
-      if (failed(verifyLaunchable(op, module)))
-        return signalPassFailure();
-      ops.push_back(generalize(rewriter, op));
-    }
-    Lowering lowering(module);
-    for (MapRowsOp op : ops)
-      if (failed(lowering.lower(op)))
-        return signalPassFailure();
-    // Until now they tell kernels apart.
-    for (MapRowsOp op : ops)
-      op.erase();
-    if (failed(verifyNoMoeOpsLeft(module, getArgument())))
+    if (failed(lowerMoeOpsToWarp(module, getArgument())) ||
+        failed(scheduleRowsIn(module)) || failed(lowerWarpOpsIn(module)))
       signalPassFailure();
   }
 };

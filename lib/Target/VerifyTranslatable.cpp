@@ -131,6 +131,7 @@ StringRef getPass(Operation *op) {
       .Case("math", isKernelMath(op) ? "moe-convert-kernel-math" : "convert-gpu-to-nvvm")
       .Case("memref", "convert-to-llvm{filter-dialects=memref}")
       .Case("moe", "convert-moe-to-gpu")
+      .Case("moe_warp", "convert-moe-warp-to-gpu")
       .Case("nvgpu", "convert-nvgpu-to-nvvm")
       .Case("scf", "convert-scf-to-cf")
       .Case("tensor", "moe-bufferize")

@@ -7,8 +7,12 @@ from __future__ import annotations
 from mutant import Mutant
 
 _CHIP = "lib/Target/Chip.cpp"
-_BODY = "lib/Conversion/KernelBody.cpp"
-_QUANTIZATION = "lib/Conversion/KernelQuantization.cpp"
+_CHUNKS = "lib/Conversion/WarpToGPU/Chunks.cpp"
+_GROUPS = "lib/Conversion/WarpToGPU/Groups.cpp"
+_QUADS = "lib/Conversion/WarpToGPU/Quads.cpp"
+_ROWS = "lib/Conversion/WarpToGPU/Rows.cpp"
+_WARP_IR = "lib/Warp/IR/Warp.cpp"
+_WARP_KERNEL = "lib/Conversion/MoeToWarp/WarpKernel.cpp"
 _MXFP8 = "lib/IR/MXFP8.cpp"
 _GROUP = "lib/Conversion/GroupArithmetic.cpp"
 _WORDS = "lib/Conversion/GroupWords.cpp"
@@ -129,44 +133,44 @@ MUTANTS = [
     ),
     Mutant(
         "kernel-whole-columns",
-        _BODY,
-        "wholeColumns = std::max(wholeColumns, kGroupSize * kScaleTileColumns);",
-        "",
+        _WARP_IR,
+        "std::max<int64_t>(getChunkColumns(), getPaddedTo())",
+        "getChunkColumns()",
     ),
     Mutant(
         "kernel-last-vector",
-        _BODY,
-        "Value last = arith::SubIOp::create(b, vectors, buildI32(1));",
+        _CHUNKS,
+        "Value last = arith::SubIOp::create(b, vectors, buildI32(b, 1));",
         "Value last = vectors;",
     ),
     Mutant(
         "kernel-scale-rows",
-        _BODY,
-        "buildMul(b, buildRowTileCount(b, rows), kScaleTileRows)\n                        : rows",
-        "rows\n                        : rows",
+        _WARP_KERNEL,
+        "buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;",
+        "rows : rows;",
     ),
     Mutant(
         "kernel-small-by-warps",
-        _BODY,
-        "arith::CmpIPredicate::ule, rows, warps)",
-        "arith::CmpIPredicate::ult, rows, warps)",
+        _ROWS,
+        "arith::CmpIPredicate::ule, op.getRows(), kernel.warps)",
+        "arith::CmpIPredicate::ult, op.getRows(), kernel.warps)",
     ),
     Mutant(
         "quads-of-single-rows",
-        _QUANTIZATION,
-        "  if (quantize.getDeadScales() == DeadScales::Zero)\n    storedRows",
-        "  if (format.getDeadScales() == DeadScales::Untouched)\n    storedRows",
+        _QUADS,
+        "  if (op.getDead()) {\n    ImplicitLocOpBuilder early",
+        "  if (!op.getDead()) {\n    ImplicitLocOpBuilder early",
     ),
     Mutant(
         "quads-columns-of-the-last-tile",
-        _QUANTIZATION,
-        "  if (!hasWholeChunks)\n    isStored",
-        "  if (hasWholeChunks)\n    isStored",
+        _QUADS,
+        "  if (!shape.isWhole)\n    isStored",
+        "  if (shape.isWhole)\n    isStored",
     ),
     Mutant(
         "scales-of-spare-lanes",
-        _QUANTIZATION,
-        "buildIf(lessThan(inGroup, buildI32(schedule.stepsPerChunk)), store);",
+        _GROUPS,
+        "moe::buildIf(b, buildLess(b, inGroup, buildI32(b, shape.steps)), store);",
         "store();",
     ),
     # Fusion, checks at run time, moe-run.

@@ -1,0 +1,103 @@
+//===- WarpKernel.cpp - What a kernel does --------------------------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The body of a kernel for a padding-aware op, on the level of warps: what an op says,
+// with nothing yet of how rows are scheduled.
+//
+//===----------------------------------------------------------------------===//
+
+#include "../IndexArithmetic.h"
+#include "../WarpLowerings.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "moe/Warp/IR/Warp.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+using namespace mlir::moe::warp;
+
+/// `buffer` in global memory. Generic addresses would make every access find out where it
+/// goes.
+static Value toGlobal(ImplicitLocOpBuilder &b, Value buffer) {
+  auto type = cast<MemRefType>(buffer.getType());
+  if (type.getMemorySpace())
+    return buffer;
+  auto globalType = MemRefType::get(type.getShape(), type.getElementType(),
+                                    type.getLayout(), b.getI64IntegerAttr(1));
+  return memref::MemorySpaceCastOp::create(b, globalType, buffer);
+}
+
+/// Adds a body whose only argument has `type`, filled by `build`.
+static void buildBody(ImplicitLocOpBuilder &b, Region &region, Type type,
+                      function_ref<void(Value)> build) {
+  OpBuilder::InsertionGuard guard(b);
+  Block *block = b.createBlock(&region, {}, type, b.getLoc());
+  build(block->getArgument(0));
+  warp::YieldOp::create(b);
+}
+
+void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                ValueRange arguments, const Schedule &schedule) {
+  Value x = toGlobal(b, arguments[0]);
+  Value map = toGlobal(b, arguments[1]);
+  Value nUsed = toGlobal(b, arguments[2]);
+  Value out = toGlobal(b, arguments[3]);
+  // Null for a format without scales.
+  auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
+  Value scale = format ? toGlobal(b, arguments[4]) : Value();
+  bool isSwizzled = format && format.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
+  bool clears = format && format.getDeadScales() == DeadScales::Zero;
+  Value rows = b.createOrFold<memref::DimOp>(x, int64_t(0));
+  Value columns = b.createOrFold<memref::DimOp>(x, int64_t(1));
+
+  auto getAlign = [&](Value matrix) {
+    int64_t bytes = cast<MemRefType>(matrix.getType()).getElementTypeBitWidth() / 8;
+    return schedule.isElementwise()
+               ? IntegerAttr()
+               : b.getI64IntegerAttr(schedule.alignmentOf(schedule.elements() * bytes));
+  };
+  auto buildForChunk = [&](function_ref<void(Value)> build) {
+    int64_t paddedTo = isSwizzled ? format.getGroupSize() * kScaleTileColumns : 1;
+    auto loop =
+        ForChunkOp::create(b, columns, schedule.steps, schedule.elements(), paddedTo);
+    buildBody(b, loop.getBody(), b.getI32Type(), build);
+  };
+
+  if (schedule.waits)
+    WaitForPredecessorOp::create(b);
+  // Both loads go out before either is needed.
+  Value entries = LoadEntriesOp::create(b, b.getI32Type(), map, rows);
+  Value used = LoadUsedRowsOp::create(b, b.getI32Type(), nUsed);
+  Value end;
+  if (clears) // The last row tile of the scales may go past the last row.
+    end = isSwizzled ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;
+
+  auto forRow = ForLiveRowOp::create(b, map, rows, used, entries, end);
+  buildBody(b, forRow.getBody(), b.getIndexType(), [&](Value row) {
+    buildForChunk([&](Value chunk) {
+      auto type = VectorType::get({schedule.steps, schedule.elements()}, b.getBF16Type());
+      Value fragment = LoadOp::create(b, type, x, row, chunk, getAlign(x));
+      fragment = op.buildActivation(b, b.getLoc(), fragment);
+      if (!format) {
+        StoreOp::create(b, fragment, out, row, chunk, Value(), getAlign(out));
+        return;
+      }
+      ActivationFacts facts = getActivationFacts(op.getActivation().front());
+      Value maximum = GroupMaximumOp::create(b, b.getBF16Type(), fragment, format,
+                                             !facts.mayBeNaN && !facts.mayBeNegative);
+      Value code = ScaleCodeOp::create(b, b.getI32Type(), maximum, format);
+      Value data = QuantizeOp::create(b, type.clone(format.getElementType()), fragment,
+                                      code, format);
+      StoreOp::create(b, data, out, row, chunk, Value(), getAlign(out));
+      StoreScaleOp::create(b, code, scale, row, chunk, format);
+    });
+  });
+  if (clears)
+    buildBody(b, forRow.getDead(), b.getIndexType(), [&](Value row) {
+      buildForChunk(
+          [&](Value chunk) { ClearScalesOp::create(b, scale, row, chunk, format); });
+    });
+}

@@ -1,0 +1,46 @@
+//===- WarpLowerings.h - Into and out of moe_warp ---------------*- C++ -*-===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The steps from a padding-aware op to a kernel for one lane, as functions: each is a
+// pass of its own, and convert-moe-to-gpu is all of them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef MOE_LIB_CONVERSION_WARPLOWERINGS_H
+#define MOE_LIB_CONVERSION_WARPLOWERINGS_H
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "moe/IR/Moe.h"
+
+namespace mlir::moe {
+
+/// A kernel's discardable attribute with its `#moe.schedule`, until that is obeyed.
+inline constexpr llvm::StringLiteral kKernelScheduleAttrName = "moe_warp.schedule";
+
+/// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel, in
+/// moe_warp: its rows one by one.
+void buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,
+                     const Schedule &schedule);
+
+/// The ops of a module to launches, and kernels in moe_warp. `passName` is for errors.
+LogicalResult lowerMoeOpsToWarp(ModuleOp module, StringRef passName);
+
+/// Rewrites a kernel in moe_warp as its schedule says: rows by quads, early loads.
+LogicalResult scheduleRows(gpu::GPUFuncOp kernel);
+/// Those below `root`.
+LogicalResult scheduleRowsIn(Operation *root);
+
+/// The moe_warp ops of a kernel, which has a known_block_size, to code for one lane.
+void lowerWarpOps(gpu::GPUFuncOp kernel);
+/// Those of all kernels below `root`.
+LogicalResult lowerWarpOpsIn(Operation *root);
+
+} // namespace mlir::moe
+
+#endif // MOE_LIB_CONVERSION_WARPLOWERINGS_H
