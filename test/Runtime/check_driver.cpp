@@ -27,7 +27,6 @@ static_assert(kDriverNotFound == CUDA_ERROR_NOT_FOUND);
 static_assert(kNumSMsAttribute == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
 static_assert(kCapabilityMajorAttribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
 static_assert(kCapabilityMinorAttribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
-static_assert(kMaxThreadsAttribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
 static_assert(kDevicePointerAttribute == CU_POINTER_ATTRIBUTE_DEVICE_POINTER);
 static_assert(kErrorLogOption == CU_JIT_ERROR_LOG_BUFFER);
 static_assert(kErrorLogSizeOption == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES);
