@@ -36,29 +36,29 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any
+
+import cases
+import results
 
 START = time.monotonic()
 # Before PyTorch is imported: starting a pool of compilers takes longer than the few compilations.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-import cases
-import results
-
 try:
-    import torch
-    import triton
-
     import library
     import moe_mlir
     import rotation
+    import torch
     import torch_peer
+    import triton
     import triton_peer
     from moe_mlir import torch_ops
 except ImportError as missing:
-    MISSING: Optional[ImportError] = missing
+    MISSING: ImportError | None = missing
 else:
     MISSING = None
 
@@ -179,7 +179,7 @@ def check_set(workload: rotation.Workload, index: int) -> list[torch.Tensor]:
     return found
 
 
-def check_compiled(workload: rotation.Workload, launch: rotation.Launch) -> Optional[str]:
+def check_compiled(workload: rotation.Workload, launch: rotation.Launch) -> str | None:
     """What is wrong with the live rows of "compile", None if nothing is. Raises where it compiles
     anew for other operands of the same shapes.
     """
@@ -267,9 +267,9 @@ class Peers:
     with which "moe" is timed too, instead of all others.
     """
 
-    compiled: Optional[Any] = None
-    old: Optional[Any] = None
-    own: Optional[Any] = None
+    compiled: Any | None = None
+    old: Any | None = None
+    own: Any | None = None
     grids: tuple[float, ...] = ()
 
     def compiles(self, case: cases.Case) -> bool:
@@ -390,9 +390,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def run_cases(chosen: Sequence[cases.Case], card: rotation.Card, timer: Any, *, replays: int = 21,
-              rotate_bytes: Optional[int] = None, pool_bytes: int = POOL_BYTES,
-              time_limit: float = 540, json_file: Optional[Path] = None,
-              peers: Optional[Peers] = None) -> dict[str, Any]:
+              rotate_bytes: int | None = None, pool_bytes: int = POOL_BYTES,
+              time_limit: float = 540, json_file: Path | None = None,
+              peers: Peers | None = None) -> dict[str, Any]:
     """Runs all of them, or those that the seconds of `time_limit` allow, counted from the start of
     the program; the document that is in the JSON file then.
     """
@@ -458,7 +458,7 @@ def _versions(peers: Peers) -> dict[str, str]:
     return versions
 
 
-def choose_cases(op: Optional[str], texts: Sequence[str], quick: bool) -> list[cases.Case]:
+def choose_cases(op: str | None, texts: Sequence[str], quick: bool) -> list[cases.Case]:
     """The cases of an op whose name has all of `texts` in it."""
     return [case for case in (cases.quick_cases() if quick else cases.all_cases())
             if op in (None, case.op) and all(text in case.name for text in texts)]
@@ -471,7 +471,7 @@ def parse_grids(text: str) -> tuple[float, ...]:
     return grids
 
 
-def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few small cases")

@@ -27,8 +27,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional
+from typing import Any
 
 import cases
 import results
@@ -113,7 +114,7 @@ def measure_python(device: str) -> dict[str, list[float]]:
     return time_rounds(functions, device)
 
 
-def build_loop(folder: str) -> Optional[Any]:
+def build_loop(folder: str) -> Any | None:
     """The C loop as a function, None where nothing compiles it."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
@@ -238,7 +239,7 @@ def print_entries(entries: Mapping[str, dict[str, Any]]) -> None:
               flush=True)
 
 
-def measure(device: str, json_file: Optional[Path]) -> dict[str, Any]:
+def measure(device: str, json_file: Path | None) -> dict[str, Any]:
     document: dict[str, Any] = {"M": M, "K": K, "entries": {}}
 
     def add(times: Mapping[str, list[float]]) -> None:

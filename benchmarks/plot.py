@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any
 
 import cases
 import results
@@ -177,7 +178,7 @@ def summary(all_results: Sequence[results.Result], device: str) -> str:
     """Mean, worst case and card, in sentences for the README; for a run of all peers."""
     listed = [r for r in all_results if r["kind"] in ("dense", "routed")]
 
-    def ratios(peer: str, op: Optional[str] = None) -> dict[str, float]:
+    def ratios(peer: str, op: str | None = None) -> dict[str, float]:
         found = {r["name"]: results.ratio(r, peer, "moe") for r in listed if op in (None, r["op"])}
         return {name: ratio for name, ratio in found.items() if ratio is not None}
 
@@ -220,7 +221,7 @@ def summary(all_results: Sequence[results.Result], device: str) -> str:
 
 def markdown(all_results: Sequence[results.Result], device: str) -> str:
     """A table for each op, and the gates."""
-    def number(value: Optional[float], digits: int) -> str:
+    def number(value: float | None, digits: int) -> str:
         return "" if value is None else f"{value:.{digits}f}"
 
     def spread(entry: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Optional, Sequence
+from typing import Any
 
 Result = dict[str, Any]
 
@@ -39,18 +40,18 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def time_of(result: Result, peer: str) -> Optional[float]:
+def time_of(result: Result, peer: str) -> float | None:
     """The median, if the peer ran."""
     return result["peers"].get(peer, {}).get("us")
 
 
-def ratio(result: Result, peer: str, other: str) -> Optional[float]:
+def ratio(result: Result, peer: str, other: str) -> float | None:
     """The time of `peer` in times of `other`: above 1, `other` is faster."""
     times = time_of(result, peer), time_of(result, other)
     return None if None in times else times[0] / times[1]  # type: ignore[operator]
 
 
-def bandwidth(result: Result, peer: str) -> Optional[float]:
+def bandwidth(result: Result, peer: str) -> float | None:
     """GB/s, of the bytes that the op must move."""
     time = time_of(result, peer)
     return None if time is None else result["bytes"] / time / 1e3
@@ -68,7 +69,7 @@ class Gate:
 
     name: str
     limit: float
-    values: Callable[[Sequence[Result]], dict[str, Optional[float]]]
+    values: Callable[[Sequence[Result]], dict[str, float | None]]
     mean: bool = False
     at_most: bool = False
 
@@ -82,10 +83,10 @@ class Verdict:
     limit: str
     cases: int
     planned: int
-    value: Optional[float] = None
-    mean: Optional[float] = None
-    worst: Optional[float] = None
-    worst_case: Optional[str] = None
+    value: float | None = None
+    mean: float | None = None
+    worst: float | None = None
+    worst_case: str | None = None
 
     def line(self) -> str:
         text = f"{self.status:8}{self.name}: "
@@ -105,7 +106,7 @@ def is_large(result: Result) -> bool:
 
 
 def _each(peer: str, other: str,
-          selects: Selection) -> Callable[[Sequence[Result]], dict[str, Optional[float]]]:
+          selects: Selection) -> Callable[[Sequence[Result]], dict[str, float | None]]:
     """The ratio of the two in the cases that are selected."""
     return lambda results: {r["name"]: ratio(r, peer, other) for r in results if selects(r)}
 
@@ -121,8 +122,8 @@ def capacity_series(results: Sequence[Result]) -> list[list[Result]]:
     return [sorted(found, key=lambda r: r["M"]) for found in series.values()]
 
 
-def _against_the_next_capacity(results: Sequence[Result]) -> dict[str, Optional[float]]:
-    found: dict[str, Optional[float]] = {}
+def _against_the_next_capacity(results: Sequence[Result]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
     for series in capacity_series(results):
         for smaller, larger in zip(series, series[1:]):
             times = time_of(smaller, "moe"), time_of(larger, "moe")
@@ -197,7 +198,7 @@ def table_header() -> str:
 
 
 def table_line(result: Result) -> str:
-    def number(value: Optional[float], width: int, digits: int) -> str:
+    def number(value: float | None, width: int, digits: int) -> str:
         return f"{'-' if value is None else format(value, f'.{digits}f'):>{width}}"
 
     def peer(name: str, width: int = 8, digits: int = 2) -> str:

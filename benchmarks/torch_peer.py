@@ -8,7 +8,8 @@ would get one block of a CUDA graph's pool again and again, and write into the L
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 

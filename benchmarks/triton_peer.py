@@ -14,7 +14,7 @@ Scales are uint8 here: Triton has no name for E8M0.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import triton
@@ -122,8 +122,8 @@ def scale_size(M: int, K: int) -> int:
 
 
 def padded_squared_relu(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor,
-                        out: Optional[torch.Tensor] = None,
-                        config: Optional[Config] = None) -> torch.Tensor:
+                        out: torch.Tensor | None = None,
+                        config: Config | None = None) -> torch.Tensor:
     """relu(x)^2 of live rows, into `out` if it is given."""
     M, N = x.shape
     if out is None:
@@ -136,7 +136,7 @@ def padded_squared_relu(x: torch.Tensor, permutation_map: torch.Tensor, n_used: 
 
 def squared_relu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor,
-    out: Optional[tuple[torch.Tensor, torch.Tensor]] = None, config: Optional[Config] = None,
+    out: tuple[torch.Tensor, torch.Tensor] | None = None, config: Config | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Data and swizzled scales (uint8), into `out` if it is given; zeroing is part of it."""
     M, K = x.shape

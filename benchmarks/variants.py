@@ -17,9 +17,10 @@ import argparse
 import json
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any
 
 import cases
 import gpu
@@ -41,10 +42,10 @@ class Build:
     """
 
     name: str
-    columns: Optional[int] = None
+    columns: int | None = None
     options: Mapping[str, int] = field(default_factory=dict)
-    activation: Optional[Mapping[str, object]] = field(default_factory=dict)
-    quantize: Optional[Mapping[str, object]] = field(default_factory=dict)
+    activation: Mapping[str, object] | None = field(default_factory=dict)
+    quantize: Mapping[str, object] | None = field(default_factory=dict)
 
 
 BUILDS = (
@@ -96,7 +97,7 @@ def prepare(folder: Path, label: str, chip: str) -> None:
     entries = json.loads(manifest.read_text()) if manifest.exists() else []
     for build in BUILDS:
         for op, dialect_op in DIALECT_OPS.items():
-            changes: Optional[Mapping[str, object]] = getattr(build, op)
+            changes: Mapping[str, object] | None = getattr(build, op)
             if changes is None:
                 continue
             title = f"{label} {build.name}".strip()
@@ -182,7 +183,7 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def run_all(chosen: Sequence[cases.Case], folder: Path, card: rotation.Card, timer: Any, *,
-            replays: int = 15, time_limit: float = 540, json_file: Optional[Path] = None,
+            replays: int = 15, time_limit: float = 540, json_file: Path | None = None,
             pool_bytes: int = gpu.POOL_BYTES) -> list[dict[str, Any]]:
     start = time.monotonic()
     entries = json.loads((folder / MANIFEST).read_text())
