@@ -126,12 +126,22 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_folders_of_the_table_exist() -> None:
-    section = (ROOT / "docs" / "developing.md").read_text().split("\n## What is where\n")[1]
+    section = (ROOT / "docs" / "architecture.md").read_text().split("\n## What is where\n")[1]
     table = re.findall(r"^\| (`.*?) \|", section.split("\n## ")[0], re.M)
     folders = re.findall(r"`([^`]+)`", " ".join(table))
     assert len(folders) > 10
     for folder in folders:
         assert (ROOT / folder).is_dir(), folder
+
+
+def test_files_of_the_pages_for_contributors_exist() -> None:
+    for page in ("architecture.md", "adding.md"):
+        text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=re.M | re.S)
+        files = re.findall(r"`((?:lib|include|python|scripts|test|testing|benchmarks)/[\w./-]+)`", text)
+        assert len(files) > 10
+        for file in files:
+            # The diffs of a page may add one.
+            assert (ROOT / file).exists() or f"+++ b/{file}\n" in (ROOT / "docs" / page).read_text(), file
 
 
 def test_variables_of_the_table_are_read_somewhere() -> None:
