@@ -263,11 +263,6 @@ struct ConvertMoeToWarpPass
 };
 
 struct ConvertMoeToGPUPass : mlir::moe::impl::ConvertMoeToGPUBase<ConvertMoeToGPUPass> {
-  void getDependentDialects(DialectRegistry &registry) const override {
-    ConvertMoeToGPUBase::getDependentDialects(registry);
-    registry.insert<warp::WarpDialect>();
-  }
-
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (failed(lowerMoeOpsToWarp(module, getArgument())) ||

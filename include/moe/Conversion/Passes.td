@@ -36,6 +36,9 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     Each op becomes a `gpu.launch_func` of a kernel in the module `@moe_kernels`. Ops with
     the same operand types and attributes share a kernel.
 
+    Its steps are passes too: `convert-moe-to-warp`, `moe-warp-schedule-rows`, and
+    `convert-moe-warp-to-gpu`. After the second a kernel can be read.
+
     How the work is cut up is what `moe.schedule` on the op says: of its schedules the first
     whose needs hold is launched. An op without it has those that `moe-choose-schedule`
     chooses for any chip.
@@ -67,7 +70,7 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
   let dependentDialects = ["arith::ArithDialect", "gpu::GPUDialect",
                            "math::MathDialect", "memref::MemRefDialect",
                            "NVVM::NVVMDialect", "scf::SCFDialect",
-                           "vector::VectorDialect"];
+                           "vector::VectorDialect", "warp::WarpDialect"];
 }
 
 def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
