@@ -101,6 +101,11 @@ static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
                 "%s: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found %d",
                 row.name, int(scale.dead));
   problem.kernel = problem.op->kernels[scale.layout][scale.dead];
+  if (problem.kernel < 0)
+    return fail(MOE_UNSUPPORTED,
+                "%s: the library has no kernel of %s with this layout and these dead "
+                "scales",
+                row.name, problem.op->name);
   bool isLinear = scale.layout == MOE_SCALE_LINEAR;
   if (isLinear) {
     int64_t stride = scale.row_stride;

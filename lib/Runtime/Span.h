@@ -36,10 +36,10 @@ inline bool overlap(const Span &a, const Span &b) {
     return true;
   if (a.isOneRow() && b.isOneRow())
     return true;
-  // Both begin, or end, within each other, so that rows that share bytes of a period
-  // share them in some row.
+  // As one begins before the other ends, rows that share bytes by their places in a
+  // period share them in some row. The distance is from a row of `a` to the next of `b`.
   uint64_t distance = b.begin >= a.begin ? (b.begin - a.begin) % stride
-                                         : stride - 1 - (a.begin - b.begin - 1) % stride;
+                                         : stride - (a.begin - b.begin) % stride;
   return distance < a.width || stride - distance < b.width;
 }
 

@@ -157,8 +157,8 @@ MUTANTS = [
     Mutant(
         "span-before",
         _SPAN,
-        "stride - 1 - (a.begin - b.begin - 1) % stride",
         "stride - (a.begin - b.begin) % stride",
+        "(a.begin - b.begin) % stride",
     ),
     Mutant("problem-wraps", _PROBLEM, "if (span.end < span.begin)", "if (false)"),
     Mutant(
