@@ -42,10 +42,9 @@ typename Arithmetic::Value getColumnTileCount(Arithmetic &a,
 
 /// Bytes, which are elements, of a `swizzle_32_4_4` buffer for a [rows, columns] matrix.
 template <typename Arithmetic>
-typename Arithmetic::Value getSwizzledScaleSize(Arithmetic &a,
-                                                typename Arithmetic::Value rows,
-                                                typename Arithmetic::Value columns,
-                                                int64_t groupSize = kGroupSize) {
+typename Arithmetic::Value
+getSwizzledScaleSize(Arithmetic &a, typename Arithmetic::Value rows,
+                     typename Arithmetic::Value columns, int64_t groupSize = kGroupSize) {
   auto rowTiles = getRowTileCount(a, rows);
   auto columnTiles = getColumnTileCount(a, columns, groupSize);
   auto tiles = a.mul(rowTiles, columnTiles);
