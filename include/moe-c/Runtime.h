@@ -174,10 +174,11 @@ typedef struct MoeLaunch {
  * and the captured launch follows whatever n_used and permutation_map hold at each
  * replay. On the CPU the call returns when the work is done.
  *
- * Rows of bf16 that start at multiples of 16 bytes (32 from compute capability 10.0 on, or
- * as a module is compiled) and have a whole number of them are fast, with data at multiples of half as many; others take a
- * slower kernel with the same result. So do swizzled scales that do not start at a
- * multiple of 16 bytes, or of 4 where those of dead rows are untouched.
+ * Rows of bf16 that start at multiples of 16 bytes (32 from compute capability 10.0 on,
+ * or as a module is compiled) and have a whole number of them are fast, with data at
+ * multiples of half as many; others take a slower kernel with the same result. So do
+ * swizzled scales that do not start at a multiple of 16 bytes, or of 4 where those of
+ * dead rows are untouched.
  *
  * An output must not share a byte with another operand, else the call is refused. Rows of
  * two operands may lie between each other, in one buffer with the same distance between

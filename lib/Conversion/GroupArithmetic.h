@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Target-neutral IR for what formats with scales have in common, shared by every lowering.
-// What a lowering adds is how the lanes of a group agree on its maximum; the rest is the
-// format's.
+// Target-neutral IR for what formats with scales have in common, shared by every
+// lowering. What a lowering adds is how the lanes of a group agree on its maximum; the
+// rest is the format's.
 //
 //===----------------------------------------------------------------------===//
 

@@ -36,8 +36,8 @@ Value buildCeilDiv(ImplicitLocOpBuilder &b, Value lhs, int64_t powerOfTwo);
 /// The i32 in memref `nUsed`, of rank 0 or 1.
 Value buildUsedRowLoad(ImplicitLocOpBuilder &b, Value nUsed);
 
-/// The number of rows that may be live: `used`, as `buildUsedRowLoad` gives it, clamped to
-/// [0, rows].
+/// The number of rows that may be live: `used`, as `buildUsedRowLoad` gives it, clamped
+/// to [0, rows].
 Value buildUsedRowCount(ImplicitLocOpBuilder &b, Value used, Value rows);
 
 /// Tiles of a `swizzle_32_4_4` scale buffer for a [rows, columns] matrix.

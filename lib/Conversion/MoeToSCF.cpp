@@ -60,8 +60,8 @@ static Value buildIsLive(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
 }
 
 /// out[row, :] = activation(x[row, :])
-static void buildActivationRow(ImplicitLocOpBuilder &b, MapRowsOp op,
-                               Value out, Value row, Value columns) {
+static void buildActivationRow(ImplicitLocOpBuilder &b, MapRowsOp op, Value out,
+                               Value row, Value columns) {
   auto buildSpan = [&](Value begin, Value end, int64_t size) {
     buildLoop(b, begin, end, size, [&](Value column) {
       auto type = VectorType::get(size, b.getBF16Type());
@@ -134,7 +134,8 @@ public:
     Value end = buildAdd(b, begin, buildMul(b, columnTiles, kScaleTileBytes));
     constexpr int64_t step = 64;
     buildLoop(b, begin, end, step, [&](Value offset) {
-      vector::StoreOp::create(b, moe::buildZeroScales(b, step, format.getScaleType()), scale, offset);
+      vector::StoreOp::create(b, moe::buildZeroScales(b, step, format.getScaleType()),
+                              scale, offset);
     });
   }
 
@@ -176,8 +177,8 @@ private:
                             scaleIndices(row, base, group));
   }
 
-  /// The elements of a group whose factor is element `i` of `factors`. A scale of E8M0 is a
-  /// power of two, and so is what undoes it.
+  /// The elements of a group whose factor is element `i` of `factors`. A scale of E8M0 is
+  /// a power of two, and so is what undoes it.
   Value buildElements(Value fragment, Value factors, int64_t i) {
     Type type = format.getElementType();
     if (isa<Float8E8M0FNUType>(format.getScaleType()) && isEncodable(type))
@@ -241,9 +242,8 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
     if (!format) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        buildIf(b, buildIsLive(b, op, row, usedRows), [&] {
-          buildActivationRow(b, op, op.getOuts().front(), row, columns);
-        });
+        buildIf(b, buildIsLive(b, op, row, usedRows),
+                [&] { buildActivationRow(b, op, op.getOuts().front(), row, columns); });
       });
       rewriter.eraseOp(op);
       return success();

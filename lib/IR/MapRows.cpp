@@ -71,9 +71,7 @@ LogicalResult MapRowsOp::verifyRegions() {
 // The interface
 //===----------------------------------------------------------------------===//
 
-StringRef MapRowsOp::getKernelBaseName() {
-  return getKernelName().value_or("map_rows");
-}
+StringRef MapRowsOp::getKernelBaseName() { return getKernelName().value_or("map_rows"); }
 
 bool MapRowsOp::isIdentity() {
   Block &block = getActivation().front();
@@ -113,13 +111,13 @@ MapRowsOp mlir::moe::generalize(RewriterBase &rewriter, PaddingAwareOpInterface 
   Location loc = op.getLoc();
   OpBuilder::InsertionGuard guard(rewriter);
   rewriter.setInsertionPoint(op);
-  auto generic = MapRowsOp::create(rewriter, loc, op->getResultTypes(), op.getX(),
-                                   op.getPermutationMap(), op.getNUsed(),
-                                   op.getDestinations(), op.getFormat(),
-                                   rewriter.getStringAttr(op.getKernelBaseName()));
+  auto generic =
+      MapRowsOp::create(rewriter, loc, op->getResultTypes(), op.getX(),
+                        op.getPermutationMap(), op.getNUsed(), op.getDestinations(),
+                        op.getFormat(), rewriter.getStringAttr(op.getKernelBaseName()));
   generic->setDiscardableAttrs(llvm::to_vector(op->getDiscardableAttrs()));
-  Block *block = rewriter.createBlock(&generic.getActivation(), {},
-                                      {rewriter.getBF16Type()}, {loc});
+  Block *block =
+      rewriter.createBlock(&generic.getActivation(), {}, {rewriter.getBF16Type()}, {loc});
   Value activation = op.buildActivation(rewriter, loc, block->getArgument(0));
   YieldOp::create(rewriter, loc, activation);
   rewriter.replaceOp(op, generic);
@@ -191,9 +189,8 @@ private:
           return {then.mayBeNaN || otherwise.mayBeNaN,
                   then.mayBeNegative || otherwise.mayBeNegative};
         })
-        .Case<arith::ExtFOp, arith::TruncFOp>([&](Operation *op) -> ActivationFacts {
-          return get(op->getOperand(0));
-        })
+        .Case<arith::ExtFOp, arith::TruncFOp>(
+            [&](Operation *op) -> ActivationFacts { return get(op->getOperand(0)); })
         .Case([&](math::AbsFOp op) -> ActivationFacts {
           return {get(op.getOperand()).mayBeNaN, false};
         })

@@ -59,7 +59,9 @@ template <typename Arithmetic> struct GridInput {
   bool hasQuads;
 };
 
-template <typename Arithmetic> struct Grid { typename Arithmetic::Value x, y; };
+template <typename Arithmetic> struct Grid {
+  typename Arithmetic::Value x, y;
+};
 
 /// The nearest number of CTAs, down or up, under which live rows do not meet in few
 /// warps. Live rows begin at multiples of a power of two. The number of warps that get

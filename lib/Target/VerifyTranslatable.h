@@ -21,9 +21,9 @@ class GPUModuleOp;
 
 namespace mlir::moe {
 
-/// Whether `module` has a target and holds nothing but ops that LLVM IR, and the chip, has.
-/// If not, the error is at the first op that is to be lowered next, and names a pass for
-/// it. `by` is the pass that asks.
+/// Whether `module` has a target and holds nothing but ops that LLVM IR, and the chip,
+/// has. If not, the error is at the first op that is to be lowered next, and names a pass
+/// for it. `by` is the pass that asks.
 LogicalResult verifyTranslatable(gpu::GPUModuleOp module, StringRef by);
 
 } // namespace mlir::moe

@@ -64,8 +64,7 @@ static Value cloneBody(OpBuilder &builder, linalg::LinalgOp producer, Value elem
   for (Operation &op : *body)
     for (Value operand : op.getOperands())
       if (operand.getParentBlock() != body && !mapping.contains(operand))
-        mapping.map(operand,
-                    builder.clone(*operand.getDefiningOp())->getResult(0));
+        mapping.map(operand, builder.clone(*operand.getDefiningOp())->getResult(0));
   for (Operation &op : body->without_terminator())
     builder.clone(op, mapping);
   return mapping.lookup(body->getTerminator()->getOperand(0));

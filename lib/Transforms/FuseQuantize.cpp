@@ -81,8 +81,7 @@ struct FuseIntoStore : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
 private:
   static Operation *buildFused(PatternRewriter &rewriter, Location loc,
                                PaddingAwareOpInterface activation,
-                               PaddingAwareOpInterface store,
-                               ArrayRef<Value> operands) {
+                               PaddingAwareOpInterface store, ArrayRef<Value> operands) {
     FormatAttrInterface format = store.getFormat();
     if (std::optional<OperationName> name = getFusedName(activation, format)) {
       OperationState state(loc, *name, operands, store->getResultTypes());
@@ -99,8 +98,8 @@ private:
         store.getNUsed(), store.getDestinations(), format, /*kernel_name=*/StringAttr());
     fused->setOperands(operands);
     OpBuilder::InsertionGuard guard(rewriter);
-    Block *block = rewriter.createBlock(&fused.getActivation(), {},
-                                        {rewriter.getBF16Type()}, {loc});
+    Block *block =
+        rewriter.createBlock(&fused.getActivation(), {}, {rewriter.getBF16Type()}, {loc});
     Value result = activation.buildActivation(rewriter, loc, block->getArgument(0));
     YieldOp::create(rewriter, loc, result);
     return fused;

@@ -87,13 +87,13 @@ static void checkScale(BlockFormatAttrInterface format, Value scale, SizeChecks 
     return;
   }
   Value size = moe::getSwizzledScaleSize(checks, rows, columns, format.getGroupSize());
-  checks.expectEqual(checks.dim(scale, 0), size,
-                     llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "
-                                   "* {2} elements (C9)",
-                                   kScaleTileRows,
-                                   format.getGroupSize() * kScaleTileColumns,
-                                   kScaleTileBytes)
-                         .str());
+  checks.expectEqual(
+      checks.dim(scale, 0), size,
+      llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "
+                    "* {2} elements (C9)",
+                    kScaleTileRows, format.getGroupSize() * kScaleTileColumns,
+                    kScaleTileBytes)
+          .str());
 }
 
 void mlir::moe::detail::generateRuntimeVerification(

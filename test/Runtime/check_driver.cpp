@@ -54,10 +54,10 @@ static_assert(offsetof(LaunchConfig, numAttributes) ==
 
 /// Whether two argument or result types are passed alike.
 template <typename A, typename B>
-constexpr bool
-    isSame = sizeof(A) == sizeof(B) &&
-             (std::is_pointer_v<A> || std::is_enum_v<A> ||
-              std::is_integral_v<A>)&&std::is_pointer_v<A> == std::is_pointer_v<B>;
+constexpr bool isSame =
+    sizeof(A) == sizeof(B) &&
+    (std::is_pointer_v<A> || std::is_enum_v<A> || std::is_integral_v<A>) &&
+    std::is_pointer_v<A> == std::is_pointer_v<B>;
 
 template <typename OursResult, typename... Ours, typename TheirsResult,
           typename... Theirs>

@@ -3,11 +3,11 @@
  * tests' side.
  *
  * A process that a test cannot reach into is told by the environment:
- *   FAKE_CUDA_FOLDER    where the driver keeps the file "memory" with the contents of all
- *                       device memory, and "calls" with the names of the calls
- *   FAKE_CUDA_LAUNCHER  a command that runs a launch: it finds the PTX of the module in the
- *                       folder's file "ptx" and the launch in "launch"
- *   FAKE_CUDA_FAIL      "cuSomething 700": what fails, and how
+ *   FAKE_CUDA_FOLDER      where the driver keeps the file "memory" with the contents of
+ *                         all device memory, and "calls" with the names of the calls
+ *   FAKE_CUDA_LAUNCHER    a command that runs a launch: it finds the PTX of the module in
+ *                         the folder's file "ptx" and the launch in "launch"
+ *   FAKE_CUDA_FAIL        "cuSomething 700": what fails, and how
  *   FAKE_CUDA_CAPABILITY  the compute capability, 90 for 9.0
  *
  * Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
@@ -141,7 +141,7 @@ void fake_set_capturing(int value) { is_capturing = value; }
 void fake_set_missing_suffix(const char *suffix) {
   snprintf(missing_suffix, sizeof(missing_suffix), "%s", suffix);
 }
-/* The PTX that stands for what is in machine code, whose constants are looked up in it. */
+/* The PTX that stands for machine code, whose constants are looked up in it. */
 void fake_set_machine_code(const char *text) {
   free(machine_code_text);
   machine_code_text = text ? strdup(text) : NULL;
@@ -203,8 +203,8 @@ static void make_memory(void) {
                     : memfd_create("fake_cuda", 0);
   if (file < 0 || ftruncate(file, MEMORY_BYTES) != 0)
     abort();
-  void *base = mmap(memory_base, MEMORY_BYTES, PROT_NONE, MAP_SHARED | MAP_FIXED_NOREPLACE,
-                    file, 0);
+  void *base = mmap(memory_base, MEMORY_BYTES, PROT_NONE,
+                    MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
   memory_alias = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (base != memory_base || memory_alias == MAP_FAILED)
     abort();
@@ -219,7 +219,8 @@ static int allocate(uint64_t *address, size_t size, int is_managed) {
     return INVALID_VALUE;
   if (num_allocations == MAX_ALLOCATIONS || pages + PAGE > MEMORY_BYTES - memory_used)
     return 2;
-  if (is_managed && mprotect(memory_base + memory_used, pages, PROT_READ | PROT_WRITE) != 0)
+  if (is_managed &&
+      mprotect(memory_base + memory_used, pages, PROT_READ | PROT_WRITE) != 0)
     abort();
   memset(memory_alias + memory_used, 0xcd, pages);
   *address = (uint64_t)(uintptr_t)(memory_base + memory_used);
@@ -574,9 +575,9 @@ int cuPointerGetAttribute(void *value, int attribute, uint64_t pointer) {
 static int count_parameters(const Function *function) {
   const char *text = function->module->text;
   if (!text) {
-    /* No PTX, so the library's own kernels: x, permutation_map, n_used, out; then scale of
-     * rank 1 or 2. */
-    int outputs = !strstr(function->name, "quantize")  ? 7
+    /* No PTX, so the library's own kernels: x, permutation_map, n_used, out; then scale
+     * of rank 1 or 2. */
+    int outputs = !strstr(function->name, "quantize") ? 7
                   : strstr(function->name, "_linear") ? 7 + 7
                                                       : 7 + 5;
     return 7 + 5 + 3 + outputs;

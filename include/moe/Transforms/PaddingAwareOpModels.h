@@ -68,8 +68,7 @@ template <typename... OpTys> void attachBufferizationModels(MLIRContext *context
 }
 
 /// Checks of the sizes of `OpTys` that are known only when the program runs.
-template <typename... OpTys>
-void attachRuntimeVerificationModels(MLIRContext *context) {
+template <typename... OpTys> void attachRuntimeVerificationModels(MLIRContext *context) {
   detail::loadRuntimeVerificationDialects(context);
   (OpTys::template attachInterface<detail::PaddingAwareRuntimeVerificationModel<OpTys>>(
        *context),

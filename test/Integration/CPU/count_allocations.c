@@ -45,7 +45,8 @@ __attribute__((destructor)) static void report(void) {
   int live[2] = {0, 0};
   for (int i = 0; i < numBlocks; ++i)
     ++live[blocks[i].isDevice];
-  printf("allocated %d live %d %d faults %d\n", numAllocated, live[0], live[1], numFaults);
+  printf("allocated %d live %d %d faults %d\n", numAllocated, live[0], live[1],
+         numFaults);
   fflush(stdout);
 }
 
