@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +46,8 @@ HEAD = """\
 
 `moe.padded_squared_relu` of a `[64, 1024]` matrix after every stage on its way to PTX, and to the CPU.
 Each stage starts from the one before it. `...` stands for lines that are left out here. From the
-level of loops on, `canonicalize` and `cse` ran in between, to have less to look at; the pipelines
-do not run them there.
+level of warps on, `canonicalize` and `cse` ran in between, to have less to look at; the pipelines
+do not run them there. Of the two kernels the first is shown.
 [architecture.md](../architecture.md) says what each stage decides.
 """
 
@@ -60,6 +61,7 @@ class Stage(NamedTuple):
         passes: of moe-opt, after those of the stage before.
         keep: the lines to keep, a regular expression; all without.
         starts_from: the title of the stage before, if it is not the last one.
+        is_kernel: whether the first kernel is all that is shown.
     """
 
     title: str
@@ -67,9 +69,12 @@ class Stage(NamedTuple):
     passes: tuple[str, ...] = ()
     keep: str = ""
     starts_from: str = ""
+    is_kernel: bool = False
 
 
 TIDY = ("--canonicalize", "--cse")
+HOST = r"gpu\.(module|launch)|func\.func| scf\.|^ *\}|return"
+WARP = r"gpu\.(func|return)|moe_warp|scf\.|maxnumf|mulf|^ *\}"
 STAGES = (
     Stage("The op", "As a program has it: on tensors, in destination style."),
     Stage("On memrefs", "The result is the destination: no buffer is allocated, nothing copied.",
@@ -79,18 +84,23 @@ STAGES = (
           ("--moe-generalize",)),
     Stage("How", "The schedules of the op, the best first: one for aligned rows, one for any.",
           ("--moe-choose-schedule=chip=sm_90",)),
-    Stage("Kernels", "Code for one lane, and host code that looks at addresses, computes a grid (here of "
-          "constants) and launches one of the two kernels.",
-          ("--convert-moe-to-gpu", *TIDY),
-          r"gpu\.(func|module|launch|return)|func\.func|nvvm\.|scf\.|memref\.load|"
-          r"vector\.(load|store)|maxnumf|mulf|^ *\}|return"),
+    Stage("Warps", "Host code that looks at addresses, computes a grid (here of constants) and launches one of "
+          "two kernels; a kernel is the work of a warp, row by row. `convert-moe-to-gpu` is this stage and "
+          "the next two. `moe.kernel` is the description for who launches.",
+          ("--convert-moe-to-warp", *TIDY), f"{HOST}|{WARP}"),
+    Stage("Rows of a warp", "What the schedule says of rows: with `early_bytes` a small input is loaded before it is "
+          "known which rows are live; with `rows = quads` there would be a loop over quads.",
+          ("--moe-warp-schedule-rows", *TIDY), WARP, is_kernel=True),
+    Stage("Lanes", "Code for one lane.", ("--convert-moe-warp-to-gpu", *TIDY),
+          r"gpu\.(func|return)|nvvm\.|scf\.|memref\.load|vector\.(load|store)|maxnumf|mulf|^ *\}",
+          is_kernel=True),
     Stage("PTX", "`moe-attach-target`, `moe-lower-kernels` and `moe-module-to-binary`, of the "
           "`gpu.module`, and `moe-translate`.",
           ("--gpu-kernel-outlining", "--moe-attach-target=chip=sm_90", "--moe-lower-kernels",
            "--moe-module-to-binary"),
           r"^\.(version|target|visible \.entry)|moe_kernel|griddepcontrol|[^.]vote|(ld|st)\.global|"
           r"max\.bf16|mul\.rn\.bf16|\tret"),
-    Stage("Loops of the CPU", "From the generic op, for the CPU. What follows are passes of MLIR, and this "
+    Stage("Loops of the CPU", "From the generic op on memrefs, for the CPU. What follows are passes of MLIR, and this "
           "project's for bf16 and narrow floats, to the LLVM dialect.",
           ("--convert-moe-to-scf", *TIDY), starts_from="What"),
 )
@@ -126,8 +136,14 @@ def break_line(line: str) -> list[str]:
             for part in [*lines, current]]
 
 
-def shorten(text: str, keep: str) -> str:
+def shorten(text: str, keep: str, is_kernel: bool) -> str:
     """By the rules of the top of this file."""
+    # Of several kernels the first.
+    text = re.sub(r"(\n *gpu\.return\n *\}\n).*", r"\1", text, flags=re.S)
+    if is_kernel:
+        text = textwrap.dedent(text[text.rindex("\n", 0, text.index(" gpu.func ")) + 1:])
+        # Which was shown with the host code.
+        text = re.sub(r'moe\.kernel = \{.* work = "\w+"\}', "moe.kernel = {...}", text)
     lines: list[str] = []
     row: list[str] = []
     for line in text.rstrip().splitlines():
@@ -160,7 +176,7 @@ def write(bin_folder: Path) -> str:
         command = " ".join(p for p in stage.passes if p not in TIDY)
         parts.append(f"\n## {stage.title}\n\n{stage.text}\n"
                      + (f"\n    {command}\n" if command else "")
-                     + f"\n```{language}\n{shorten(text, stage.keep)}```\n")
+                     + f"\n```{language}\n{shorten(text, stage.keep, stage.is_kernel)}```\n")
     return "".join(parts)
 
 
