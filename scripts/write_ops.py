@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 '''
 # What a mode is for a type checker.
 MODE_TYPES = {"scale_layout": "ScaleLayout", "dead_scales": "DeadScales"}
+COLUMNS = 99
 
 
 def signature(op: Any, array: str, permutation_map: str, n_used: str) -> str:
@@ -50,7 +51,8 @@ def signature(op: Any, array: str, permutation_map: str, n_used: str) -> str:
             out = f"Union[{result}, tuple[{array}, {array}], None]"
     modes = [f'{name}: {MODE_TYPES[name]} = "{default}"' for name, default in op.format.modes]
     lines = [f"x: {array}, permutation_map: {permutation_map}, n_used: {n_used}, *,",
-             *([", ".join(modes) + ","] if modes else []), f"out: {out} = None,"]
+             *([", ".join(modes) + ","] if modes else []), f"out: {out} = None,",
+             "expected_rows: Optional[int] = None,"]
     return (f"def {op.name}(\n" + textwrap.indent("\n".join(lines), "    ")
             + f"\n) -> {result}")
 
@@ -61,17 +63,19 @@ def write_op(op: Any) -> str:
     overloads = "".join(f"@overload\n{signature(op, *kinds)}: ...\n\n\n" for kinds in types)
     doc = textwrap.indent(op.doc, "    ").strip()
     arguments = ", ".join(["x", "permutation_map", "n_used",
-                           *(name for name, _ in op.format.modes), "out"])
+                           *(name for name, _ in op.format.modes), "out", "expected_rows"])
     # A checker that is strict wants a name with a type where anything may come.
-    end = ("result: MXFP8[Any] = {}\n    return result" if op.format.has_scales
-           else "return {}").format(f"run({arguments})")
+    start, end = (("    result: MXFP8[Any] = run(", "\n    return result") if op.format.has_scales
+                  else ("    return run(", ""))
+    call = textwrap.fill(arguments, COLUMNS, initial_indent=start,
+                         subsequent_indent=" " * len(start))
     body = f'''\
     """{doc}
     """
     run = _{op.name}.get(type(x))
     if run is None:
         run = find_run("{op.name}", x)
-    {end}
+{call}){end}
 '''
     return (f'_{op.name} = runs["{op.name}"]\n\n\n{overloads}'
             f'{signature(op, "Any", "Any", "Any")}:\n{body}')

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _runtime
+from . import _expected_rows, _runtime
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPS, Op
@@ -92,7 +92,9 @@ def _make(op: Op) -> Callable[..., Array]:
     native = _runtime.calls[op.name]
     dtype, = _dtypes(op)
 
-    def run(x: Array, permutation_map: Array, n_used: NUsed, out: Array | None) -> Array:
+    def run(x: Array, permutation_map: Array, n_used: NUsed, out: Array | None,
+            expected_rows: int | None) -> Array:
+        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
         rows, columns, x_stride = _check_x(x, permutation_map)
         n_used = _as_array(n_used)
         if out is None:
@@ -101,8 +103,8 @@ def _make(op: Op) -> Callable[..., Array]:
             _check_output("out", out, dtype, (rows, columns))
             out_stride = _row_stride("out", out)
         status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
-                        permutation_map.ctypes.data, n_used.ctypes.data, out.ctypes.data,
-                        out_stride)
+                        permutation_map.ctypes.data, n_used.ctypes.data, expected,
+                        out.ctypes.data, out_stride)
         if status:
             _runtime.raise_last_error(status)
         return out
@@ -116,8 +118,9 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
     data_dtype, scale_dtype = _dtypes(op)
 
     def run(x: Array, permutation_map: Array, n_used: NUsed, scale_layout: ScaleLayout,
-            dead_scales: DeadScales, out: Any) -> MXFP8[Array]:
+            dead_scales: DeadScales, out: Any, expected_rows: int | None) -> MXFP8[Array]:
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
+        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
         rows, columns, x_stride = _check_x(x, permutation_map)
         n_used = _as_array(n_used)
         groups = columns // group
@@ -138,8 +141,9 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
                 raise ValueError("scale: expected consecutive elements, found a stride of "
                                  f"{scale.strides[0]} bytes")
         status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
-                        permutation_map.ctypes.data, n_used.ctypes.data, data.ctypes.data,
-                        data_stride, scale.ctypes.data, size, scale_stride, layout, dead)
+                        permutation_map.ctypes.data, n_used.ctypes.data, expected,
+                        data.ctypes.data, data_stride, scale.ctypes.data, size, scale_stride,
+                        layout, dead)
         if status:
             _runtime.raise_last_error(status)
         return MXFP8(data, scale, scale_layout, _BF16)

@@ -92,13 +92,18 @@ Args:
     n_used: one int32 on x's device, shape [] or [1]: rows at or past it are unused. Below 0
         counts as 0, above M as M. With NumPy arrays also a Python int.
     out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
+    expected_rows: how many rows the caller expects to be live, an int of the host that is
+        known when a CUDA graph is captured; more than M counts as M, None is unknown. It decides
+        with how many CTAs a GPU starts: few for few rows, for many a grid that fills up as SMs
+        become free. Right or wrong it changes no byte of a result, and none is required. On the
+        CPU it does nothing.
 
 Returns:
     `out`, or a new contiguous bfloat16 [M, N].
 
 Raises:
     TypeError: the type or dtype of an argument is wrong.
-    ValueError: a size, stride, device or overlap is wrong.
+    ValueError: a size, stride, device or overlap is wrong, or expected_rows is negative.
     MoeRuntimeError: the device or its driver cannot run the op.
     RuntimeError: `out` is given, and autograd would need a gradient.
 
@@ -139,6 +144,8 @@ Args:
         other; nothing is allocated then. data: float8_e4m3fn [M, K], scale: float8_e8m0fnu of
         the shape that scale_layout says. Rows, those of linear scales too, may be further
         apart than they are long.
+    expected_rows: how many rows the caller expects to be live, as for padded_squared_relu; it
+        changes no byte.
 
 Returns:
     An MXFP8 of arrays if x is one, else of tensors; of those of `out` if it is given. `data`
@@ -147,7 +154,7 @@ Returns:
 
 Raises:
     TypeError: the type or dtype of an argument is wrong.
-    ValueError: a size, stride, device, overlap or mode is wrong.
+    ValueError: a size, stride, device, overlap or mode is wrong, or expected_rows is negative.
     MoeRuntimeError: the device or its driver cannot run the op.
     RuntimeError: `out` is given, and autograd would need a gradient.
 

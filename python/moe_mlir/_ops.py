@@ -29,6 +29,7 @@ _padded_squared_relu = runs["padded_squared_relu"]
 def padded_squared_relu(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     out: Optional[NDArray[Any]] = None,
+    expected_rows: Optional[int] = None,
 ) -> NDArray[Any]: ...
 
 
@@ -36,12 +37,14 @@ def padded_squared_relu(
 def padded_squared_relu(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     out: Optional[torch.Tensor] = None,
+    expected_rows: Optional[int] = None,
 ) -> torch.Tensor: ...
 
 
 def padded_squared_relu(
     x: Any, permutation_map: Any, n_used: Any, *,
     out: Any = None,
+    expected_rows: Optional[int] = None,
 ) -> Any:
     """relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
 
@@ -65,13 +68,18 @@ def padded_squared_relu(
         n_used: one int32 on x's device, shape [] or [1]: rows at or past it are unused. Below 0
             counts as 0, above M as M. With NumPy arrays also a Python int.
         out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
+        expected_rows: how many rows the caller expects to be live, an int of the host that is
+            known when a CUDA graph is captured; more than M counts as M, None is unknown. It decides
+            with how many CTAs a GPU starts: few for few rows, for many a grid that fills up as SMs
+            become free. Right or wrong it changes no byte of a result, and none is required. On the
+            CPU it does nothing.
 
     Returns:
         `out`, or a new contiguous bfloat16 [M, N].
 
     Raises:
         TypeError: the type or dtype of an argument is wrong.
-        ValueError: a size, stride, device or overlap is wrong.
+        ValueError: a size, stride, device or overlap is wrong, or expected_rows is negative.
         MoeRuntimeError: the device or its driver cannot run the op.
         RuntimeError: `out` is given, and autograd would need a gradient.
 
@@ -80,7 +88,7 @@ def padded_squared_relu(
     run = _padded_squared_relu.get(type(x))
     if run is None:
         run = find_run("padded_squared_relu", x)
-    return run(x, permutation_map, n_used, out)
+    return run(x, permutation_map, n_used, out, expected_rows)
 
 
 _squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
@@ -91,6 +99,7 @@ def squared_relu_and_quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
+    expected_rows: Optional[int] = None,
 ) -> MXFP8[NDArray[Any]]: ...
 
 
@@ -99,6 +108,7 @@ def squared_relu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
+    expected_rows: Optional[int] = None,
 ) -> MXFP8[torch.Tensor]: ...
 
 
@@ -106,6 +116,7 @@ def squared_relu_and_quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
+    expected_rows: Optional[int] = None,
 ) -> MXFP8[Any]:
     """padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 
@@ -118,7 +129,8 @@ def squared_relu_and_quantize_mxfp8(
     run = _squared_relu_and_quantize_mxfp8.get(type(x))
     if run is None:
         run = find_run("squared_relu_and_quantize_mxfp8", x)
-    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out)
+    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
+                             expected_rows)
     return result
 
 
@@ -130,6 +142,7 @@ def quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
+    expected_rows: Optional[int] = None,
 ) -> MXFP8[NDArray[Any]]: ...
 
 
@@ -138,6 +151,7 @@ def quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
+    expected_rows: Optional[int] = None,
 ) -> MXFP8[torch.Tensor]: ...
 
 
@@ -145,6 +159,7 @@ def quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
+    expected_rows: Optional[int] = None,
 ) -> MXFP8[Any]:
     """x of live rows as E4M3 with an E8M0 scale for each group of 32 columns.
 
@@ -169,6 +184,8 @@ def quantize_mxfp8(
             other; nothing is allocated then. data: float8_e4m3fn [M, K], scale: float8_e8m0fnu of
             the shape that scale_layout says. Rows, those of linear scales too, may be further
             apart than they are long.
+        expected_rows: how many rows the caller expects to be live, as for padded_squared_relu; it
+            changes no byte.
 
     Returns:
         An MXFP8 of arrays if x is one, else of tensors; of those of `out` if it is given. `data`
@@ -177,7 +194,7 @@ def quantize_mxfp8(
 
     Raises:
         TypeError: the type or dtype of an argument is wrong.
-        ValueError: a size, stride, device, overlap or mode is wrong.
+        ValueError: a size, stride, device, overlap or mode is wrong, or expected_rows is negative.
         MoeRuntimeError: the device or its driver cannot run the op.
         RuntimeError: `out` is given, and autograd would need a gradient.
 
@@ -186,5 +203,6 @@ def quantize_mxfp8(
     run = _quantize_mxfp8.get(type(x))
     if run is None:
         run = find_run("quantize_mxfp8", x)
-    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out)
+    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
+                             expected_rows)
     return result

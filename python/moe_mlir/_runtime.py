@@ -112,11 +112,12 @@ def raise_last_error(status: int) -> None:
     raise MoeRuntimeError(name, message)
 
 
-# MoeLaunch (device, flags, stream, module, num_ctas, num_threads), MoeMatrix x, MoeMatrix out,
-# each (data, rows, columns, row_stride), MoeScale (data, size, row_stride, layout, dead).
-_LAYOUT = struct.Struct("@iIPPii Pqqq Pqqq Pqqii")
-_X, _OUT, _SCALE = 32, 64, 96
-assert _LAYOUT.size == 128, "the structures of Runtime.h are 32 bytes each"
+# MoeLaunch (device, flags, stream, module, num_ctas, num_threads, expected_rows), MoeMatrix x,
+# MoeMatrix out, each (data, rows, columns, row_stride), MoeScale (data, size, row_stride, layout,
+# dead).
+_LAYOUT = struct.Struct("@iIPPiiq Pqqq Pqqq Pqqii")
+_X, _OUT, _SCALE = 40, 72, 104
+assert _LAYOUT.size == 136, "MoeLaunch of Runtime.h is 40 bytes, the other structures 32 each"
 _pack = _LAYOUT.pack_into
 
 
@@ -140,13 +141,14 @@ _free: list[_Operands] = []
 
 def _bind(function: Any) -> Callable[..., int]:
     def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
-             permutation_map: int, n_used: int, out: int, out_stride: int) -> int:
+             permutation_map: int, n_used: int, expected_rows: int, out: int,
+             out_stride: int) -> int:
         try:
             operands = _free.pop()
         except IndexError:
             operands = _Operands()
-        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
-              out, rows, columns, out_stride, 0, 0, 0, 0, 0)
+        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
+              x_stride, out, rows, columns, out_stride, 0, 0, 0, 0, 0)
         status: int = function(operands.launch, operands.x, permutation_map, n_used, operands.out)
         _free.append(operands)
         return status
@@ -156,14 +158,15 @@ def _bind(function: Any) -> Callable[..., int]:
 
 def _bind_with_scales(function: Any) -> Callable[..., int]:
     def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
-             permutation_map: int, n_used: int, data: int, data_stride: int, scale: int,
-             scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
+             permutation_map: int, n_used: int, expected_rows: int, data: int, data_stride: int,
+             scale: int, scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
         try:
             operands = _free.pop()
         except IndexError:
             operands = _Operands()
-        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, x, rows, columns, x_stride,
-              data, rows, columns, data_stride, scale, scale_size, scale_stride, layout, dead)
+        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
+              x_stride, data, rows, columns, data_stride, scale, scale_size, scale_stride, layout,
+              dead)
         status: int = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
                                operands.scale)
         _free.append(operands)
@@ -173,6 +176,7 @@ def _bind_with_scales(function: Any) -> Callable[..., int]:
 
 
 # The ops by name, with buffers as addresses, `scale_size` and `scale_stride` in bytes, other
-# strides in elements; each returns the MoeStatus.
+# strides in elements, and `expected_rows` as _expected_rows.parse gives it; each returns the
+# MoeStatus.
 calls = {op.name: (_bind_with_scales if op.format.has_scales else _bind)(
     getattr(_library, op.entry)) for op in OPS}

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _expected_rows
+
 _BF16, _INT32 = torch.bfloat16, torch.int32
 
 
@@ -77,3 +79,24 @@ def check_types(**operands: Any) -> None:
     """The dispatcher's own message does not say what came instead."""
     for name, tensor in operands.items():
         _check_type(name, tensor)
+
+
+def to_schema(expected_rows: Any) -> Any:
+    """expected_rows as the dispatcher takes it, whose own message does not say what came either.
+    While a compiler traces an int may be a symbol, whose value is not known.
+    """
+    if (expected_rows is None or isinstance(expected_rows, torch.SymInt)
+            or torch.compiler.is_compiling() and type(expected_rows) is int):
+        return expected_rows
+    kind = type(expected_rows)
+    if hasattr(kind, "__torch_function__") and not issubclass(kind, Tensor):
+        # A proxy of torch.fx.
+        return expected_rows
+    # 0 is unknown to the runtime, not here.
+    return min(_expected_rows.parse(expected_rows), int(expected_rows))
+
+
+def check_expected_rows(expected_rows: Any) -> None:
+    """Of an op without memory; a symbol is checked when the op runs."""
+    if not isinstance(expected_rows, torch.SymInt):
+        _expected_rows.parse(expected_rows)

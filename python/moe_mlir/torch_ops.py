@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The ops on PyTorch tensors, and as torch.ops.moe_mlir.* for torch.compile and torch.export.
 
-    padded_squared_relu(x, permutation_map, n_used) -> out
-    padded_squared_relu_out(x, permutation_map, n_used, *, out)
+    padded_squared_relu(x, permutation_map, n_used, expected_rows=None) -> out
+    padded_squared_relu_out(x, permutation_map, n_used, expected_rows=None, *, out)
     squared_relu_and_quantize_mxfp8(x, permutation_map, n_used, scale_layout="swizzle_32_4_4",
-                                    dead_scales="zero") -> (data, scale)
+                                    dead_scales="zero", expected_rows=None) -> (data, scale)
     squared_relu_and_quantize_mxfp8_out(x, permutation_map, n_used, scale_layout="swizzle_32_4_4",
-                                        dead_scales="zero", *, data, scale)
+                                        dead_scales="zero", expected_rows=None, *, data, scale)
 
 and so on for each op, with an out or with data and scale. The _out ops write into their last
 arguments and return nothing; those of the quantising ops may be bytes, torch.uint8, too. Importing
@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.autograd import graph
 
-from . import _runtime
+from . import _expected_rows, _runtime
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPERANDS, OPS, Op
@@ -47,7 +47,14 @@ from ._torch_library import (
     register,
     register_composite,
 )
-from ._torch_operands import check_inputs, check_output, check_types, row_stride
+from ._torch_operands import (
+    check_expected_rows,
+    check_inputs,
+    check_output,
+    check_types,
+    row_stride,
+    to_schema,
+)
 from ._torch_pytree import register_result
 
 __all__ = ["load_kernels"]
@@ -59,6 +66,8 @@ _empty = torch.empty
 _increment_versions: Any = getattr(torch._C, "_increment_version", graph.increment_version)
 
 _OPERANDS = ", ".join(f"Tensor {operand}" for operand in OPERANDS)
+# Symbolic, so that a compiler need not compile anew for another number.
+_EXPECTED = "SymInt? expected_rows=None"
 
 
 def takes(name: str, x: Tensor, permutation_map: Tensor, n_used: Tensor) -> bool:
@@ -81,7 +90,8 @@ def _register(op: Op) -> Callable[..., Tensor]:
     dtype, = _dtypes(op)
 
     def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-            out: Optional[Tensor] = None) -> Tensor:
+            expected_rows: Optional[int] = None, out: Optional[Tensor] = None) -> Tensor:
+        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
         rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
         if out is None:
             out, out_stride = _empty(rows, columns, dtype=dtype, device=x.device), columns
@@ -89,39 +99,45 @@ def _register(op: Op) -> Callable[..., Tensor]:
             check_output("out", out, dtype, (rows, columns), x.device)
             out_stride = row_stride("out", out)
         launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
-               permutation_map.data_ptr(), n_used.data_ptr(), out.data_ptr(), out_stride)
+               permutation_map.data_ptr(), n_used.data_ptr(), expected, out.data_ptr(),
+               out_stride)
         return out
 
-    def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor) -> Tensor:
+    def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+             expected_rows: Any = None) -> Tensor:
+        check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         return x.new_empty((rows, columns), dtype=dtype)
 
-    def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor, *, out: Tensor) -> None:
-        run(x, permutation_map, n_used, out)
+    def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+                expected_rows: Optional[int] = None, *, out: Tensor) -> None:
+        run(x, permutation_map, n_used, expected_rows, out)
 
-    def fake_out(x: Tensor, permutation_map: Tensor, n_used: Tensor, *, out: Tensor) -> None:
+    def fake_out(x: Tensor, permutation_map: Tensor, n_used: Tensor, expected_rows: Any = None, *,
+                 out: Tensor) -> None:
+        check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         check_output("out", out, dtype, (rows, columns), x.device)
         row_stride("out", out)
 
-    new = register(f"{name}({_OPERANDS}) -> Tensor", run, fake)
-    into = register(f"{name}_out({_OPERANDS}, *, Tensor(a!) out) -> ()", run_out, fake_out,
-                    function=name)
+    new = register(f"{name}({_OPERANDS}, {_EXPECTED}) -> Tensor", run, fake)
+    into = register(f"{name}_out({_OPERANDS}, {_EXPECTED}, *, Tensor(a!) out) -> ()", run_out,
+                    fake_out, function=name)
 
     def call(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-             out: Optional[Tensor] = None) -> Tensor:
+             out: Optional[Tensor] = None, expected_rows: Optional[int] = None) -> Tensor:
         if out is None:
             if is_direct(x, permutation_map, n_used):
-                return run(x, permutation_map, n_used)
+                return run(x, permutation_map, n_used, expected_rows)
             check_types(permutation_map=permutation_map, n_used=n_used)
-            result: Tensor = new(x, permutation_map, n_used)
+            result: Tensor = new(x, permutation_map, n_used, to_schema(expected_rows))
             return result
         if is_direct(x, permutation_map, n_used) and is_direct_output(out):
-            run(x, permutation_map, n_used, out)
+            run(x, permutation_map, n_used, expected_rows, out)
             _increment_versions((out,))
         else:
             check_types(permutation_map=permutation_map, n_used=n_used, out=out)
-            into(x, permutation_map, n_used, out=out)
+            into(x, permutation_map, n_used, to_schema(expected_rows), out=out)
         return out
 
     return call
@@ -161,7 +177,9 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
 
     def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
             scale_layout: str = default_layout, dead_scales: str = default_dead,
-            data: Any = None, scale: Any = None) -> tuple[Tensor, Tensor]:
+            expected_rows: Optional[int] = None, data: Any = None,
+            scale: Any = None) -> tuple[Tensor, Tensor]:
+        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
         rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
         size, scale_stride = scale_bytes(rows, groups, layout), 0
@@ -180,13 +198,14 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
             elif layout:
                 size = (rows - 1) * scale_stride + groups
         launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
-               permutation_map.data_ptr(), n_used.data_ptr(), data.data_ptr(), data_stride,
-               scale.data_ptr(), size, scale_stride, layout, dead)
+               permutation_map.data_ptr(), n_used.data_ptr(), expected, data.data_ptr(),
+               data_stride, scale.data_ptr(), size, scale_stride, layout, dead)
         return data, scale
 
     def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-             scale_layout: str = default_layout,
-             dead_scales: str = default_dead) -> tuple[Tensor, Tensor]:
+             scale_layout: str = default_layout, dead_scales: str = default_dead,
+             expected_rows: Any = None) -> tuple[Tensor, Tensor]:
+        check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
         return (x.new_empty((rows, columns), dtype=data_dtype),
@@ -198,18 +217,21 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
     # data. Called on plain tensors it writes where it should.
 
     def run_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
-                 dead_scales: str, scale: Optional[Tensor], *, data: Tensor) -> Tensor:
+                 dead_scales: str, scale: Optional[Tensor],
+                 expected_rows: Optional[int] = None, *, data: Tensor) -> Tensor:
         if scale is None:
             rows, columns = x.shape
             shape = scale_shape(rows, columns // group, parse_layout(scale_layout))
             scale = _empty(shape, dtype=_BYTE, device=x.device)
         else:
             scale = scale.clone()
-        run(x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
+        run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
         return scale
 
     def fake_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
-                  dead_scales: str, scale: Optional[Tensor], *, data: Tensor) -> Tensor:
+                  dead_scales: str, scale: Optional[Tensor], expected_rows: Any = None, *,
+                  data: Tensor) -> Tensor:
+        check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
         shape = scale_shape(rows, groups, layout)
@@ -218,13 +240,13 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         return after
 
     def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-                scale_layout: str = default_layout, dead_scales: str = default_dead, *,
-                data: Tensor, scale: Tensor) -> None:
+                scale_layout: str = default_layout, dead_scales: str = default_dead,
+                expected_rows: Optional[int] = None, *, data: Tensor, scale: Tensor) -> None:
         refuse_gradients(name, x=x, data=data, scale=scale)
         refuse_inference_tensors(name, data=data, scale=scale)
         if (is_direct(x, permutation_map, n_used) and is_direct_output(data)
                 and is_direct_output(scale)):
-            run(x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
+            run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
             _increment_versions((data, scale))
             return
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
@@ -233,25 +255,29 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         name_e8m0_for_inductor()
         bitcast = torch.ops.moe_mlir.bitcast
         before = bitcast(scale, _BYTE) if dead else None
-        after = renewing(x, permutation_map, n_used, scale_layout, dead_scales, before, data=data)
+        after = renewing(x, permutation_map, n_used, scale_layout, dead_scales, before,
+                         expected_rows, data=data)
         scale.copy_(after if scale.dtype is _BYTE else bitcast(after, scale_dtype))
 
-    new = register(f"{name}({_OPERANDS}, {modes}) -> (Tensor data, Tensor scale)", run, fake)
+    new = register(f"{name}({_OPERANDS}, {modes}, {_EXPECTED}) -> "
+                   "(Tensor data, Tensor scale)", run, fake)
     renewing = register(f"{name}_into({_OPERANDS}, str scale_layout, str dead_scales, "
-                        "Tensor? scale, *, Tensor(a!) data) -> Tensor", run_into, fake_into,
-                        function=name)
-    into = register_composite(f"{name}_out({_OPERANDS}, {modes}, *, Tensor(a!) data, "
-                              "Tensor(b!) scale) -> ()", run_out)
+                        f"Tensor? scale, {_EXPECTED}, *, Tensor(a!) data) -> Tensor", run_into,
+                        fake_into, function=name)
+    into = register_composite(f"{name}_out({_OPERANDS}, {modes}, {_EXPECTED}, *, "
+                              "Tensor(a!) data, Tensor(b!) scale) -> ()", run_out)
 
     def call(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: ScaleLayout,
-             dead_scales: DeadScales, out: Any) -> MXFP8[Tensor]:
+             dead_scales: DeadScales, out: Any,
+             expected_rows: Optional[int] = None) -> MXFP8[Tensor]:
         direct = is_direct(x, permutation_map, n_used)
         if not direct:
             parse_layout(scale_layout), parse_dead(dead_scales)
             check_types(permutation_map=permutation_map, n_used=n_used)
+            expected_rows = to_schema(expected_rows)
         if out is None:
             data, scale = (run if direct else new)(x, permutation_map, n_used, scale_layout,
-                                                   dead_scales)
+                                                   dead_scales, expected_rows)
             return MXFP8(data, scale, scale_layout, _BF16)
         data, scale = unpack_out(out, scale_layout)
         direct = direct and is_direct_output(data) and is_direct_output(scale)
@@ -263,10 +289,11 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         if scale.dtype is _BYTE:
             raise TypeError(f"scale: expected dtype {scale_dtype}, found {_BYTE}")
         if direct:
-            run(x, permutation_map, n_used, scale_layout, dead_scales, data, scale)
+            run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
             _increment_versions((data, scale))
         else:
-            into(x, permutation_map, n_used, scale_layout, dead_scales, data=data, scale=scale)
+            into(x, permutation_map, n_used, scale_layout, dead_scales, to_schema(expected_rows),
+                 data=data, scale=scale)
         return MXFP8(data, scale, scale_layout, _BF16)
 
     return call
