@@ -14,7 +14,8 @@ structure, the grid and the blocks of Megatron-Core's kernels (triton_peer.py), 
 best of several grids, blocks and warps; "compile" is what torch.compile makes of the plain formula
 on every row of the capacity, where most of them are live; "copy" is a cudaMemcpyAsync that moves as
 many bytes as the op must; "empty" is a kernel that does nothing. "moe-untouched" quantizes with
-dead_scales="untouched", "moe-activation" is the activation on the operands of the quantizing case.
+dead_scales="untouched", "moe-activation" is the activation on the operands of the quantizing case;
+"moe-hint" is told the case's live rows as expected_rows (--expected-rows).
 
 With --num-ctas-per-sm, "moe" and "moe-old" alone, and "moe" with so many CTAs for each SM.
 
@@ -78,11 +79,13 @@ class BytesDiffer(Exception):
 # ===-------------------------------------------------------------------------------------------===
 
 
-def run_moe(op: str, operands: Any, outputs: Any, dead_scales: str = "zero") -> None:
+def run_moe(op: str, operands: Any, outputs: Any, dead_scales: str = "zero",
+            expected_rows: Optional[int] = None) -> None:
     if op == "activation":
-        moe_mlir.padded_squared_relu(*operands, out=outputs)
+        moe_mlir.padded_squared_relu(*operands, out=outputs, expected_rows=expected_rows)
     else:
-        moe_mlir.squared_relu_and_quantize_mxfp8(*operands, dead_scales=dead_scales, out=outputs)
+        moe_mlir.squared_relu_and_quantize_mxfp8(*operands, dead_scales=dead_scales, out=outputs,
+                                                 expected_rows=expected_rows)
 
 
 def run_triton(op: str, operands: Any, outputs: Any, config: Any = None) -> None:
@@ -264,13 +267,14 @@ def check_contract(device: str) -> list[dict[str, str]]:
 @dataclass(frozen=True)
 class Peers:
     """The peers that take more than this project and Triton. grids: numbers of CTAs for each SM
-    with which "moe" is timed too, instead of all others.
+    with which "moe" is timed too, instead of all others. hint: whether "moe-hint" is one of them.
     """
 
     compiled: Any | None = None
     old: Any | None = None
     own: Any | None = None
     grids: tuple[float, ...] = ()
+    hint: bool = False
 
     def compiles(self, case: cases.Case) -> bool:
         """Where every row is live, and where most are: it computes them all."""
@@ -291,6 +295,8 @@ def case_launches(workload: rotation.Workload, pools: rotation.Pools, peers: Pee
     launches = {"moe": bind(run_moe)}
     if peers.old is not None:
         launches["moe-old"] = bind(peers.old.run)
+    if peers.hint:
+        launches["moe-hint"] = bind(run_moe, expected_rows=workload.live)
     if peers.grids:
         for ctas in peers.grids:
             launches[results.grid_name(ctas)] = bind(peers.own.run,
@@ -320,11 +326,11 @@ def case_launches(workload: rotation.Workload, pools: rotation.Pools, peers: Pee
 def warm_up(workload: rotation.Workload, launches: dict[str, rotation.Launch], timer: Any,
             wanted: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Runs each launch, which compiles or loads its kernels; what is to be said of the peers
-    before they are timed. "compile", the old library and a given grid are taken out of `launches`
-    where they do not work or write other bytes.
+    before they are timed. "compile", the old library, a given grid and "moe-hint" are taken out of
+    `launches` where they do not work or write other bytes.
     """
     peers: dict[str, Any] = {}
-    optional = [name for name in launches if name in ("compile", "moe-old")
+    optional = [name for name in launches if name in ("compile", "moe-old", "moe-hint")
                 or name.startswith("moe ")]
     for name in list(launches):
         try:
@@ -490,6 +496,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                         help="another build of libmoe_runtime.so, to measure beside this one")
     parser.add_argument("--num-ctas-per-sm", type=parse_grids, default=(), metavar="N,N,...",
                         help="time these grids, instead of the peers")
+    parser.add_argument("--expected-rows", action="store_true",
+                        help='time "moe-hint" too, which is told how many rows are live')
     parser.add_argument("--json", type=Path, default=cases.ROOT / "build" / "gpu.json",
                         metavar="FILE", help="(build/gpu.json)")
     return parser.parse_args(arguments)
@@ -537,7 +545,7 @@ def main() -> None:
             rotate_bytes=None if options.rotate_mb is None else options.rotate_mb * 1_000_000,
             time_limit=options.time_limit, json_file=options.json,
             peers=Peers(None if options.no_compile else torch_peer.TorchPeer(), old, own,
-                        options.num_ctas_per_sm))
+                        options.num_ctas_per_sm, options.expected_rows))
     report(document)
     print(f"{document['seconds']} s; {options.json}")
     sys.exit(bool(document["failed"]))

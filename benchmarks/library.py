@@ -17,9 +17,10 @@ DEAD_SCALES = {"zero": 0, "untouched": 1}
 
 
 class Launch(ctypes.Structure):
+    # A build from before expected_rows reads what is before it.
     _fields_ = [("device", ctypes.c_int), ("flags", ctypes.c_uint32), ("stream", ctypes.c_void_p),
                 ("module", ctypes.c_void_p), ("num_ctas", ctypes.c_int32),
-                ("num_threads", ctypes.c_int32)]
+                ("num_threads", ctypes.c_int32), ("expected_rows", ctypes.c_int64)]
 
 
 class Matrix(ctypes.Structure):

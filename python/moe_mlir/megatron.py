@@ -13,27 +13,30 @@ Replaced are padded_squared_relu and squared_relu_and_quantize_mxfp8 of
 megatron.core.inference.moe.activations. The second returns Megatron-Core's own MXFP8Tensor. A call
 that asks for what this package does not have goes to Megatron-Core's function, as it would without
 the patch: other dtypes, shapes or devices, and arguments beyond the three operands, such as
-zero_padding=True or a clamp_scale. All other functions stay what they are.
+zero_padding=True or a clamp_scale. All other functions stay what they are. What Megatron-Core's
+callers cannot say, how many rows they expect to be live, expect_rows() says around them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Optional
 
 import torch
 
-from . import torch_ops
+from . import _expected_rows, torch_ops
 from ._op_table import OPERANDS, OPS, Op
 from ._runtime import MoeRuntimeError
 
-__all__ = ["Patch", "patch"]
+__all__ = ["Patch", "expect_rows", "patch"]
 
 _ACTIVATIONS = "megatron.core.inference.moe.activations"
 _TENSOR = "megatron.core.inference.quantization.mxfp8_tensor"
@@ -48,6 +51,34 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 _Function = Callable[..., Any]
+
+_expected: ContextVar[Optional[int]] = ContextVar("expected_rows", default=None)
+
+
+@contextlib.contextmanager
+def expect_rows(expected_rows: Optional[int]) -> Iterator[None]:
+    """Says to the replaced functions what their callers cannot, until the end of a with statement.
+
+        >>> with moe_mlir.megatron.expect_rows(num_tokens * top_k), torch.cuda.graph(graph):
+        ...     model(tokens)
+
+    For the calls in this thread, or asyncio task. Code that torch.compile traces is not told.
+
+    Args:
+        expected_rows: as the functions of moe_mlir take it. It changes no byte of a result.
+
+    Raises:
+        TypeError: expected_rows is neither an int nor None.
+        ValueError: it is negative.
+
+    Source: expected_rows of MoeLaunch, of the runtime library.
+    """
+    _expected_rows.parse(expected_rows)
+    token = _expected.set(expected_rows)
+    try:
+        yield
+    finally:
+        _expected.reset(token)
 
 
 class _Replacement:
@@ -95,6 +126,7 @@ class _Replacement:
     def _make(self, run: _Function, name: str) -> _Function:
         original, is_plain = self.original, self._is_plain
         is_compiling, is_tensor = torch.compiler.is_compiling, torch.is_tensor
+        get_expected = _expected.get
 
         @functools.wraps(original)
         def function(*args: Any, **kwargs: Any) -> Any:
@@ -114,6 +146,9 @@ class _Replacement:
             # Without a question first, which would take as long as the call. Whatever is raised
             # here is raised before anything is launched.
             try:
+                rows = get_expected()
+                if rows is not None:
+                    return run(x, permutation_map, n_used, expected_rows=rows)
                 return run(x, permutation_map, n_used)
             except (TypeError, ValueError, NotImplementedError):
                 pass
@@ -233,8 +268,9 @@ def _make_run(op: Op, theirs: Any) -> Optional[_Function]:
         return None
     modes = tuple(default for _, default in op.format.modes)
 
-    def quantize(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor) -> Any:
-        q = run(x, permutation_map, n_used, *modes, None)
+    def quantize(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor,
+                 expected_rows: Optional[int] = None) -> Any:
+        q = run(x, permutation_map, n_used, *modes, None, expected_rows)
         return theirs(data=q.data, scale=q.scale, **about)
 
     return quantize

@@ -116,10 +116,11 @@ def test_rehearsal_of_gpu(tmp_path: Path, old: str) -> None:
     assert document["old_runtime_sha256"] == document["runtime_sha256"]
     by_name = {result["name"]: result["peers"] for result in document["results"]}
     peers = by_name["quantize routed 3 K 96 experts 2 top 2"]
-    assert set(peers) == {"moe", "moe-old", "triton", "reference", "moe-untouched",
+    assert set(peers) == {"moe", "moe-old", "moe-hint", "triton", "reference", "moe-untouched",
                           "moe-activation", "copy", "empty"}
     assert peers["moe"]["us"] == pytest.approx(2.02, abs=0.01)
     assert peers["moe-old"]["us"] == pytest.approx(2.52, abs=0.01)
+    assert peers["moe-hint"]["us"] == pytest.approx(1.82, abs=0.01)
     # On a grid of their own, the reference's is the slowest of the alternatives, and timed yet.
     assert peers["reference"]["us"] == pytest.approx(4.04, abs=0.01)
     assert peers["reference"]["parameters"] == "block 128 warps 4 512 CTAs"

@@ -484,3 +484,27 @@ def test_cuda_graph(program: Program) -> None:
     graph.replay()
     FUSED.assert_returned((data.cpu(), scale.flatten().cpu()))
     assert program.calls == []
+
+
+def test_expected_rows_are_said_around_the_caller(program: Program,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    launch = torch_ops.launch
+
+    def recorded(call: Any, index: int, *arguments: Any) -> None:
+        told.append(arguments[6])
+        launch(call, index, *arguments)
+
+    monkeypatch.setattr(torch_ops, "launch", recorded)
+    with megatron.patch():
+        with megatron.expect_rows(31):
+            data, scale = program.run(True)
+            FUSED.assert_returned((data, scale.flatten()))
+            with megatron.expect_rows(None):
+                program.run(False)
+            RELU.assert_returned((program.run(False),))
+        program.run(True)
+    assert told == [31, 0, 31, 0] and program.calls == []
+    with pytest.raises(ValueError, match="expected_rows: .* not negative, found -1"):
+        with megatron.expect_rows(-1):
+            pass

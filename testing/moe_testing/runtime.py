@@ -35,7 +35,8 @@ class Scale(ctypes.Structure):
 
 class Launch(ctypes.Structure):
     _fields_ = [("device", c_int), ("flags", c_uint32), ("stream", c_void_p),
-                ("module", c_void_p), ("num_ctas", c_int32), ("num_threads", c_int32)]
+                ("module", c_void_p), ("num_ctas", c_int32), ("num_threads", c_int32),
+                ("expected_rows", c_int64)]
 
 
 class MoeError(Exception):
@@ -135,6 +136,7 @@ class Call:
     module: int | None = None
     num_ctas: int = 0
     num_threads: int = 0
+    expected_rows: int = 0
 
     def with_(self, **changes: Any) -> Call:
         return replace(self, **changes)
@@ -144,7 +146,7 @@ class Call:
             return otherwise if value is None else value
 
         launch = Launch(self.device, self.flags, self.stream, self.module, self.num_ctas,
-                        self.num_threads)
+                        self.num_threads, self.expected_rows)
         x = Matrix(self.x, self.rows, self.columns, default(self.x_stride, self.columns))
         out = Matrix(self.out, default(self.out_rows, self.rows),
                      default(self.out_columns, self.columns),

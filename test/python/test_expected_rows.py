@@ -1,0 +1,117 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""expected_rows on arrays, and what of it reaches the runtime library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import moe_mlir
+import numpy as np
+import pytest
+from moe_mlir import _expected_rows, _runtime
+from moe_mlir._op_table import OPS, Op
+from moe_testing import runtime as moe
+from moe_testing.fake_driver import FakeDriver, build, in_child
+
+M, K = 130, 96
+ACCEPTED = [None, 0, 1, M, 10 * M, 2**31, 2**63 - 1, 2**63, 10**30, np.int32(7), np.uint64(2**63)]
+ERRORS: list[tuple[Any, type[Exception], str]] = [
+    (-1, ValueError, "expected_rows: expected a number of rows that is not negative, found -1"),
+    (np.int8(-3), ValueError,
+     "expected_rows: expected a number of rows that is not negative, found -3"),
+    (2.0, TypeError, "expected_rows: expected an int or None, found builtins.float"),
+    ("4", TypeError, "expected_rows: expected an int or None, found builtins.str"),
+    (True, TypeError, "expected_rows: expected an int or None, found builtins.bool"),
+    (np.array(4), TypeError, "expected_rows: expected an int or None, found numpy.ndarray")]
+by_op = pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+
+
+def operands() -> tuple[Any, ...]:
+    x = np.random.default_rng(0).standard_normal((M, K)).astype(ml_dtypes.bfloat16)
+    permutation_map = np.where(np.arange(M) % 3 == 0, -1, np.arange(M)).astype(np.int32)
+    return x, permutation_map, 120
+
+
+def outputs(op: Op) -> list[Any]:
+    shapes = [(M, K), (moe_mlir.scale_size(M, K),)]
+    return [np.full(np.prod(shape) * np.dtype(getattr(ml_dtypes, output.dtype)).itemsize, 0x5A,
+                    np.uint8).view(getattr(ml_dtypes, output.dtype)).reshape(shape)
+            for output, shape in zip(op.format.outputs, shapes)]
+
+
+@by_op
+@pytest.mark.parametrize("expected_rows", ACCEPTED)
+def test_it_changes_no_byte(op: Op, expected_rows: Any) -> None:
+    found, wanted = outputs(op), outputs(op)
+    for outs, settings in ((found, {"expected_rows": expected_rows}), (wanted, {})):
+        out = tuple(outs) if op.format.has_scales else outs[0]
+        getattr(moe_mlir, op.name)(*operands(), out=out, **settings)
+    for a, b in zip(found, wanted):
+        assert (a.view(np.uint8) == b.view(np.uint8)).all() and (a.view(np.uint8) != 0x5A).any()
+    getattr(moe_mlir, op.name)(*operands(), expected_rows=expected_rows)
+
+
+@by_op
+@pytest.mark.parametrize("value, error, message", ERRORS, ids=lambda value: str(value)[:12])
+def test_errors(op: Op, value: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        getattr(moe_mlir, op.name)(*operands(), expected_rows=value)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("given, wanted", [
+    (None, 0), (0, 1), (1, 1), (500, 500), (2**63 - 1, 2**63 - 1), (2**63, 2**63 - 1)])
+@by_op
+def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int) -> None:
+    """In the structures as another description of them has them."""
+    seen: list[Any] = []
+
+    def function(launch: int, x: int, permutation_map: int, n_used: int, *outs: int) -> int:
+        seen.append((moe.Launch.from_buffer_copy(moe.Launch.from_address(launch)),
+                     moe.Matrix.from_buffer_copy(moe.Matrix.from_address(x)),
+                     moe.Matrix.from_buffer_copy(moe.Matrix.from_address(outs[0])), outs))
+        return 0
+
+    bind = _runtime._bind_with_scales if op.format.has_scales else _runtime._bind
+    more = (10, 11, 12, 1, 0) if op.format.has_scales else ()
+    bind(function)(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _expected_rows.parse(given), 9, 13, *more)
+    [(launch, x, out, outs)] = seen
+    assert [getattr(launch, name) for name, _ in moe.Launch._fields_] == [
+        _runtime.CUDA, 0, 2, None, 0, 0, wanted]
+    assert [getattr(x, name) for name, _ in moe.Matrix._fields_] == [3, 4, 5, 6]
+    assert [getattr(out, name) for name, _ in moe.Matrix._fields_] == [9, 4, 5, 13]
+    if op.format.has_scales:
+        scale = moe.Scale.from_address(outs[1])
+        assert [getattr(scale, name) for name, _ in moe.Scale._fields_] == [*more]
+
+
+@pytest.fixture(scope="session")
+def driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("driver"))
+
+
+@by_op
+@in_child
+def test_the_grid_grows_with_it(op: Op, driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+
+    def grid(expected_rows: int | None) -> int:
+        driver.take_calls()
+        addresses = [n << 56 for n in range(1, 6)]
+        scales = (addresses[4], moe.scale_size(1 << 16, 2048), 0, 0, 0)
+        status = _runtime.calls[op.name](
+            _runtime.CUDA, 0, addresses[0], 1 << 16, 2048, 2048, *addresses[1:3],
+            _expected_rows.parse(expected_rows), addresses[3], 2048,
+            *(scales if op.format.has_scales else ()))
+        if status:
+            _runtime.raise_last_error(status)
+        [launch] = driver.launches()
+        return launch.grid[0] * launch.grid[1] * launch.grid[2]
+
+    few, some, many = grid(0), grid(200), grid(1 << 16)
+    assert few <= some < many and few < grid(None)
+    assert grid(10**30) == many

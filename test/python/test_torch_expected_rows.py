@@ -1,0 +1,136 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""expected_rows on tensors: the same bytes or the same error in whatever runs the ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+if not hasattr(torch, "float8_e8m0fnu"):
+    pytest.skip("this PyTorch has no float8_e8m0fnu", allow_module_level=True)
+
+import moe_mlir  # noqa: E402
+from moe_mlir import _runtime, torch_ops  # noqa: E402
+from moe_mlir._op_table import OPS, Op  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch_calls import Call, M, operands  # noqa: E402
+
+DEVICES = ["cpu", pytest.param("cuda", marks=[
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"), pytest.mark.cuda])]
+NEGATIVE = "expected_rows: expected a number of rows that is not negative, found -1"
+by_op = pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+by_form = pytest.mark.parametrize("form", ["function", "ops", "compiled", "compiled ops"])
+
+
+def run(op: Op, form: str, expected_rows: Any, outs: Any, inputs: Any = None) -> None:
+    """Fills `outs`."""
+    names = [output.name for output in op.format.outputs]
+
+    def call(expected_rows: Any, outs: Any, *inputs: Any) -> None:
+        if form.endswith("ops"):
+            getattr(torch.ops.moe_mlir, op.name + "_out")(
+                *inputs, expected_rows=expected_rows, **dict(zip(names, outs)))
+        else:
+            getattr(moe_mlir, op.name)(*inputs, expected_rows=expected_rows,
+                                       out=outs if op.format.has_scales else outs[0])
+
+    if form.startswith("compiled"):
+        torch._dynamo.reset()
+        call = torch.compile(call, backend="aot_eager", fullgraph=True)
+    call(expected_rows, outs, *(operands() if inputs is None else inputs))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@by_op
+@by_form
+def test_it_changes_no_byte(op: Op, form: str, device: str) -> None:
+    for expected_rows in (None, 0, M, 2**40):
+        outs = tuple(out.to(device) for out in Call(op.name).outs())
+        run(op, form, expected_rows, outs, [t.to(device) for t in operands()])
+        Call(op.name).assert_written([out.cpu() for out in outs])
+
+
+@by_op
+def test_new_tensors(op: Op) -> None:
+    for expected_rows in (None, 0, 10**30):
+        result = getattr(moe_mlir, op.name)(*operands(), expected_rows=expected_rows)
+        Call(op.name).assert_returned(tuple(result) if op.format.has_scales else (result,))
+    result = getattr(torch.ops.moe_mlir, op.name)(*operands(), expected_rows=5)
+    Call(op.name).assert_returned(tuple(result) if op.format.has_scales else (result,))
+
+
+@by_op
+@by_form
+def test_it_is_not_negative(op: Op, form: str) -> None:
+    # torch.compile wraps what is raised in an exception of its own.
+    with pytest.raises(Exception if form.startswith("compiled") else ValueError, match=NEGATIVE):
+        run(op, form, -1, Call(op.name).outs())
+
+
+@by_op
+@pytest.mark.parametrize("value", [2.5, True, torch.tensor(4)], ids=repr)
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_it_is_an_int(op: Op, value: Any, is_plain: bool) -> None:
+    x, *others = operands()
+    x.requires_grad_(not is_plain)
+    with pytest.raises(TypeError, match="expected_rows: expected an int or None, found "):
+        getattr(moe_mlir, op.name)(x, *others, expected_rows=value)
+
+
+@by_op
+def test_without_memory(op: Op) -> None:
+    with FakeTensorMode() as mode:
+        inputs = [mode.from_tensor(t) for t in operands()]
+        for form in ("function", "ops"):
+            run(op, form, 5, tuple(map(mode.from_tensor, Call(op.name).outs())), inputs)
+            with pytest.raises(ValueError, match=NEGATIVE):
+                run(op, form, -1, tuple(map(mode.from_tensor, Call(op.name).outs())), inputs)
+        with pytest.raises(ValueError, match=NEGATIVE):
+            getattr(torch.ops.moe_mlir, op.name)(*inputs, expected_rows=-1)
+
+
+@by_op
+def test_opcheck(op: Op) -> None:
+    x, permutation_map, n_used = operands()
+    all_live = x, permutation_map.abs(), torch.full_like(n_used, M)
+    torch.library.opcheck(getattr(torch.ops.moe_mlir, op.name).default, all_live,
+                          {"expected_rows": 7})
+
+
+def test_another_number_needs_no_new_compilation() -> None:
+    def call(x: Any, permutation_map: Any, n_used: Any, rows: int) -> Any:
+        return moe_mlir.padded_squared_relu(x, permutation_map, n_used, expected_rows=rows)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(call, backend="aot_eager", fullgraph=True, dynamic=True)
+    compiled(*operands(), 10)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for rows in (20, 5000):
+            Call("padded_squared_relu").assert_returned((compiled(*operands(), rows),))
+
+
+@by_op
+def test_it_reaches_the_runtime(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every form, and nothing does where nothing is said."""
+    told: list[int] = []
+
+    def launch(call: Any, index: int, *arguments: Any) -> None:
+        # x, its rows, columns and stride, permutation_map, n_used
+        told.append(arguments[6])
+
+    monkeypatch.setattr(torch_ops, "launch", launch)
+    forms = ("function", "ops", "compiled", "compiled ops")
+    for form in forms:
+        for expected_rows in (41, 0, None):
+            run(op, form, expected_rows, Call(op.name).outs())
+    assert told == [41, 1, 0] * len(forms)
+    told.clear()
+    getattr(moe_mlir, op.name)(*operands(), expected_rows=9)
+    getattr(torch.ops.moe_mlir, op.name)(*operands(), expected_rows=2**62)
+    x, *others = operands()
+    getattr(moe_mlir, op.name)(x.requires_grad_(), *others, expected_rows=10**30)
+    assert told == [9, 2**62, 2**63 - 1]
+    assert getattr(_runtime.calls[op.name], "__code__").co_varnames[8] == "expected_rows"
