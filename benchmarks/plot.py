@@ -27,6 +27,7 @@ STYLES = {
     "copy": ("#222222", "", "cudaMemcpyAsync"),
     "moe": ("#0a6e5c", "o", "moe-mlir"),
     "moe-untouched": ("#6cc3b0", "v", "moe-mlir, dead scales untouched"),
+    "moe-hint": ("#2f6fae", "+", "moe-mlir, told the live rows"),
     "moe-old": ("#8f8f8f", "x", "moe-mlir before"),
     "triton": ("#c45a11", "s", "Triton, best grid"),
     "reference": ("#e3b088", "D", "Triton, the reference's grid"),
@@ -125,7 +126,7 @@ def draw_capacity(all_results: Sequence[results.Result], figure: Any) -> None:
         for axis, op in zip(row, cases.OPS):
             chosen = sorted((r for r in of_kind(all_results, op, "capacity") if r["K"] == K),
                             key=lambda r: r["M"])
-            for peer in ("reference", "triton", "moe-old", "moe-untouched", "moe"):
+            for peer in ("reference", "triton", "moe-old", "moe-untouched", "moe-hint", "moe"):
                 points = [(result["capacity_tokens"], results.time_of(result, peer))
                           for result in chosen if results.time_of(result, peer) is not None]
                 if points:
@@ -238,7 +239,7 @@ def markdown(all_results: Sequence[results.Result], device: str) -> str:
     columns["copy"] = lambda r: number(results.time_of(r, "copy"), 2)
     columns["of its bandwidth"] = lambda r: (
         "" if (ratio := results.ratio(r, "copy", "moe")) is None else f"{100 * ratio:.0f}%")
-    for peer in ("moe-untouched", "moe-activation"):
+    for peer in ("moe-hint", "moe-untouched", "moe-activation"):
         columns[peer] = lambda r, peer=peer: number(results.time_of(r, peer), 2)
 
     lines = [f"All of {device}; µs of a launch, medians, in parentheses the 10th and the 90th "
