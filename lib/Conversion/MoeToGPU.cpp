@@ -166,9 +166,17 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   IndexOps arithmetic(b);
-  auto grid = ::moe::launch::getGrid(
-      arithmetic, {rows, columns, buildIndex(b, schedule.numCTAs), schedule.threads,
-                   schedule.chunkColumns(), schedule.hasQuads()});
+  ::moe::launch::GridInput<IndexOps> input = {
+      rows,
+      columns,
+      buildIndex(b, schedule.numCTAs),
+      schedule.threads,
+      schedule.chunkColumns(),
+      schedule.hasQuads()};
+  if (auto expected = op->getAttrOfType<IntegerAttr>(kExpectedRowsAttrName))
+    input.numCTAs = ::moe::launch::getExpectedCTAs(arithmetic, input,
+                                                   buildIndex(b, expected.getInt()));
+  auto grid = ::moe::launch::getGrid(arithmetic, input);
   Value one = buildIndex(b, 1);
   gpu::LaunchFuncOp::create(b, kernel, gpu::KernelDim3{grid.x, grid.y, one},
                             gpu::KernelDim3{buildIndex(b, schedule.threads), one, one},

@@ -194,13 +194,22 @@ std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
 
 LogicalResult MoeDialect::verifyOperationAttribute(Operation *op,
                                                    NamedAttribute attribute) {
-  if (attribute.getName() != kScheduleAttrName)
+  if (attribute.getName() != kScheduleAttrName &&
+      attribute.getName() != kExpectedRowsAttrName)
     return success();
   auto paddingAware = dyn_cast<PaddingAwareOpInterface>(op);
   if (!paddingAware)
     return op->emitError("expected '")
-           << kScheduleAttrName << "' on a padding-aware op, found it on '"
+           << attribute.getName() << "' on a padding-aware op, found it on '"
            << op->getName() << "'";
+  if (attribute.getName() == kExpectedRowsAttrName) {
+    auto rows = dyn_cast<IntegerAttr>(attribute.getValue());
+    if (rows && rows.getType().isSignlessInteger(64) && rows.getInt() > 0)
+      return success();
+    return op->emitError("expected '")
+           << kExpectedRowsAttrName << "' to be a positive i64, found "
+           << attribute.getValue();
+  }
   auto schedules = dyn_cast<ArrayAttr>(attribute.getValue());
   if (!schedules || schedules.empty() || !llvm::all_of(schedules, [](Attribute schedule) {
         return isa<ScheduleAttr>(schedule);

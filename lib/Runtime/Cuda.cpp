@@ -627,7 +627,7 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
                                "cuLaunchKernelEx: the CUDA driver is too old");
 
   Grid grid = getGrid(problem.rows, problem.columns, kernel->description, launch.num_ctas,
-                      module->numSMs);
+                      launch.expected_rows, module->numSMs);
   Parameters parameters(*kernel, problem);
   unsigned threads = kernel->description.threadsPerCTA;
   if (!isProgrammatic) {

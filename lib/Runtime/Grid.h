@@ -25,15 +25,26 @@ struct Grid {
   uint32_t x, y;
 };
 
-/// `numCTAs` is the limit, 0 for what fills the device.
+/// `numCTAs` is the limit, 0 for what fills the device, or what suits `expectedRows` if
+/// that is not 0.
 inline Grid getGrid(int64_t rows, int64_t columns,
                     const launch::KernelDescription &kernel, int64_t numCTAs,
-                    int64_t numSMs) {
-  if (numCTAs == 0)
-    numCTAs = std::min(std::max<int64_t>(numSMs * kernel.minCTAsPerSM, 1), kMaxCTAs);
+                    int64_t expectedRows, int64_t numSMs) {
   launch::IntegerArithmetic arithmetic;
-  auto grid = launch::getGrid(arithmetic, {rows, columns, numCTAs, kernel.threadsPerCTA,
-                                           kernel.chunkColumns, kernel.rowsPerUnit > 1});
+  launch::GridInput<launch::IntegerArithmetic> input = {
+      rows,
+      columns,
+      numCTAs,
+      kernel.threadsPerCTA,
+      kernel.chunkColumns,
+      kernel.rowsPerUnit > 1};
+  if (numCTAs == 0) {
+    input.numCTAs =
+        std::min(std::max<int64_t>(numSMs * kernel.minCTAsPerSM, 1), kMaxCTAs);
+    if (expectedRows != 0)
+      input.numCTAs = launch::getExpectedCTAs(arithmetic, input, expectedRows);
+  }
+  auto grid = launch::getGrid(arithmetic, input);
   return {uint32_t(grid.x), uint32_t(grid.y)};
 }
 

@@ -84,6 +84,11 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
                 "flags: expected MOE_PROGRAMMATIC_LAUNCH and "
                 "MOE_VALIDATE_POINTERS alone, found %#x",
                 launch->flags);
+  if (launch->expected_rows < 0)
+    return fail(MOE_INVALID_ARGUMENT,
+                "expected_rows: expected a number of rows that is not negative, found "
+                "%" PRId64,
+                launch->expected_rows);
   if (launch->device == MOE_CPU && launch->module)
     return fail(MOE_INVALID_ARGUMENT,
                 "module: expected null for the CPU, found a module of CUDA kernels");

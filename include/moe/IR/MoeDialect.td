@@ -38,6 +38,10 @@ def Moe_Dialect : Dialect {
     `permutation_map` change in device memory without the host knowing. A lowering
     to a GPU must therefore launch a grid that depends on nothing but shapes.
 
+    Who knows how many rows will be live, roughly, may say so by the attribute
+    `moe.expected_rows`, a positive i64 on the op: the grid suits it then, few CTAs for few
+    rows. No result depends on it.
+
     ### Destination style
 
     The ops take their destinations as `outs` and work on ranked tensors and on
