@@ -88,13 +88,16 @@ typename Arithmetic::Value getExpectedCTAs(Arithmetic &a,
   auto one = a.constant(1);
   auto numCTAs = input.numCTAs;
   auto perRow = a.max(a.ceilDivByPowerOfTwo(input.columns, input.chunkColumns), one);
-  auto chunks = a.mul(a.min(expectedRows, input.rows), perRow);
+  auto rows = a.min(expectedRows, input.rows);
+  auto chunks = a.mul(rows, perRow);
   auto share = a.constant(input.hasQuads ? kLeastShareOfQuads : kLeastShare);
   auto few = a.min(a.max(a.max(chunks, a.div(numCTAs, share)), one), numCTAs);
   auto most = input.hasQuads
                   ? a.min(a.mul(numCTAs, a.constant(kMostOfQuads)), a.constant(kMaxCTAs))
                   : a.constant(kMaxCTAs);
-  auto many = a.min(a.max(a.ceilDiv(chunks, a.constant(warpsPerCTA)), numCTAs), most);
+  // Room for the nearest spreading number.
+  auto y = a.add(a.ceilDiv(rows, a.constant(warpsPerCTA)), a.constant(kSpreadingPeriod));
+  auto many = a.min(a.max(a.mul(y, perRow), numCTAs), most);
   auto isFew = a.isLess(chunks, a.mul(numCTAs, a.constant(kManyChunks * warpsPerCTA)));
   return a.select(isFew, few, many);
 }

@@ -18,6 +18,7 @@
 #include "Problem.h"
 #include <cstdio>
 #include <initializer_list>
+#include <cinttypes>
 
 using namespace moe;
 

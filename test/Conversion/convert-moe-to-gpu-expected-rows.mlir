@@ -8,10 +8,10 @@
 
 !x = memref<65536x1024xbf16, strided<[1024, 1], offset: 0>>
 
-// A chunk is 1024 columns. Unknown: 528 CTAs at most, of which the rows have one of a few
-// remainders by 32.
+// A chunk is 1024 columns. Unknown: 528 CTAs at most, under which each of 4096 warps has 16
+// rows; 517 is the next of the numbers under which rows do not meet.
 // CHECK-LABEL: func.func @unknown
-// CHECK-DAG:     %[[Y:.*]] = arith.constant 527 : index
+// CHECK-DAG:     %[[Y:.*]] = arith.constant 517 : index
 // CHECK:         gpu.launch_func {{.*}} blocks in (%{{.*}}, %[[Y]], %{{.*}})
 func.func @unknown(%x: !x, %map: memref<65536xi32>, %n: memref<i32>, %out: !x) {
   %a = memref.assume_alignment %x, 16 : !x
@@ -32,9 +32,9 @@ func.func @few(%x: !x, %map: memref<65536xi32>, %n: memref<i32>, %out: !x) {
   return
 }
 
-// 8 warps a CTA, a row for each: 8192, of which the nearest below is 8189 (29 by 32).
+// 8 warps a CTA, and one may be idle: 8193 for a row each, of which 8197 is the next.
 // CHECK-LABEL: func.func @all
-// CHECK-DAG:     %[[Y:.*]] = arith.constant 8189 : index
+// CHECK-DAG:     %[[Y:.*]] = arith.constant 8197 : index
 // CHECK:         gpu.launch_func {{.*}} blocks in (%{{.*}}, %[[Y]], %{{.*}})
 func.func @all(%x: !x, %map: memref<65536xi32>, %n: memref<i32>, %out: !x) {
   %a = memref.assume_alignment %x, 16 : !x
