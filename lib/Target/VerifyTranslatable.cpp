@@ -103,6 +103,12 @@ bool isLoopOverVectors(Operation *op) {
   return vector && vector.getRank() > 1;
 }
 
+/// Whether moe-lower-kernels takes `op`. It begins where kernels are code for one lane.
+bool isInKernels(Operation *op) {
+  return !llvm::is_contained({"bufferization", "moe", "moe_warp", "tensor"},
+                             op->getName().getDialectNamespace());
+}
+
 /// The pass that takes `op` on, or empty.
 StringRef getPass(Operation *op) {
   StringRef name = op->getName().getStringRef();
@@ -131,6 +137,7 @@ StringRef getPass(Operation *op) {
       .Case("math", isKernelMath(op) ? "moe-convert-kernel-math" : "convert-gpu-to-nvvm")
       .Case("memref", "convert-to-llvm{filter-dialects=memref}")
       .Case("moe", "convert-moe-to-gpu")
+      .Case("moe_warp", "convert-moe-warp-to-gpu")
       .Case("moe_warp", "convert-moe-warp-to-gpu")
       .Case("nvgpu", "convert-nvgpu-to-nvvm")
       .Case("scf", "convert-scf-to-cf")
@@ -171,6 +178,8 @@ LogicalResult mlir::moe::verifyTranslatable(gpu::GPUModuleOp module, StringRef b
   StringRef pass = getPass(next);
   if (pass.empty())
     return diagnostic << ", for which no pass is known here";
-  return diagnostic << ": run " << pass << " first, or moe-lower-kernels for all that a "
-                    << "kernel needs";
+  diagnostic << ": run " << pass << " first";
+  if (isInKernels(next))
+    diagnostic << ", or moe-lower-kernels for all that a kernel needs";
+  return diagnostic;
 }

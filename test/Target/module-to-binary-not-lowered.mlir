@@ -39,7 +39,7 @@ gpu.module @second [#nvvm.target<chip = "sm_90">] {
 
 // -----
 
-// CHECK: error: {{.*}} found 'moe.padded_squared_relu': run convert-moe-to-gpu first, or
+// CHECK: error: {{.*}} found 'moe.padded_squared_relu': run convert-moe-to-gpu first{{$}}
 gpu.module @k [#nvvm.target<chip = "sm_90">] {
   gpu.func @f(%x: memref<4x64xbf16>, %m: memref<4xi32>, %n: memref<i32>,
               %out: memref<4x64xbf16>) kernel {
@@ -90,5 +90,15 @@ gpu.module @k [#nvvm.target<chip = "sm_89">] {
   llvm.func @f() {
     nvvm.griddepcontrol wait
     llvm.return
+  }
+}
+
+// -----
+
+// CHECK: error: {{.*}} found 'moe_warp.wait_for_predecessor': run convert-moe-warp-to-gpu first{{$}}
+gpu.module @k [#nvvm.target<chip = "sm_90">] {
+  gpu.func @f() kernel {
+    moe_warp.wait_for_predecessor
+    gpu.return
   }
 }
