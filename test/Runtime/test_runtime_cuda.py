@@ -759,7 +759,8 @@ def test_images_that_do_not_say_how_to_launch(driver_path: Path) -> None:
     for cut in (1, 15, 16, 100, len(bytes_) - 1):
         refuse(damaged.format(cut), descriptions.put(ptx, SQUARED_RELU, bytes_[:cut]))
     for fields in ({"magic": "MOEX"}, {"header_bytes": 132}, {"operand_bytes": 81},
-                   {"num_operands": 9}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1}, {"total_bytes": len(bytes_) - 1},
+                   {"num_operands": 9}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1},
+                   {"total_bytes": len(bytes_) - 1},
                    {"threads_per_cta": 31}, {"threads_per_cta": 2048}, {"chunk_columns": 0},
                    {"chunk_columns": 1000}):
         refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, **fields))
