@@ -19,6 +19,7 @@ n_used = torch.tensor([4], dtype=torch.int32)
 
 assert_type(moe_mlir.padded_squared_relu(x, rows, n_used), torch.Tensor)
 assert_type(moe_mlir.padded_squared_relu(x, rows, n_used, out=x.clone()), torch.Tensor)
+assert_type(moe_mlir.padded_squared_relu(x, rows, n_used, expected_rows=2), torch.Tensor)
 q = moe_mlir.quantize_mxfp8(x, rows, n_used, scale_layout="linear", dead_scales="untouched")
 assert_type(q, moe_mlir.MXFP8[torch.Tensor])
 data, scale = q
@@ -41,7 +42,7 @@ assert to_array(q)[3, 31] == 1
 
 def patched(step: torch.nn.Module) -> tuple[str, ...]:
     """Part of a program that has Megatron-Core."""
-    with moe_mlir.megatron.patch() as patch:
+    with moe_mlir.megatron.patch() as patch, moe_mlir.megatron.expect_rows(2):
         step()
         assert_type(patch, moe_mlir.megatron.Patch)
         return patch.replaced
