@@ -1,4 +1,4 @@
-// bf16 in pairs of f32: products, relu, maxima and scaled conversions to f8E4M3FN.
+// bf16 in pairs of f32: arithmetic on bf16, and in f32 between conversions from and to bf16.
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -58,151 +58,139 @@ func.func @relu(%a: vector<8xbf16>) -> vector<8xbf16> {
   return %0 : vector<8xbf16>
 }
 
-// A square of what is no NaN is neither NaN nor negative, also when a loop has carried it.
-// CHECK-LABEL: func @maximum_of_squares
-// CHECK: scf.for
-// CHECK: %[[BITS:.*]] = arith.bitcast %{{.*}} : vector<8xbf16> to vector<8xi16>
-// CHECK: %[[M:.*]] = vector.reduction <maxsi>, %[[BITS]] : vector<8xi16> into i16
-// CHECK: %[[R:.*]] = arith.bitcast %[[M]] : i16 to bf16
-// CHECK: return %[[R]]
-func.func @maximum_of_squares(%a: vector<8xbf16>, %n: index) -> bf16 {
-  %zero = arith.constant dense<0.0> : vector<8xbf16>
-  %c0 = arith.constant 0 : index
-  %c1 = arith.constant 1 : index
-  %0 = arith.maxnumf %a, %zero : vector<8xbf16>
-  %1 = arith.mulf %0, %0 : vector<8xbf16>
-  %2 = scf.for %i = %c0 to %n step %c1 iter_args(%x = %1) -> (vector<8xbf16>) {
-    %3 = arith.mulf %x, %x : vector<8xbf16>
-    scf.yield %3 : vector<8xbf16>
-  }
-  %4 = vector.reduction <maxnumf>, %2 : vector<8xbf16> into bf16
-  return %4 : bf16
+// Only the sum of NaN is rounded with care: its lower half may have bits, which would carry.
+// CHECK-LABEL: func @sum
+// CHECK-DAG: %[[NAN:.*]] = arith.constant dense<2143289344> : vector<4xi32>
+// CHECK: %[[EVEN:.*]] = arith.addf %{{.*}} : vector<4xf32>
+// CHECK: %[[ODD:.*]] = arith.addf %{{.*}} : vector<4xf32>
+// CHECK: %[[IS_NAN:.*]] = arith.cmpf uno, %[[EVEN]], %[[EVEN]]
+// CHECK: %[[BITS:.*]] = arith.bitcast %[[EVEN]]
+// CHECK: arith.select %[[IS_NAN]], %[[NAN]], %[[BITS]]
+// CHECK: arith.cmpf uno, %[[ODD]], %[[ODD]]
+// CHECK: arith.cmpi ugt, %{{.*}} : vector<8xi16>
+func.func @sum(%a: vector<8xbf16>, %b: vector<8xbf16>) -> vector<8xbf16> {
+  %0 = arith.addf %a, %b : vector<8xbf16>
+  return %0 : vector<8xbf16>
 }
 
-// NaN in magnitudes is below 0 once 127 is added, and so counts for nothing.
-// CHECK-LABEL: func @maximum_of_magnitudes
-// CHECK-DAG: %[[BIAS:.*]] = arith.constant 127 : i16
-// CHECK-DAG: %[[BIASES:.*]] = arith.constant dense<127> : vector<8xi16>
-// CHECK: %[[MAGNITUDES:.*]] = arith.andi
-// CHECK: %[[BIASED:.*]] = arith.addi %[[MAGNITUDES]], %[[BIASES]]
-// CHECK: %[[M:.*]] = vector.reduction <maxsi>, %[[BIASED]] : vector<8xi16> into i16
-// CHECK: %[[LEAST:.*]] = arith.maxsi %[[M]], %[[BIAS]]
-// CHECK: %[[R:.*]] = arith.subi %[[LEAST]], %[[BIAS]]
-// CHECK: arith.bitcast %[[R]] : i16 to bf16
-func.func @maximum_of_magnitudes(%a: vector<8xbf16>) -> bf16 {
-  %zero = arith.constant 0.0 : bf16
-  %mask = arith.constant dense<0x7fff> : vector<8xi16>
-  %0 = arith.bitcast %a : vector<8xbf16> to vector<8xi16>
-  %1 = arith.andi %0, %mask : vector<8xi16>
-  %2 = arith.bitcast %1 : vector<8xi16> to vector<8xbf16>
-  %3 = vector.reduction <maxnumf>, %2, %zero : vector<8xbf16> into bf16
-  return %3 : bf16
+// What is one of two operands needs no rounding.
+// CHECK-LABEL: func @minimum
+// CHECK-COUNT-2: arith.minimumf %{{.*}} : vector<4xf32>
+// CHECK-NOT: ugt
+// CHECK: return
+func.func @minimum(%a: vector<8xbf16>, %b: vector<8xbf16>) -> vector<8xbf16> {
+  %0 = arith.minimumf %a, %b : vector<8xbf16>
+  return %0 : vector<8xbf16>
 }
 
-// Four reductions are one: first within each vector, then in pairs of vectors.
-// CHECK-LABEL: func @four_maxima
-// CHECK-NOT: vector.reduction
-// CHECK-COUNT-4: arith.maxsi %{{.*}} : vector<8xi16>
-// CHECK-DAG: vector.shuffle %[[M0:[^,]*]], %[[M1:[^ ]*]] [0, 8, 1, 9, 4, 12, 5, 13]
-// CHECK-DAG: vector.shuffle %[[M0]], %[[M1]] [2, 10, 3, 11, 6, 14, 7, 15]
-// CHECK: %[[M01:.*]] = arith.maxsi
-// CHECK-DAG: vector.shuffle %[[M2:[^,]*]], %[[M3:[^ ]*]] [0, 8, 1, 9, 4, 12, 5, 13]
-// CHECK-DAG: vector.shuffle %[[M2]], %[[M3]] [2, 10, 3, 11, 6, 14, 7, 15]
-// CHECK: %[[M23:.*]] = arith.maxsi
-// CHECK-DAG: vector.shuffle %[[M01]], %[[M23]] [0, 1, 8, 9, 4, 5, 12, 13]
-// CHECK-DAG: vector.shuffle %[[M01]], %[[M23]] [2, 3, 10, 11, 6, 7, 14, 15]
-// CHECK: arith.maxsi %{{.*}} : vector<8xi16>
-// CHECK: %[[M:.*]] = arith.maxsi %{{.*}} : vector<4xi16>
-// CHECK: arith.bitcast %[[M]] : vector<4xi16> to vector<4xbf16>
-func.func @four_maxima(%a: vector<16xbf16>, %b: vector<16xbf16>, %c: vector<16xbf16>,
-                       %d: vector<16xbf16>) -> vector<4xbf16> {
-  %zero = arith.constant dense<0.0> : vector<16xbf16>
-  %a0 = arith.maxnumf %a, %zero : vector<16xbf16>
-  %b0 = arith.maxnumf %b, %zero : vector<16xbf16>
-  %c0 = arith.maxnumf %c, %zero : vector<16xbf16>
-  %d0 = arith.maxnumf %d, %zero : vector<16xbf16>
-  %a1 = arith.mulf %a0, %a0 : vector<16xbf16>
-  %b1 = arith.mulf %b0, %b0 : vector<16xbf16>
-  %c1 = arith.mulf %c0, %c0 : vector<16xbf16>
-  %d1 = arith.mulf %d0, %d0 : vector<16xbf16>
-  %a2 = vector.reduction <maxnumf>, %a1 : vector<16xbf16> into bf16
-  %b2 = vector.reduction <maxnumf>, %b1 : vector<16xbf16> into bf16
-  %c2 = vector.reduction <maxnumf>, %c1 : vector<16xbf16> into bf16
-  %d2 = vector.reduction <maxnumf>, %d1 : vector<16xbf16> into bf16
-  %0 = vector.from_elements %a2, %b2, %c2, %d2 : vector<4xbf16>
-  return %0 : vector<4xbf16>
+// CHECK-LABEL: func @signs
+// CHECK-SAME: (%[[A:.*]]: vector<8xbf16>)
+// CHECK-DAG: %[[SIGN:.*]] = arith.constant dense<-32768> : vector<8xi16>
+// CHECK-DAG: %[[REST:.*]] = arith.constant dense<32767> : vector<8xi16>
+// CHECK: %[[BITS:.*]] = arith.bitcast %[[A]] : vector<8xbf16> to vector<8xi16>
+// CHECK: arith.xori %[[BITS]], %[[SIGN]]
+// CHECK: arith.andi %[[BITS]], %[[REST]]
+// CHECK-NOT: f32
+// CHECK: return
+func.func @signs(%a: vector<8xbf16>) -> (vector<8xbf16>, vector<8xbf16>) {
+  %0 = arith.negf %a : vector<8xbf16>
+  %1 = math.absf %a : vector<8xbf16>
+  return %0, %1 : vector<8xbf16>, vector<8xbf16>
 }
 
-// The bits of the factor are an exponent field below that of infinity. Signs are put aside,
-// NaN (0x7f) gets none.
-// CHECK-LABEL: func @scaled
-// CHECK-SAME: (%[[A:.*]]: vector<4xbf16>, %{{.*}}: i8)
+// A comparison's results are at even and odd places too.
+// CHECK-LABEL: func @selection
+// CHECK: %[[EVEN:.*]] = arith.cmpf olt, %[[A_EVEN:.*]], %[[B_EVEN:.*]] : vector<4xf32>
+// CHECK: %[[ODD:.*]] = arith.cmpf olt, %[[A_ODD:.*]], %[[B_ODD:.*]] : vector<4xf32>
+// CHECK: arith.select %[[EVEN]], %[[A_EVEN]], %[[B_EVEN]]
+// CHECK: arith.select %[[ODD]], %[[A_ODD]], %[[B_ODD]]
+// CHECK-NOT: arith.select
+// CHECK: return
+func.func @selection(%a: vector<8xbf16>, %b: vector<8xbf16>) -> vector<8xbf16> {
+  %0 = arith.cmpf olt, %a, %b : vector<8xbf16>
+  %1 = arith.select %0, %a, %b : vector<8xi1>, vector<8xbf16>
+  return %1 : vector<8xbf16>
+}
+
+// Between conversions everything is done twice. Constants are taken apart, a scalar's
+// broadcast is made half as wide.
+// CHECK-LABEL: func @between_conversions
+// CHECK-SAME: (%[[A:.*]]: vector<8xbf16>, %[[S:.*]]: f32, %[[T:.*]]: bf16)
+// CHECK-DAG: %[[EVEN_PLACES:.*]] = arith.constant dense<[0.000000e+00, 2.000000e+00, 4.000000e+00, 6.000000e+00]> : vector<4xf32>
+// CHECK-DAG: %[[ODD_PLACES:.*]] = arith.constant dense<[1.000000e+00, 3.000000e+00, 5.000000e+00, 7.000000e+00]> : vector<4xf32>
+// CHECK-DAG: %[[FACTOR:.*]] = arith.constant dense<1.500000e+00> : vector<4xf32>
+// CHECK-DAG: %[[UNIT:.*]] = arith.constant dense<23> : vector<4xi32>
+// CHECK-DAG: %[[QUARTER:.*]] = arith.constant dense<2.500000e-01> : vector<4xf32>
+// CHECK-NOT: arith.extf
+// CHECK: %[[EVEN:.*]] = math.fma %{{.*}}, %[[FACTOR]], %[[EVEN_PLACES]] : vector<4xf32>
+// CHECK: %[[ODD:.*]] = math.fma %{{.*}}, %[[FACTOR]], %[[ODD_PLACES]] : vector<4xf32>
+// CHECK: arith.bitcast %[[EVEN]] : vector<4xf32> to vector<4xi32>
+// CHECK: arith.bitcast %[[ODD]] : vector<4xf32> to vector<4xi32>
+// CHECK-COUNT-2: arith.addi %{{.*}}, %[[UNIT]] : vector<4xi32>
+// CHECK: %[[LIMIT:.*]] = vector.broadcast %[[S]] : f32 to vector<4xf32>
+// CHECK-COUNT-2: arith.cmpf ogt, %{{.*}}, %[[LIMIT]] fastmath<nnan> : vector<4xf32>
+// CHECK-COUNT-2: arith.select %{{.*}} : vector<4xi1>, vector<4xf32>
+// CHECK: vector.bitcast %{{.*}} : vector<4xi32> to vector<8xi16>
+// CHECK-COUNT-2: arith.subf %{{.*}}, %[[QUARTER]] : vector<4xf32>
+// CHECK: %[[WIDE:.*]] = arith.extf %[[T]] : bf16 to f32
+// CHECK: %[[TS:.*]] = vector.broadcast %[[WIDE]] : f32 to vector<4xf32>
+// CHECK-COUNT-2: arith.divf %{{.*}}, %[[TS]] : vector<4xf32>
+func.func @between_conversions(%a: vector<8xbf16>, %s: f32, %t: bf16) -> vector<8xbf16> {
+  %factor = arith.constant dense<1.5> : vector<8xf32>
+  %places = arith.constant dense<[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]> : vector<8xf32>
+  %unit = arith.constant dense<23> : vector<8xi32>
+  %quarter = arith.constant dense<0.25> : vector<8xbf16>
+  %limit = vector.broadcast %s : f32 to vector<8xf32>
+  %ts = vector.broadcast %t : bf16 to vector<8xbf16>
+  %0 = arith.extf %a : vector<8xbf16> to vector<8xf32>
+  %1 = math.fma %0, %factor, %places : vector<8xf32>
+  %2 = arith.bitcast %1 : vector<8xf32> to vector<8xi32>
+  %3 = arith.addi %2, %unit : vector<8xi32>
+  %4 = arith.bitcast %3 : vector<8xi32> to vector<8xf32>
+  %5 = arith.cmpf ogt, %4, %limit fastmath<nnan> : vector<8xf32>
+  %6 = arith.select %5, %4, %0 : vector<8xi1>, vector<8xf32>
+  %7 = arith.truncf %6 : vector<8xf32> to vector<8xbf16>
+  %8 = arith.subf %7, %quarter : vector<8xbf16>
+  %9 = arith.divf %8, %ts : vector<8xbf16>
+  return %9 : vector<8xbf16>
+}
+
+// What another vector goes into, or what goes elsewhere, is left alone, with all that it
+// comes from or becomes; its neighbours are not.
+// CHECK-LABEL: func @other_vectors
+// CHECK-SAME: (%[[A:.*]]: vector<8xbf16>, %[[B:.*]]: vector<8xf32>, %[[C:.*]]: vector<8xi1>)
+// CHECK: %[[WIDE:.*]] = arith.extf %[[A]] : vector<8xbf16> to vector<8xf32>
+// CHECK: %[[SUM:.*]] = arith.addf %[[WIDE]], %[[B]] : vector<8xf32>
+// CHECK: arith.truncf %[[SUM]] : vector<8xf32> to vector<8xbf16>
+// CHECK: %[[SQUARE:.*]] = arith.mulf %[[WIDE]], %[[WIDE]] : vector<8xf32>
+// CHECK: arith.truncf %[[SQUARE]] : vector<8xf32> to vector<8xbf16>
+// CHECK: arith.select %[[C]], %[[A]], %{{.*}} : vector<8xi1>, vector<8xbf16>
+// CHECK: arith.addf %{{.*}} : vector<4xf32>
+func.func @other_vectors(%a: vector<8xbf16>, %b: vector<8xf32>, %c: vector<8xi1>)
+    -> (vector<8xbf16>, vector<8xf32>, vector<8xbf16>, vector<8xbf16>) {
+  %0 = arith.extf %a : vector<8xbf16> to vector<8xf32>
+  %1 = arith.addf %0, %b : vector<8xf32>
+  %2 = arith.truncf %1 : vector<8xf32> to vector<8xbf16>
+  %3 = arith.mulf %0, %0 : vector<8xf32>
+  %4 = arith.truncf %3 : vector<8xf32> to vector<8xbf16>
+  %5 = arith.select %c, %a, %2 : vector<8xi1>, vector<8xbf16>
+  %6 = arith.addf %5, %4 : vector<8xbf16>
+  return %2, %3, %4, %6 : vector<8xbf16>, vector<8xf32>, vector<8xbf16>, vector<8xbf16>
+}
+
+// A block may come before the one that dominates it.
+// CHECK-LABEL: func @blocks
 // CHECK-NOT: arith.truncf
-// CHECK-DAG: %[[NAN:.*]] = arith.constant dense<127> : vector<4xi16>
-// CHECK-DAG: %[[GREATEST:.*]] = arith.constant dense<17392> : vector<4xi16>
-// CHECK-DAG: %[[MAGIC:.*]] = arith.constant dense<1.638400e+04> : vector<2xf32>
-// CHECK-DAG: %[[SMALLEST_NORMAL:.*]] = arith.constant dense<8> : vector<4xi16>
-// CHECK: %[[EVEN:.*]] = arith.mulf %{{.*}}, %[[FACTORS:.*]] : vector<2xf32>
-// CHECK: arith.addf %[[EVEN]], %[[MAGIC]]
-// CHECK: %[[ODD:.*]] = arith.mulf %{{.*}}, %[[FACTORS]] : vector<2xf32>
-// CHECK: arith.addf %[[ODD]], %[[MAGIC]]
-// CHECK: %[[CLAMPED:.*]] = arith.minui %{{.*}}, %[[GREATEST]] : vector<4xi16>
-// CHECK: %[[NORMAL:.*]] = arith.shrsi
-// CHECK: %[[SUBNORMAL:.*]] = arith.minui %{{.*}}, %[[SMALLEST_NORMAL]] : vector<4xi16>
-// CHECK: %[[MAGNITUDE:.*]] = arith.maxsi %[[NORMAL]], %[[SUBNORMAL]]
-// CHECK: %[[IS_NAN:.*]] = arith.cmpi eq, %[[NORMAL]], %[[NAN]]
-// CHECK: %[[SIGNED:.*]] = arith.ori %[[MAGNITUDE]]
-// CHECK: %[[R:.*]] = arith.select %[[IS_NAN]], %[[NORMAL]], %[[SIGNED]]
-// CHECK: arith.trunci %[[R]] : vector<4xi16> to vector<4xi8>
-func.func @scaled(%a: vector<4xbf16>, %n: i8) -> vector<4xf8E4M3FN> {
-  %c7 = arith.constant 7 : i32
-  %c127 = arith.constant 127 : i8
-  %0 = arith.andi %n, %c127 : i8
-  %1 = arith.extui %0 : i8 to i32
-  %2 = arith.shli %1, %c7 : i32
-  %bits = arith.trunci %2 : i32 to i16
-  %factor = arith.bitcast %bits : i16 to bf16
-  %factors = vector.broadcast %factor : bf16 to vector<4xbf16>
-  %scaled = arith.mulf %a, %factors : vector<4xbf16>
-  %3 = arith.truncf %scaled : vector<4xbf16> to vector<4xf8E4M3FN>
-  return %3 : vector<4xf8E4M3FN>
-}
-
-// A factor that may be negative, one with a bit of the mantissa, and any.
-// CHECK-LABEL: func @any_factor
-// CHECK-COUNT-3: arith.truncf %{{.*}} : vector<4xbf16> to vector<4xf8E4M3FN>
-func.func @any_factor(%a: vector<4xbf16>, %n: i32, %m: i8, %factor: bf16)
-    -> (vector<4xf8E4M3FN>, vector<4xf8E4M3FN>, vector<4xf8E4M3FN>) {
-  %c7 = arith.constant 7 : i32
-  %c6 = arith.constant 6 : i32
-  %0 = arith.shli %n, %c7 : i32
-  %bits = arith.trunci %0 : i32 to i16
-  %1 = arith.bitcast %bits : i16 to bf16
-  %2 = vector.broadcast %1 : bf16 to vector<4xbf16>
-  %3 = arith.mulf %a, %2 : vector<4xbf16>
-  %4 = arith.truncf %3 : vector<4xbf16> to vector<4xf8E4M3FN>
-  %5 = vector.broadcast %factor : bf16 to vector<4xbf16>
-  %6 = arith.mulf %a, %5 : vector<4xbf16>
-  %7 = arith.truncf %6 : vector<4xbf16> to vector<4xf8E4M3FN>
-  %8 = arith.extui %m : i8 to i32
-  %9 = arith.shli %8, %c6 : i32
-  %half_bits = arith.trunci %9 : i32 to i16
-  %10 = arith.bitcast %half_bits : i16 to bf16
-  %11 = vector.broadcast %10 : bf16 to vector<4xbf16>
-  %12 = arith.mulf %a, %11 : vector<4xbf16>
-  %13 = arith.truncf %12 : vector<4xbf16> to vector<4xf8E4M3FN>
-  return %4, %7, %13 : vector<4xf8E4M3FN>, vector<4xf8E4M3FN>, vector<4xf8E4M3FN>
-}
-
-// Maxima of what may be negative, and of what may be NaN and does not start from 0.
-// CHECK-LABEL: func @any_maximum
-// CHECK-COUNT-2: vector.reduction <maxnumf>
-func.func @any_maximum(%a: vector<8xbf16>, %start: bf16) -> (bf16, bf16) {
-  %zero = arith.constant 0.0 : bf16
-  %0 = vector.reduction <maxnumf>, %a, %zero : vector<8xbf16> into bf16
-  %1 = arith.mulf %a, %a : vector<8xbf16>
-  %2 = vector.reduction <maxnumf>, %1, %start : vector<8xbf16> into bf16
-  return %0, %2 : bf16, bf16
+// CHECK: return
+func.func @blocks(%a: vector<8xbf16>) -> vector<8xbf16> {
+  %0 = arith.extf %a : vector<8xbf16> to vector<8xf32>
+  cf.br ^second
+^third:
+  %2 = arith.truncf %1 : vector<8xf32> to vector<8xbf16>
+  return %2 : vector<8xbf16>
+^second:
+  %1 = arith.mulf %0, %0 : vector<8xf32>
+  cf.br ^third
 }
 
 // Shapes, types and ops that other passes take care of.
@@ -210,68 +198,31 @@ func.func @any_maximum(%a: vector<8xbf16>, %start: bf16) -> (bf16, bf16) {
 // CHECK: arith.mulf %{{.*}} : bf16
 // CHECK: arith.mulf %{{.*}} : vector<3xbf16>
 // CHECK: arith.mulf %{{.*}} : vector<2x2xbf16>
+// CHECK: arith.mulf %{{.*}} : vector<[4]xbf16>
 // CHECK: arith.mulf %{{.*}} : vector<4xf16>
-// CHECK: arith.addf %{{.*}} : vector<4xbf16>
-// CHECK: arith.maxnumf %{{.*}} : vector<4xbf16>
-func.func @others(%a: bf16, %b: vector<3xbf16>, %c: vector<2x2xbf16>, %d: vector<4xf16>,
-                  %e: vector<4xbf16>)
-    -> (bf16, vector<3xbf16>, vector<2x2xbf16>, vector<4xf16>, vector<4xbf16>, vector<4xbf16>) {
-  %one = arith.constant dense<1.0> : vector<4xbf16>
+// CHECK: arith.mulf %{{.*}} : vector<4xf32>
+// CHECK: arith.truncf %{{.*}} toward_zero : vector<4xf32> to vector<4xbf16>
+// CHECK: arith.truncf %{{.*}} : vector<4xf64> to vector<4xbf16>
+// CHECK: arith.sitofp %{{.*}} : vector<4xi32> to vector<4xbf16>
+// CHECK: arith.truncf %{{.*}} : vector<4xbf16> to vector<4xf8E4M3FN>
+// CHECK: vector.reduction <maxnumf>, %{{.*}} : vector<4xbf16> into bf16
+func.func @others(%a: bf16, %b: vector<3xbf16>, %c: vector<2x2xbf16>, %d: vector<[4]xbf16>,
+                  %e: vector<4xf16>, %f: vector<4xbf16>, %g: vector<4xf64>, %h: vector<4xi32>)
+    -> (bf16, vector<3xbf16>, vector<2x2xbf16>, vector<[4]xbf16>, vector<4xf16>,
+        vector<4xbf16>, vector<4xbf16>, vector<4xbf16>, vector<4xf8E4M3FN>, bf16) {
   %0 = arith.mulf %a, %a : bf16
   %1 = arith.mulf %b, %b : vector<3xbf16>
   %2 = arith.mulf %c, %c : vector<2x2xbf16>
-  %3 = arith.mulf %d, %d : vector<4xf16>
-  %4 = arith.addf %e, %e : vector<4xbf16>
-  %5 = arith.maxnumf %e, %one : vector<4xbf16>
-  return %0, %1, %2, %3, %4, %5
-    : bf16, vector<3xbf16>, vector<2x2xbf16>, vector<4xf16>, vector<4xbf16>, vector<4xbf16>
-}
-
-// A mask takes one op.
-// CHECK-LABEL: func @masked
-// CHECK: vector.mask %{{.*}} { vector.reduction <maxnumf>, %{{.*}}, %{{.*}} : vector<8xbf16> into bf16 }
-func.func @masked(%a: vector<8xbf16>, %mask: vector<8xi1>) -> bf16 {
-  %zero = arith.constant 0.0 : bf16
-  %0 = arith.mulf %a, %a : vector<8xbf16>
-  %1 = vector.mask %mask { vector.reduction <maxnumf>, %0, %zero : vector<8xbf16> into bf16 }
-    : vector<8xi1> -> bf16
-  return %1 : bf16
-}
-
-// A mask of words clears the sign of every other element alone: signs are kept.
-// CHECK-LABEL: func.func @masked_words(
-// CHECK: arith.constant dense<128> : vector<4xi16>
-// CHECK: arith.ori
-// CHECK: return
-func.func @masked_words(%v: vector<4xbf16>, %field: i8) -> vector<4xf8E4M3FN> {
-  %mask = arith.constant dense<0x7fffffff> : vector<2xi32>
-  %c7 = arith.constant 7 : i32
-  %greatest = arith.constant 254 : i32
-  %words = vector.bitcast %v : vector<4xbf16> to vector<2xi32>
-  %masked = arith.andi %words, %mask : vector<2xi32>
-  %elements = vector.bitcast %masked : vector<2xi32> to vector<4xbf16>
-  %wide = arith.extui %field : i8 to i32
-  %bounded = arith.minui %wide, %greatest : i32
-  %shifted = arith.shli %bounded, %c7 : i32
-  %bits = arith.trunci %shifted : i32 to i16
-  %factor = arith.bitcast %bits : i16 to bf16
-  %factors = vector.broadcast %factor : bf16 to vector<4xbf16>
-  %scaled = arith.mulf %elements, %factors : vector<4xbf16>
-  %data = arith.truncf %scaled : vector<4xbf16> to vector<4xf8E4M3FN>
-  return %data : vector<4xf8E4M3FN>
-}
-
-// An exponent field of 8 bits may be that of infinity, which is no power of two.
-// CHECK-LABEL: func.func @infinite_factor(
-// CHECK: arith.truncf %{{.*}} : vector<4xbf16> to vector<4xf8E4M3FN>
-func.func @infinite_factor(%v: vector<4xbf16>, %field: i8) -> vector<4xf8E4M3FN> {
-  %c7 = arith.constant 7 : i32
-  %wide = arith.extui %field : i8 to i32
-  %shifted = arith.shli %wide, %c7 : i32
-  %bits = arith.trunci %shifted : i32 to i16
-  %factor = arith.bitcast %bits : i16 to bf16
-  %factors = vector.broadcast %factor : bf16 to vector<4xbf16>
-  %scaled = arith.mulf %v, %factors : vector<4xbf16>
-  %data = arith.truncf %scaled : vector<4xbf16> to vector<4xf8E4M3FN>
-  return %data : vector<4xf8E4M3FN>
+  %3 = arith.mulf %d, %d : vector<[4]xbf16>
+  %4 = arith.mulf %e, %e : vector<4xf16>
+  %5 = arith.extf %f : vector<4xbf16> to vector<4xf32>
+  %square = arith.mulf %5, %5 : vector<4xf32>
+  %6 = arith.truncf %square toward_zero : vector<4xf32> to vector<4xbf16>
+  %7 = arith.truncf %g : vector<4xf64> to vector<4xbf16>
+  %8 = arith.sitofp %h : vector<4xi32> to vector<4xbf16>
+  %9 = arith.truncf %f : vector<4xbf16> to vector<4xf8E4M3FN>
+  %10 = vector.reduction <maxnumf>, %f : vector<4xbf16> into bf16
+  return %0, %1, %2, %3, %4, %6, %7, %8, %9, %10
+    : bf16, vector<3xbf16>, vector<2x2xbf16>, vector<[4]xbf16>, vector<4xf16>,
+      vector<4xbf16>, vector<4xbf16>, vector<4xbf16>, vector<4xf8E4M3FN>, bf16
 }

@@ -120,10 +120,12 @@ MUTANTS = [
     Mutant(
         "e4m3-high-and-low", _F8, "b, b.getI16Type(), high, low,", "b, b.getI16Type(), low, high,"
     ),
-    Mutant("bf16-infinite-factor", _BF16, "umax().uge(kInfinity)", "umax().ugt(kInfinity)"),
     Mutant("bf16-product-tie", _BF16, "ugt, lower, 0x8000)", "uge, lower, 0x8000)"),
-    Mutant("bf16-saturation", _BF16, "(bits, 0x43f0)", "(bits, 0x43e0)"),
-    Mutant("bf16-relu-infinity", _BF16, "ule, bits, kInfinity)", "ult, bits, kInfinity)"),
+    Mutant("bf16-rounded-nan", _BF16, "if (!keepsNaN(op)) {", "if (keepsNaN(op)) {"),
+    Mutant("bf16-other-vectors", _BF16, "llvm::all_of(op->getUsers(), isOp)", "true"),
+    Mutant(
+        "bf16-relu-infinity", _BF16, "ule, bits, kBF16Infinity)", "ult, bits, kBF16Infinity)"
+    ),
     Mutant("scf-odd-columns", _SCF, "  buildSpan(whole, columns, 1);\n", ""),
     Mutant(
         "scf-padding-columns",

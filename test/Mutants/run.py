@@ -72,6 +72,16 @@ FIRST = [
     ),
     ("lib/Conversion/MoeToSCF", "moe-run", "Integration/CPU/test_cpu.py"),
     (
+        "lib/Conversion/GroupWords",
+        "moe-run",
+        "Integration/CPU/test_cpu.py Integration/CPU/test_conversions.py",
+    ),
+    (
+        "lib/Conversion/LegalizeBF16.cpp",
+        "moe-opt moe-run",
+        "Conversion/legalize-bf16.mlir Integration/CPU/test_conversions.py",
+    ),
+    (
         "lib/Conversion/",
         "moe-opt moe-translate moe-run",
         "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py",

@@ -147,23 +147,23 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
   let summary = "Compute on vectors of bf16 in pairs of f32, for a CPU";
   let description = [{
     Takes a vector of bf16 as 32-bit words of two elements each, and so as two vectors of
-    f32: its elements at even and at odd places. Results are those of the same ops in f32,
-    rounded to nearest even. Rewritten are, on vectors of rank 1 and even size:
+    f32: its elements at even and at odd places. Rewritten are ops on vectors of rank 1 and
+    even size:
 
-    - `arith.mulf`;
-    - `arith.maxnumf` with +0;
-    - `vector.reduction <maxnumf>`, not masked, of elements known not to be negative, which order
-      as their bits do. That none is NaN must be known too, or the reduction start from 0.
-      Where `vector.from_elements` makes a vector of several results, they are computed
-      together;
-    - `arith.truncf` to f8E4M3FN of the product of a bf16 vector and a bf16 scalar whose bits
-      are known to be an exponent field alone: 0 or a power of two. Magnitudes above 464
-      become NaN (0x7f), as they do in `arith`'s folding; the quantising ops have none above
-      448.
+    - on bf16, `arith.addf`, `subf`, `mulf`, `divf`, `negf`, `cmpf`, `select`, minima and
+      maxima, and what `math` has: the same in f32, rounded to nearest even;
+    - `arith.extf` from bf16 to f32, `arith.truncf` back, and elementwise ops of `arith` and
+      `math` on any type between them, which are done twice, for even and for odd places,
+      and never put back in order. Left as it is is an op that takes another vector, but for
+      a constant or a scalar's broadcast, or whose result goes elsewhere; and with it, up to
+      the next bf16, those that it depends on or that depend on it.
 
-    What is known comes from the ops that define a value, and through loops and branches from
-    data flow. Other ops on bf16 are left to `arith-emulate-unsupported-floats` and
-    `arith-expand`, other conversions to f8E4M3FN to `moe-legalize-f8`: run them next.
+    Subnormals are kept. A NaN is 0x7fc0, as it is after `arith-expand`, but for `mulf` and
+    for what works on bits, `select`, `negf`, `absf` and `copysign`, which keep an
+    operand's.
+
+    Other ops on bf16 are left to `arith-emulate-unsupported-floats` and `arith-expand`: run
+    them next.
 
     Preconditions: a little-endian target, for what `vector.bitcast` means.
   }];
