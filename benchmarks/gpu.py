@@ -80,7 +80,7 @@ class BytesDiffer(Exception):
 
 
 def run_moe(op: str, operands: Any, outputs: Any, dead_scales: str = "zero",
-            expected_rows: Optional[int] = None) -> None:
+            expected_rows: int | None = None) -> None:
     if op == "activation":
         moe_mlir.padded_squared_relu(*operands, out=outputs, expected_rows=expected_rows)
     else:

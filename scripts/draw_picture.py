@@ -49,23 +49,26 @@ class Picture:
             width, height = map(int, rest.split())
             self.size = (width, height)
         elif word == "group":
-            x, y, width, height, title = rest.split(maxsplit=4)
-            self.group(int(x), int(y), int(width), int(height), title)
+            *numbers, title = rest.split(maxsplit=4)
+            x, y, width, height = map(int, numbers)
+            self.group(x, y, width, height, title)
         elif word == "box":
             place, *lines = rest.split("|")
-            name, x, y, width, height, kind = place.split()
-            self.box(name, (int(x), int(y), int(width), int(height)), kind,
+            name, *numbers, kind = place.split()
+            x, y, width, height = map(int, numbers)
+            self.box(name, (x, y, width, height), kind,
                      [text.strip() for text in lines if text.strip()])
         elif word == "arrow":
-            begin, end, *label = rest.split(maxsplit=2)
-            self.arrow(begin, end, "".join(label))
+            begin, end, *labels = rest.split(maxsplit=2)
+            self.arrow(begin, end, "".join(labels))
         elif word == "route":
             begin, end, *places = rest.split()
             (x1, y1), (x2, y2) = self.find_side(begin), self.find_side(end)
             self.line(f"M{x1} {y1}{''.join(places)}" + (f"H{x2}" if places[-1][0] == "V" else f"V{y2}"))
         elif word == "note":
-            x, y, label = rest.split(maxsplit=2)
-            self.text(int(x), int(y), label, LABEL_SIZE, "start")
+            *numbers, label = rest.split(maxsplit=2)
+            x, y = map(int, numbers)
+            self.text(x, y, label, LABEL_SIZE, "start")
         else:
             raise ValueError(f"expected size, group, box, arrow, route or note, found {word!r}")
 

@@ -162,8 +162,8 @@ typedef struct MoeLaunch {
   int32_t num_ctas;
   /** CPU: threads at most, the caller's included; 0 for as many as the work is worth. */
   int32_t num_threads;
-  /** CUDA: how many rows the caller expects to be live, for instance because a batch has so
-      many tokens; 0 for unknown. No result depends on it: it decides how many CTAs are
+  /** CUDA: how many rows the caller expects to be live, for instance because a batch has
+     so many tokens; 0 for unknown. No result depends on it: it decides how many CTAs are
       launched where num_ctas is 0. Few for few rows; for many, a grid of which SMs take
       more as they become free. */
   int64_t expected_rows;

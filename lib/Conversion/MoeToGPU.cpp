@@ -166,13 +166,12 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
   IndexOps arithmetic(b);
-  ::moe::launch::GridInput<IndexOps> input = {
-      rows,
-      columns,
-      buildIndex(b, schedule.numCTAs),
-      schedule.threads,
-      schedule.chunkColumns(),
-      schedule.hasQuads()};
+  ::moe::launch::GridInput<IndexOps> input = {rows,
+                                              columns,
+                                              buildIndex(b, schedule.numCTAs),
+                                              schedule.threads,
+                                              schedule.chunkColumns(),
+                                              schedule.hasQuads()};
   if (auto expected = op->getAttrOfType<IntegerAttr>(kExpectedRowsAttrName))
     input.numCTAs = ::moe::launch::getExpectedCTAs(arithmetic, input,
                                                    buildIndex(b, expected.getInt()));

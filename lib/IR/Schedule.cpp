@@ -200,8 +200,7 @@ LogicalResult MoeDialect::verifyOperationAttribute(Operation *op,
   auto paddingAware = dyn_cast<PaddingAwareOpInterface>(op);
   if (!paddingAware)
     return op->emitError("expected '")
-           << attribute.getName().getValue()
-           << "' on a padding-aware op, found it on '"
+           << attribute.getName().getValue() << "' on a padding-aware op, found it on '"
            << op->getName() << "'";
   if (attribute.getName() == kExpectedRowsAttrName) {
     auto rows = dyn_cast<IntegerAttr>(attribute.getValue());

@@ -63,23 +63,24 @@ template <typename Arithmetic> struct Grid {
   typename Arithmetic::Value x, y;
 };
 
-/// The least CTAs under a hint, as a share of those without one: where rows go one by one,
-/// and where quads do, whose warps also clear the scales of the other rows.
+/// The least CTAs under a hint, as a share of those without one: where rows go one by
+/// one, and where quads do, whose warps also clear the scales of the other rows.
 constexpr int64_t kLeastShare = 8;
 constexpr int64_t kLeastShareOfQuads = 2;
 /// Chunks for a warp from which on CTAs come as SMs become free.
 constexpr int64_t kManyChunks = 3;
-/// And then the most of them where rows go by quads, in multiples of those without a hint.
+/// And then the most of them where rows go by quads, in multiples of those without a
+/// hint.
 constexpr int64_t kMostOfQuads = 16;
 
-/// The most CTAs of a launch of which the caller expects `expectedRows` rows to be live, in
-/// the place of `input.numCTAs`, which is for any number. No result depends on it.
+/// The most CTAs of a launch of which the caller expects `expectedRows` rows to be live,
+/// in the place of `input.numCTAs`, which is for any number. No result depends on it.
 ///
 /// Few rows: a CTA for each of their chunks, which is more than it takes, so that rows do
 /// not meet. A CTA that finds nothing costs as much as it does. Many: as many as it takes
 /// for each warp to have one chunk. SMs are not equally fast, so equal shares of a grid
-/// that is resident at once wait for the slowest; those of a grid that is not are taken as
-/// SMs become free. docs/performance-diary.md has what was measured.
+/// that is resident at once wait for the slowest; those of a grid that is not are taken
+/// as SMs become free. docs/performance-diary.md has what was measured.
 template <typename Arithmetic>
 typename Arithmetic::Value getExpectedCTAs(Arithmetic &a,
                                            const GridInput<Arithmetic> &input,

@@ -31,13 +31,12 @@ inline Grid getGrid(int64_t rows, int64_t columns,
                     const launch::KernelDescription &kernel, int64_t numCTAs,
                     int64_t expectedRows, int64_t numSMs) {
   launch::IntegerArithmetic arithmetic;
-  launch::GridInput<launch::IntegerArithmetic> input = {
-      rows,
-      columns,
-      numCTAs,
-      kernel.threadsPerCTA,
-      kernel.chunkColumns,
-      kernel.rowsPerUnit > 1};
+  launch::GridInput<launch::IntegerArithmetic> input = {rows,
+                                                        columns,
+                                                        numCTAs,
+                                                        kernel.threadsPerCTA,
+                                                        kernel.chunkColumns,
+                                                        kernel.rowsPerUnit > 1};
   if (numCTAs == 0) {
     input.numCTAs =
         std::min(std::max<int64_t>(numSMs * kernel.minCTAsPerSM, 1), kMaxCTAs);

@@ -16,9 +16,9 @@
 #include "Cuda.h"
 #include "Kernels.h"
 #include "Problem.h"
+#include <cinttypes>
 #include <cstdio>
 #include <initializer_list>
-#include <cinttypes>
 
 using namespace moe;
 

@@ -505,6 +505,5 @@ def test_expected_rows_are_said_around_the_caller(program: Program,
             RELU.assert_returned((program.run(False),))
         program.run(True)
     assert told == [31, 0, 31, 0] and program.calls == []
-    with pytest.raises(ValueError, match="expected_rows: .* not negative, found -1"):
-        with megatron.expect_rows(-1):
-            pass
+    with pytest.raises(ValueError, match="expected_rows: .* not negative, found -1"), megatron.expect_rows(-1):
+        pass

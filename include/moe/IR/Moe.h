@@ -111,8 +111,8 @@ std::optional<std::string> checkSchedule(PaddingAwareOpInterface op,
 /// The discardable attribute of an op with its schedules, an array of ScheduleAttr.
 inline constexpr llvm::StringLiteral kScheduleAttrName = "moe.schedule";
 
-/// That with the number of rows that are expected to be live, a positive i64. Launches have
-/// a grid that suits it; no result depends on it.
+/// That with the number of rows that are expected to be live, a positive i64. Launches
+/// have a grid that suits it; no result depends on it.
 inline constexpr llvm::StringLiteral kExpectedRowsAttrName = "moe.expected_rows";
 
 } // namespace mlir::moe
