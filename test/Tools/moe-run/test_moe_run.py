@@ -78,7 +78,7 @@ def batch() -> batches.Batch:
 @pytest.fixture
 def relu_arrays(batch: batches.Batch) -> list[np.ndarray]:
     out = np.full(batch.x.shape, 0xA5A5, dtype=np.uint16)
-    return [bits(batch.x), batch.permutation_map, batch.n_used, out]
+    return [bits(batch.x), batch.permutation_map, np.array(batch.n_used, np.int32), out]
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_bf16_rounds_after_each_op_and_keeps_subnormals(tool, b, condition):
 def test_quantize_memrefs(tool, rows):
     batch = batches.dense_batch(rows, 64)
     data, scale = junk(batch.x.shape), junk((oracle.scale_size(rows, 64),))
-    n_used = batch.n_used.reshape(1)
+    n_used = np.array([batch.n_used], np.int32)
     tool.succeed(
         QUANTIZE,
         "quantize",
@@ -184,7 +184,7 @@ def test_several_results_of_tensors(tool, batch):
     tool.succeed(
         QUANTIZE_TENSOR,
         "quantize",
-        [batch.x, batch.permutation_map, batch.n_used, data, scale],
+        [batch.x, batch.permutation_map, np.array(batch.n_used, np.int32), data, scale],
         "--save=r1=scale.npy",
         "--save=r0=data.npy",
     )
@@ -609,7 +609,7 @@ def test_run_time_sizes(tool, relu_arrays, text, index, message):
 
 def test_run_time_size_of_scale(tool):
     batch = batches.dense_batch(5, 64)
-    arrays = [batch.x, batch.permutation_map, batch.n_used.reshape(1)]
+    arrays = [batch.x, batch.permutation_map, np.array([batch.n_used], np.int32)]
     found = tool.fail(QUANTIZE, "quantize", [*arrays, junk((5, 64)), junk((511,))])
     assert found.startswith("expected 'scale' to have ceil(M / 128) * ceil(K / 128) * 512 ")
 
