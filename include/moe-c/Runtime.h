@@ -209,6 +209,31 @@ MOE_API MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                                    const int32_t *permutation_map, const int32_t *n_used,
                                    const MoeMatrix *data, const MoeScale *scale);
 
+/*===----------------------------------------------------------------------===*\
+|* Any op, by its name: what a binding needs, so that it has no code per op.
+\*===----------------------------------------------------------------------===*/
+
+/** An op that the library has kernels for; a part of the library, never freed. */
+typedef struct MoeOp MoeOp;
+
+/** The op `moe.<name>`, such as "quantize_mxfp8". Of another name than those that the
+    library has, the message lists them. */
+MOE_API MoeStatus moeFindOp(const char *name, const MoeOp **op);
+
+/** Runs `op`, from moeFindOp: what the functions above do for the ops that they name,
+   with the same checks and at the same cost. `operands` has a pointer for each operand,
+   inputs before outputs, in the order of lib/Kernels/manifest.txt, where an operand's
+   form says what it points to:
+
+      matrix   const MoeMatrix *
+      per_row  const int32_t *, an entry for each row of x
+      count    const int32_t *, one value
+      scales   const MoeScale *
+
+    `num_operands` is their number, which is checked. */
+MOE_API MoeStatus moeRunOp(const MoeLaunch *launch, const MoeOp *op,
+                           const void *const *operands, int32_t num_operands);
+
 #ifdef __cplusplus
 }
 #endif

@@ -43,8 +43,8 @@ typedef struct OperandRow {
   int isWritten;
 } OperandRow;
 
-/** An op, with its operands in the order of the op. */
-typedef struct OpRow {
+/** An op, with its operands in the order of the op. The C API knows it by its tag. */
+typedef struct MoeOp {
   const char *name;
   int numOperands;
   OperandRow operands[kMaxOperands];

@@ -16,9 +16,10 @@
 #include "Cuda.h"
 #include "Kernels.h"
 #include "Problem.h"
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
-#include <initializer_list>
+#include <cstring>
 
 using namespace moe;
 
@@ -73,9 +74,10 @@ MoeStatus moeUnloadModule(MoeModule *module) {
   return module ? unloadModule(module) : MOE_SUCCESS;
 }
 
-/// Checks everything, then runs or launches. `arguments` are for the op's operands.
+/// Checks everything, then runs or launches. `operands` are those of the op, in its
+/// order.
 static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
-                     std::initializer_list<const void *> arguments) {
+                     const void *const *operands) {
   if (!launch)
     return failNull("launch");
   if (launch->device != MOE_CPU && launch->device != MOE_CUDA)
@@ -94,7 +96,7 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
     return fail(MOE_INVALID_ARGUMENT,
                 "module: expected null for the CPU, found a module of CUDA kernels");
   Problem problem;
-  if (MoeStatus status = makeProblem(op, arguments.begin(), problem))
+  if (MoeStatus status = makeProblem(op, operands, problem))
     return status;
   if (problem.isEmpty())
     return MOE_SUCCESS;
@@ -102,24 +104,85 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
                                    : launchOnCUDA(problem, *launch);
 }
 
-// The ops. An entry gives its operands in the order of the op, as manifest.txt has it.
+//===----------------------------------------------------------------------===//
+// Any op
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Names with commas between them, for a message; what there is no room for is left out.
+class NameList {
+public:
+  void add(const char *name) {
+    int length = std::snprintf(text + size, sizeof(text) - size, "%s%s",
+                               size == 0 ? "" : ", ", name);
+    size = std::min(size + size_t(length), sizeof(text) - 1);
+  }
+  const char *c_str() const { return text; }
+
+private:
+  char text[384] = "";
+  size_t size = 0;
+};
+
+} // namespace
+
+MoeStatus moeFindOp(const char *name, const MoeOp **op) {
+  if (!name)
+    return failNull("name");
+  if (!op)
+    return failNull("op");
+  NameList names;
+  for (const OpRow &row : kOps) {
+    if (std::strcmp(row.name, name) == 0) {
+      *op = &row;
+      return MOE_SUCCESS;
+    }
+    names.add(row.name);
+  }
+  return fail(MOE_INVALID_ARGUMENT, "name: expected an op of the library (%s), found %s",
+              names.c_str(), name);
+}
+
+MoeStatus moeRunOp(const MoeLaunch *launch, const MoeOp *op, const void *const *operands,
+                   int32_t num_operands) {
+  if (!op)
+    return failNull("op");
+  if (!operands)
+    return failNull("operands");
+  if (num_operands != op->numOperands) {
+    NameList names;
+    for (int i = 0; i < op->numOperands; ++i)
+      names.add(op->operands[i].name);
+    return fail(MOE_INVALID_ARGUMENT,
+                "num_operands: expected the %d of %s (%s), found %" PRId32,
+                op->numOperands, op->name, names.c_str(), num_operands);
+  }
+  return run(launch, *op, operands);
+}
+
+//===----------------------------------------------------------------------===//
+// Those with a function of their own, which has the types of the operands
+//===----------------------------------------------------------------------===//
 
 MoeStatus moePaddedSquaredRelu(const MoeLaunch *launch, const MoeMatrix *x,
                                const int32_t *permutation_map, const int32_t *n_used,
                                const MoeMatrix *out) {
-  return run(launch, kOps[kOp_padded_squared_relu], {x, permutation_map, n_used, out});
+  const void *operands[] = {x, permutation_map, n_used, out};
+  return run(launch, kOps[kOp_padded_squared_relu], operands);
 }
 
 MoeStatus moeSquaredReluQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                                       const int32_t *permutation_map,
                                       const int32_t *n_used, const MoeMatrix *data,
                                       const MoeScale *scale) {
-  return run(launch, kOps[kOp_squared_relu_quantize_mxfp8],
-             {x, permutation_map, n_used, data, scale});
+  const void *operands[] = {x, permutation_map, n_used, data, scale};
+  return run(launch, kOps[kOp_squared_relu_quantize_mxfp8], operands);
 }
 
 MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                            const int32_t *permutation_map, const int32_t *n_used,
                            const MoeMatrix *data, const MoeScale *scale) {
-  return run(launch, kOps[kOp_quantize_mxfp8], {x, permutation_map, n_used, data, scale});
+  const void *operands[] = {x, permutation_map, n_used, data, scale};
+  return run(launch, kOps[kOp_quantize_mxfp8], operands);
 }

@@ -51,15 +51,14 @@ class Op(NamedTuple):
         name: the public function, and the op of torch.ops.moe_mlir. There, and in the runtime
             calls, a call with outputs has the suffix _out.
         format: of its result.
-        entry: the function of the runtime library.
-        dialect: the name without "moe." of the op in the dialect.
+        dialect: the name without "moe." of the op in the dialect, by which the runtime library has
+            it too.
         doc: the documentation of the public function.
         is_in_megatron: whether Megatron-Core has it too, under the same name.
     """
 
     name: str
     format: Format
-    entry: str
     dialect: str
     doc: str
     is_in_megatron: bool = False
@@ -162,9 +161,9 @@ Source: OCP Microscaling Formats (MX) v1.0; core.inference.quantization of Megat
 """
 
 OPS = (
-    Op("padded_squared_relu", BF16, "moePaddedSquaredRelu", "padded_squared_relu",
-       _PADDED_SQUARED_RELU, is_in_megatron=True),
-    Op("squared_relu_and_quantize_mxfp8", MXFP8, "moeSquaredReluQuantizeMXFP8",
-       "squared_relu_quantize_mxfp8", _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True),
-    Op("quantize_mxfp8", MXFP8, "moeQuantizeMXFP8", "quantize_mxfp8", _QUANTIZE_MXFP8),
+    Op("padded_squared_relu", BF16, "padded_squared_relu", _PADDED_SQUARED_RELU,
+       is_in_megatron=True),
+    Op("squared_relu_and_quantize_mxfp8", MXFP8, "squared_relu_quantize_mxfp8",
+       _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True),
+    Op("quantize_mxfp8", MXFP8, "quantize_mxfp8", _QUANTIZE_MXFP8),
 )

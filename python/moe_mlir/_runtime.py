@@ -72,9 +72,9 @@ def _load(path: Path) -> ctypes.CDLL:
         library.moeGetDescription.restype = ctypes.c_char_p
         library.moeGetVersion.restype = ctypes.c_int32
         library.moeLoadKernels.argtypes = [ctypes.c_int]
-        for op in OPS:
-            # Launch, x, permutation_map and n_used before the outputs.
-            getattr(library, op.entry).argtypes = [pointer] * (4 + len(op.format.outputs))
+        library.moeFindOp.argtypes = [ctypes.c_char_p, pointer]
+        # Launch, op, the operands' addresses and their number.
+        library.moeRunOp.argtypes = [pointer, pointer, pointer, ctypes.c_int32]
     except AttributeError as error:
         raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but "
                           f"a function is missing: {error}") from error
@@ -112,25 +112,27 @@ def raise_last_error(status: int) -> None:
     raise MoeRuntimeError(name, message)
 
 
-# MoeLaunch (device, flags, stream, module, num_ctas, num_threads, expected_rows), MoeMatrix x,
-# MoeMatrix out, each (data, rows, columns, row_stride), MoeScale (data, size, row_stride, layout,
-# dead).
-_LAYOUT = struct.Struct("@iIPPiiq Pqqq Pqqq Pqqii")
-_X, _OUT, _SCALE = 40, 72, 104
-assert _LAYOUT.size == 136, "MoeLaunch of Runtime.h is 40 bytes, the other structures 32 each"
-_pack = _LAYOUT.pack_into
+# MoeLaunch (device, flags, stream, module, num_ctas, num_threads, expected_rows); MoeMatrix x,
+# MoeMatrix out, each (data, rows, columns, row_stride); the operands of moeRunOp (x,
+# permutation_map, n_used, out, scale); MoeScale (data, size, row_stride, layout, dead).
+_WITHOUT_SCALES = struct.Struct("@iIPPiiq Pqqq Pqqq PPPP")
+_LAYOUT = struct.Struct("@iIPPiiq Pqqq Pqqq PPPPP Pqqii")
+_X, _OUT, _OPERANDS, _SCALE = 40, 72, 104, 144
+assert _LAYOUT.size == 176, "MoeLaunch of Runtime.h is 40 bytes, matrices and scales 32 each"
+_pack, _pack_with_scales = _WITHOUT_SCALES.pack_into, _LAYOUT.pack_into
 
 
 class _Operands:
     """The memory of one call's structures."""
 
-    __slots__ = ("buffer", "launch", "x", "out", "scale")
+    __slots__ = ("buffer", "launch", "x", "out", "operands", "scale")
 
     def __init__(self) -> None:
         self.buffer: Any = (ctypes.c_uint64 * (_LAYOUT.size // 8))()
         self.launch = ctypes.addressof(self.buffer)
         self.x = self.launch + _X
         self.out = self.launch + _OUT
+        self.operands = self.launch + _OPERANDS
         self.scale = self.launch + _SCALE
 
 
@@ -139,37 +141,48 @@ class _Operands:
 _free: list[_Operands] = []
 
 
-def _bind(function: Any) -> Callable[..., int]:
+def _find_op(name: str) -> int:
+    """The MoeOp `moe.<name>`."""
+    op = ctypes.c_void_p()
+    if _library.moeFindOp(name.encode(), ctypes.byref(op)):
+        raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but: "
+                          + _library.moeGetLastError().decode(errors="replace"))
+    assert op.value is not None
+    return op.value
+
+
+def _bind(function: Any, op: int) -> Callable[..., int]:
     def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
              permutation_map: int, n_used: int, expected_rows: int, out: int,
              out_stride: int) -> int:
         try:
-            operands = _free.pop()
+            memory = _free.pop()
         except IndexError:
-            operands = _Operands()
-        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
-              x_stride, out, rows, columns, out_stride, 0, 0, 0, 0, 0)
-        status: int = function(operands.launch, operands.x, permutation_map, n_used, operands.out)
-        _free.append(operands)
+            memory = _Operands()
+        _pack(memory.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
+              x_stride, out, rows, columns, out_stride, memory.x, permutation_map, n_used,
+              memory.out)
+        status: int = function(memory.launch, op, memory.operands, 4)
+        _free.append(memory)
         return status
 
     return call
 
 
-def _bind_with_scales(function: Any) -> Callable[..., int]:
+def _bind_with_scales(function: Any, op: int) -> Callable[..., int]:
     def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
              permutation_map: int, n_used: int, expected_rows: int, data: int, data_stride: int,
              scale: int, scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
         try:
-            operands = _free.pop()
+            memory = _free.pop()
         except IndexError:
-            operands = _Operands()
-        _pack(operands.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
-              x_stride, data, rows, columns, data_stride, scale, scale_size, scale_stride, layout,
-              dead)
-        status: int = function(operands.launch, operands.x, permutation_map, n_used, operands.out,
-                               operands.scale)
-        _free.append(operands)
+            memory = _Operands()
+        _pack_with_scales(
+            memory.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
+            x_stride, data, rows, columns, data_stride, memory.x, permutation_map, n_used,
+            memory.out, memory.scale, scale, scale_size, scale_stride, layout, dead)
+        status: int = function(memory.launch, op, memory.operands, 5)
+        _free.append(memory)
         return status
 
     return call
@@ -179,4 +192,4 @@ def _bind_with_scales(function: Any) -> Callable[..., int]:
 # strides in elements, and `expected_rows` as _expected_rows.parse gives it; each returns the
 # MoeStatus.
 calls = {op.name: (_bind_with_scales if op.format.has_scales else _bind)(
-    getattr(_library, op.entry)) for op in OPS}
+    _library.moeRunOp, _find_op(op.dialect)) for op in OPS}

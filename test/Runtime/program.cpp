@@ -12,6 +12,7 @@
 
 #include "moe/Runtime/Runtime.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -38,6 +39,12 @@ static void testCPU() {
   MoeMatrix xMatrix = {x.data(), 2, 3, 3}, outMatrix = {out.data(), 2, 3, 3};
   EXPECT(paddedSquaredRelu(onCPU(), xMatrix, map, &nUsed, outMatrix).ok());
   EXPECT((out == std::vector<uint16_t>{0x3f80, 0x4080, 0, 0x1234, 0x1234, 0x1234}));
+
+  const MoeOp *op = nullptr;
+  std::fill(out.begin(), out.end(), 0);
+  EXPECT(findOp("padded_squared_relu", op).ok());
+  EXPECT(runOp(onCPU(), op, {&xMatrix, map, &nUsed, &outMatrix}).ok());
+  EXPECT((out == std::vector<uint16_t>{0x3f80, 0x4080, 0, 0, 0, 0}));
 
   MoeMatrix data = {out.data(), 2, 3, 3};
   Status status = quantizeMXFP8(onCPU(1), xMatrix, map, &nUsed, data, MoeScale());

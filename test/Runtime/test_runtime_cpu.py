@@ -56,7 +56,7 @@ class Buffer:
 
 def check(op: str, batch: batches.Batch, *, layout: int = moe.SWIZZLED, dead: int = moe.ZERO,
           num_threads: int = 1, padding: int = 0, x_offset: int = 0, out_offset: int = 0,
-          seed: int = 0) -> None:
+          seed: int = 0, by_name: bool = False) -> None:
     rng = np.random.default_rng(seed)
     M, K = batch.x.shape
     quantizing = op != SQUARED_RELU
@@ -69,7 +69,7 @@ def check(op: str, batch: batches.Batch, *, layout: int = moe.SWIZZLED, dead: in
     n_used = np.array(batch.n_used, np.int32)
     call = moe.Call(op, M, K, x=x.address, permutation_map=permutation_map.ctypes.data,
                     n_used=n_used.ctypes.data, out=out.address, x_stride=K + padding,
-                    out_stride=K + padding, num_threads=num_threads)
+                    out_stride=K + padding, num_threads=num_threads, by_name=by_name)
     buffers = [(x, x.storage.copy())]
     arguments = (batch.x, permutation_map, n_used, out.values(out_dtype))
     if not quantizing:
@@ -107,6 +107,13 @@ def test_all_bf16_patterns(op: str) -> None:
 @pytest.mark.parametrize("num_threads", [0, 1, 3])
 def test_routed_batch(op: str, num_threads: int) -> None:
     check(op, batches.routed_batch(40, experts=16, top_k=3, ffn=1856), num_threads=num_threads)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_by_name(op: str, layout: int) -> None:
+    check(op, batches.random_batch(130, 96, 129), layout=layout, dead=moe.UNTOUCHED, padding=32,
+          by_name=True)
 
 
 @pytest.mark.parametrize("op", [FUSED, QUANTIZE])

@@ -125,6 +125,51 @@ def test_messages_of_other_calls() -> None:
     assert moe.library.moeGetLastError().decode() == null_bytes
 
 
+@pytest.mark.parametrize("op", moe.FUNCTIONS)
+def test_operands_of_an_op_by_name(op: str) -> None:
+    found = moe.find_op(op)
+    names = ["x", "permutation_map", "n_used", *(["out"] if op == SQUARED_RELU
+                                                 else ["data", "scale"])]
+    operands: list = [byref(moe.Matrix()), None, None, byref(moe.Matrix()), byref(moe.Scale())]
+    launch, count = byref(moe.Launch()), len(names)
+    assert moe.run_op(launch, found, *operands[:count]) == moe.SUCCESS
+
+    def expect(message: str, *arguments: object) -> None:
+        assert moe.library.moeRunOp(*arguments) == moe.INVALID_ARGUMENT
+        assert moe.library.moeGetLastError().decode() == message
+
+    for wrong in (0, count - 1, count + 1, -1):
+        expect(f"num_operands: expected the {count} of {op} ({', '.join(names)}), found {wrong}",
+               launch, found, (ctypes.c_void_p * 6)(), wrong)
+    expect("op: expected a pointer, found null", launch, None, (ctypes.c_void_p * count)(), count)
+    expect("operands: expected a pointer, found null", launch, found, None, count)
+    # What the op's own function checks.
+    assert moe.run_op(None, found, *operands[:count]) == moe.INVALID_ARGUMENT
+    assert moe.library.moeGetLastError() == b"launch: expected a pointer, found null"
+    assert moe.run_op(launch, found, None, *operands[1:count]) == moe.INVALID_ARGUMENT
+    assert moe.library.moeGetLastError().startswith(b"x: expected a description of the operand")
+    with pytest.raises(moe.MoeError, match="^x: expected a buffer, found a null pointer$"):
+        moe.Call(op, 64, 96, x=None, by_name=True).run()
+
+
+def test_names_of_ops() -> None:
+    known = ", ".join(moe.FUNCTIONS)
+    for wrong in ("gelu", "", "moe.quantize_mxfp8", "quantize_mxfp", "quantize_mxfp8_linear",
+                  "n" * 5000):
+        with pytest.raises(moe.MoeError) as caught:
+            moe.find_op(wrong)
+        assert caught.value.status == moe.INVALID_ARGUMENT
+        message = f"name: expected an op of the library ({known}), found {wrong}"
+        assert str(caught.value) == message[:1023]
+    op = ctypes.c_void_p(5)
+    for arguments, name in (((None, byref(op)), "name"), ((b"quantize_mxfp8", None), "op")):
+        assert moe.library.moeFindOp(*arguments) == moe.INVALID_ARGUMENT
+        assert (moe.library.moeGetLastError().decode()
+                == f"{name}: expected a pointer, found null")
+    # Nothing is written where nothing is found.
+    assert moe.library.moeFindOp(b"gelu", byref(op)) == moe.INVALID_ARGUMENT and op.value == 5
+
+
 def test_messages_are_of_a_thread() -> None:
     assert moe.library.moeLoadKernels(7) == moe.INVALID_ARGUMENT
     messages = []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +70,27 @@ def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int) -> None:
     """In the structures as another description of them has them."""
     seen: list[Any] = []
 
-    def function(launch: int, x: int, permutation_map: int, n_used: int, *outs: int) -> int:
+    def function(launch: int, row: int, operands: int, count: int) -> int:
+        addresses = (ctypes.c_void_p * count).from_address(operands)
+        x, permutation_map, n_used, out, *scale = addresses
+        assert (row, permutation_map, n_used) == (14, 7, 8)
         seen.append((moe.Launch.from_buffer_copy(moe.Launch.from_address(launch)),
                      moe.Matrix.from_buffer_copy(moe.Matrix.from_address(x)),
-                     moe.Matrix.from_buffer_copy(moe.Matrix.from_address(outs[0])), outs))
+                     moe.Matrix.from_buffer_copy(moe.Matrix.from_address(out)), scale))
         return 0
 
     bind = _runtime._bind_with_scales if op.format.has_scales else _runtime._bind
     more = (10, 11, 12, 1, 0) if op.format.has_scales else ()
-    bind(function)(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _expected_rows.parse(given), 9, 13, *more)
-    [(launch, x, out, outs)] = seen
+    bind(function, 14)(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _expected_rows.parse(given), 9, 13,
+                       *more)
+    [(launch, x, out, scales)] = seen
     assert [getattr(launch, name) for name, _ in moe.Launch._fields_] == [
         _runtime.CUDA, 0, 2, None, 0, 0, wanted]
     assert [getattr(x, name) for name, _ in moe.Matrix._fields_] == [3, 4, 5, 6]
     assert [getattr(out, name) for name, _ in moe.Matrix._fields_] == [9, 4, 5, 13]
+    assert len(scales) == op.format.has_scales
     if op.format.has_scales:
-        scale = moe.Scale.from_address(outs[1])
+        scale = moe.Scale.from_address(scales[0])
         assert [getattr(scale, name) for name, _ in moe.Scale._fields_] == [*more]
 
 

@@ -20,14 +20,14 @@ from moe_mlir._op_table import OPS
 ROOT = Path(__file__).resolve().parents[2]
 
 ROWS = '''
-    Op("another_relu", BF16, "moePaddedSquaredRelu", "padded_squared_relu",
+    Op("another_relu", BF16, "padded_squared_relu",
        """relu(x)^2 under another name.
 
 As padded_squared_relu.
 """),
-    Op("another_quantize", MXFP8, "moeQuantizeMXFP8", "quantize_mxfp8", "Likewise."),
+    Op("another_quantize", MXFP8, "quantize_mxfp8", "Likewise."),
     Op("in_another_format", MXFP8._replace(outputs=(Output("data", "float8_e5m2"), MXFP8.outputs[1])),
-       "moeQuantizeMXFP8", "quantize_mxfp8", "The bytes of E4M3 under another name."),
+       "quantize_mxfp8", "The bytes of E4M3 under another name."),
 '''
 ARRAYS = """
 import inspect, ml_dtypes, numpy as np
@@ -77,6 +77,13 @@ def write(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
                           text=True, capture_output=True, check=False)
 
 
+def run(tree: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """A program that uses the package of a tree."""
+    return subprocess.run([sys.executable, "-c", program], text=True, capture_output=True,
+                          check=False, env={**os.environ, "PYTHONPATH": str(tree / "python"),
+                                            "MOE_RUNTIME_LIBRARY": str(_runtime.path)})
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the package, with what writes a part of it."""
@@ -93,9 +100,9 @@ def test_the_functions_are_up_to_date() -> None:
 
 
 def test_every_op_of_the_library_has_a_row() -> None:
-    header = (ROOT / "include" / "moe-c" / "Runtime.h").read_text()
-    entries = re.findall(r"MoeStatus (\w+)\(const MoeLaunch \*", header)
-    assert sorted(entries) == sorted(op.entry for op in OPS)
+    manifest = (ROOT / "lib" / "Kernels" / "manifest.txt").read_text()
+    kernels = re.findall(r"^kernel +(\w+)", manifest, re.MULTILINE)
+    assert kernels and set(kernels) == {op.dialect for op in OPS}
 
 
 def test_an_op_is_a_row(tree: Path) -> None:
@@ -109,10 +116,17 @@ def test_an_op_is_a_row(tree: Path) -> None:
     assert write(tree, "--check").returncode == 0
     programs = [ARRAYS] + ([TENSORS] if importlib.util.find_spec("torch") else [])
     for program in programs:
-        result = subprocess.run(
-            [sys.executable, "-c", program], text=True, capture_output=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(tree / "python"),
-                 "MOE_RUNTIME_LIBRARY": str(_runtime.path)})
+        result = run(tree, program)
         assert result.returncode == 0, result.stderr
+
+
+def test_a_row_that_the_library_has_no_op_for(tree: Path) -> None:
+    table = tree / "python" / "moe_mlir" / "_op_table.py"
+    table.write_text(table.read_text()[:-2] + '    Op("gelu", BF16, "padded_gelu", "None."),\n)\n')
+    result = run(tree, "import moe_mlir")
+    assert result.returncode != 0
+    assert re.search(r"ImportError: moe_mlir: expected .* to be a libmoe_runtime.so of this version, "
+                     r"but: name: expected an op of the library \(.*, quantize_mxfp8\), found "
+                     "padded_gelu$", result.stderr.strip()), result.stderr
 
 

@@ -58,6 +58,8 @@ def _load() -> ctypes.CDLL:
     library.moePaddedSquaredRelu.argtypes = operands
     library.moeSquaredReluQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
     library.moeQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
+    library.moeFindOp.argtypes = [c_char_p, POINTER(c_void_p)]
+    library.moeRunOp.argtypes = [POINTER(Launch), c_void_p, POINTER(c_void_p), c_int32]
     return library
 
 
@@ -103,6 +105,22 @@ def embedded_ptx(chip: int) -> str:
     return text.group()[:-1].decode()
 
 
+def find_op(name: str) -> int:
+    op = c_void_p()
+    check(library.moeFindOp(name.encode(), byref(op)))
+    assert op.value is not None
+    return op.value
+
+
+def run_op(launch: Any, op: int | None, *operands: Any) -> int:
+    """moeRunOp with operands as ctypes has them, and addresses as integers; the status."""
+    array = (c_void_p * len(operands))(*(
+        ctypes.cast(operand, c_void_p) if operand and not isinstance(operand, int) else operand
+        for operand in operands))
+    return library.moeRunOp(launch, op, array, len(operands))
+
+
+# Ops that have a function of their own.
 FUNCTIONS = {
     "padded_squared_relu": library.moePaddedSquaredRelu,
     "squared_relu_quantize_mxfp8": library.moeSquaredReluQuantizeMXFP8,
@@ -112,7 +130,9 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one call of an op, addresses as integers; `with_` changes some."""
+    """The arguments of one call of an op, addresses as integers; `with_` changes some. It is made
+    by the op's own function if there is one and `by_name` does not say otherwise.
+    """
 
     op: str
     rows: int
@@ -137,6 +157,7 @@ class Call:
     num_ctas: int = 0
     num_threads: int = 0
     expected_rows: int = 0
+    by_name: bool = False
 
     def with_(self, **changes: Any) -> Call:
         return replace(self, **changes)
@@ -152,7 +173,7 @@ class Call:
                      default(self.out_columns, self.columns),
                      default(self.out_stride, default(self.out_columns, self.columns)))
         arguments = [byref(launch), byref(x), self.permutation_map, self.n_used, byref(out)]
-        if self.op != "padded_squared_relu":
+        if "quantize" in self.op:
             size = self.scale_bytes
             if size is None:
                 size = 0 if self.rows == 0 else scale_size(self.rows, self.columns, self.layout)
@@ -160,4 +181,7 @@ class Call:
                     size = (self.rows - 1) * self.scale_stride + self.columns // 32
             arguments.append(byref(Scale(self.scale, size, self.scale_stride, self.layout,
                                          self.dead)))
-        check(FUNCTIONS[self.op](*arguments))
+        if self.op in FUNCTIONS and not self.by_name:
+            check(FUNCTIONS[self.op](*arguments))
+        else:
+            check(run_op(arguments[0], find_op(self.op), *arguments[1:]))

@@ -15,6 +15,7 @@
 #define MOE_RUNTIME_RUNTIME_H
 
 #include "moe-c/Runtime.h"
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -117,6 +118,14 @@ inline Status quantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
                             const int32_t *permutation_map, const int32_t *n_used,
                             const MoeMatrix &data, const MoeScale &scale) {
   return moeQuantizeMXFP8(&launch, &x, permutation_map, n_used, &data, &scale);
+}
+
+inline Status findOp(const char *name, const MoeOp *&op) { return moeFindOp(name, &op); }
+
+/// Any op; `operands` are what moeRunOp says.
+inline Status runOp(const MoeLaunch &launch, const MoeOp *op,
+                    std::initializer_list<const void *> operands) {
+  return moeRunOp(&launch, op, operands.begin(), int32_t(operands.size()));
 }
 
 } // namespace moe::runtime
