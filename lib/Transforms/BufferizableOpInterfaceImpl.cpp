@@ -98,7 +98,9 @@ void mlir::moe::detail::loadBufferizationDialects(MLIRContext *context) {
 
 void mlir::moe::registerBufferizableOpInterfaceModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
-    attachBufferizationModels<MapRowsOp, PaddedSquaredReluOp, QuantizeMXFP8Op,
-                              SquaredReluQuantizeMXFP8Op>(context);
+    attachBufferizationModels<
+#define GET_OP_LIST
+#include "moe/IR/MoeOps.cpp.inc"
+        >(context);
   });
 }

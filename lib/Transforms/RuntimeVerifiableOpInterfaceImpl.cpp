@@ -122,7 +122,9 @@ void mlir::moe::detail::loadRuntimeVerificationDialects(MLIRContext *context) {
 
 void mlir::moe::registerRuntimeVerifiableOpInterfaceModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, MoeDialect *) {
-    attachRuntimeVerificationModels<MapRowsOp, PaddedSquaredReluOp, QuantizeMXFP8Op,
-                                    SquaredReluQuantizeMXFP8Op>(context);
+    attachRuntimeVerificationModels<
+#define GET_OP_LIST
+#include "moe/IR/MoeOps.cpp.inc"
+        >(context);
   });
 }

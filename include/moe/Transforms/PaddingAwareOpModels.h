@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Bufferization and checks at run time for an op with PaddingAwareOpInterface, of any
-// dialect: call attachPaddingAwareOpModels in an extension of the dialect.
+// Bufferization and checks at run time for the ops with PaddingAwareOpInterface of any
+// dialect: call attachPaddingAwareOpModels in an extension of the dialect. It may be
+// given all ops of the dialect, as GET_OP_LIST has them; the others get nothing.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,6 +16,7 @@
 
 #include "mlir/Dialect/Bufferization/IR/DstBufferizableOpInterfaceImpl.h"
 #include "mlir/Interfaces/RuntimeVerifiableOpInterface.h"
+#include "moe/IR/Moe.h"
 
 namespace mlir::moe {
 
@@ -57,21 +59,27 @@ struct PaddingAwareRuntimeVerificationModel
   }
 };
 
+template <template <typename> class Model, typename OpTy>
+void attachIfPaddingAware(MLIRContext *context) {
+  if constexpr (OpTy::template hasTrait<PaddingAwareOpInterface::Trait>())
+    OpTy::template attachInterface<Model<OpTy>>(*context);
+}
+
 } // namespace detail
 
-/// One-shot bufferization of `OpTys`, in place on the destinations.
+/// One-shot bufferization of those of `OpTys` that are padding-aware, in place on the
+/// destinations.
 template <typename... OpTys> void attachBufferizationModels(MLIRContext *context) {
   detail::loadBufferizationDialects(context);
-  (OpTys::template attachInterface<detail::PaddingAwareBufferizationModel<OpTys>>(
-       *context),
+  (detail::attachIfPaddingAware<detail::PaddingAwareBufferizationModel, OpTys>(context),
    ...);
 }
 
-/// Checks of the sizes of `OpTys` that are known only when the program runs.
+/// Checks of sizes that are known only when the program runs.
 template <typename... OpTys> void attachRuntimeVerificationModels(MLIRContext *context) {
   detail::loadRuntimeVerificationDialects(context);
-  (OpTys::template attachInterface<detail::PaddingAwareRuntimeVerificationModel<OpTys>>(
-       *context),
+  (detail::attachIfPaddingAware<detail::PaddingAwareRuntimeVerificationModel, OpTys>(
+       context),
    ...);
 }
 
