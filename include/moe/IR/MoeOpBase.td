@@ -26,6 +26,7 @@ def Moe_TensorOrMemRef : AnyTypeOf<[AnyRankedTensor, AnyStridedMemRef],
 // A padding-aware op: its operands are `x`, `permutation_map`, `n_used` and the
 // destinations, its results those of destination style. `methods` are the methods of
 // PaddingAwareOpInterface that the op defines besides `getFormat` and `buildActivation`.
+// An extraClassDefinition of its own begins with `baseClassDefinition`.
 class Moe_PaddingAwareOpBase<Dialect dialect, string mnemonic,
                              list<string> methods = [], list<Trait> traits = []>
     : Op<dialect, mnemonic, !listconcat(traits, [
@@ -42,7 +43,7 @@ class Moe_PaddingAwareOpBase<Dialect dialect, string mnemonic,
       return ::mlir::moe::detail::getDestinationsMutable(getOperation());
     }
   }];
-  let extraClassDefinition = [{
+  code baseClassDefinition = [{
     ::llvm::LogicalResult $cppClass::fold(
         FoldAdaptor, ::llvm::SmallVectorImpl<::mlir::OpFoldResult> &) {
       return ::mlir::moe::detail::foldMemRefCasts(*this);
@@ -65,6 +66,7 @@ class Moe_PaddingAwareOpBase<Dialect dialect, string mnemonic,
       return ::mlir::moe::detail::reifyShapes(*this, builder, shapes);
     }
   }];
+  let extraClassDefinition = baseClassDefinition;
 }
 
 #endif // MOE_IR_MOEOPBASE

@@ -23,11 +23,104 @@ class Moe_PaddingAwareOp<string mnemonic, list<string> methods = [],
     : Moe_PaddingAwareOpBase<Moe_Dialect, mnemonic, methods, traits>;
 
 //===----------------------------------------------------------------------===//
+// What named ops are made of: an activation and a format
+//===----------------------------------------------------------------------===//
+
+// An activation: its name, by which fusion finds the op that computes it and stores it in
+// another format, and the C++ expression that builds it, of `builder`, `loc` and `elements`,
+// as buildActivation has them, and of the op's attributes. Functions for it are in
+// lib/IR/Activations.cpp.
+class Moe_Activation<string name_, code expression_, bit isIdentity_ = 0> {
+  string name = name_;
+  code expression = expression_;
+  bit isIdentity = isIdentity_;
+}
+
+def Moe_Identity : Moe_Activation<"", "elements", /*isIdentity=*/1>;
+def Moe_SquaredRelu
+    : Moe_Activation<"squared_relu", "buildSquaredRelu(builder, loc, elements)">;
+
+// An op with an activation that is stored in a format, the C++ expression of its attribute.
+class Moe_NamedOp<string mnemonic, Moe_Activation activation, code format>
+    : Moe_PaddingAwareOp<mnemonic, ["getActivationName", "isIdentity"]> {
+  let extraClassDefinition = baseClassDefinition # [{
+    ::mlir::moe::FormatAttrInterface $cppClass::getFormat() {
+      return }] # format # [{;
+    }
+    ::llvm::StringRef $cppClass::getActivationName() {
+      return "}] # activation.name # [{";
+    }
+    bool $cppClass::isIdentity() {
+      return }] # !if(activation.isIdentity, "true", "false") # [{;
+    }
+    ::mlir::Value $cppClass::buildActivation(::mlir::OpBuilder &builder,
+                                             ::mlir::Location loc,
+                                             ::mlir::Value elements) {
+      return }] # activation.expression # [{;
+    }
+  }];
+}
+
+// An op that stores its activation in bf16.
+class Moe_BF16Op<string mnemonic, Moe_Activation activation>
+    : Moe_NamedOp<mnemonic, activation, "BF16Attr::get(getContext())"> {
+  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
+                       Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$out);
+  let results = (outs Optional<AnyRankedTensor>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
+              type($x) `,` type($permutation_map) `,` type($n_used) `)`
+    `outs` `(` $out `:` type($out) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+// An op that stores its activation in MXFP8, or in a format of other elements in its place,
+// given with what the description calls them.
+class Moe_MXFP8QuantizeOp<string mnemonic, Moe_Activation activation,
+                          string format = "MXFP8Attr", string element = "f8E4M3FN">
+    : Moe_NamedOp<mnemonic, activation,
+                  format # "::get(getContext(), getScaleLayout(), getDeadScales())"> {
+  // What the quantising ops have in common, for their descriptions.
+  string constraints = [{
+
+    Constraints:
+    - (C1) The operands are all tensors, or all memrefs.
+    - (C2) `x` is a matrix `[M, K]` of bf16 with `1 <= K < 2^31`.
+    - (C3) `permutation_map` is a vector `[M]` of i32.
+    - (C4) `n_used` is one i32: of rank 0, or of rank 1 with one element.
+    - (C5) `data` is a matrix `[M, K]` of }] # element # [{.
+    - (C6) In memory the innermost dimension has stride 1. Rows may have any stride.
+    - (C7) There is a result for each tensor of `outs`, of the same type, and none for
+      memrefs.
+    - (C8) `K` is a multiple of 32.
+    - (C9) `scale` is of f8E8M0FNU: a vector of
+      `ceil(M / 128) * ceil(K / 128) * 512` elements under `swizzle_32_4_4`, a matrix
+      `[M, K / 32]` under `linear`.
+    - (C10) In memory no destination is also another operand.
+    - (C11) No operand spans 2^63 bytes or more.
+  }];
+  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
+                       Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$data,
+                       Moe_TensorOrMemRef:$scale,
+                       DefaultValuedAttr<Moe_ScaleLayoutAttr,
+                         "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
+                       DefaultValuedAttr<Moe_DeadScalesAttr,
+                         "::mlir::moe::DeadScales::Zero">:$dead_scales);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
+              type($x) `,` type($permutation_map) `,` type($n_used) `)`
+    `outs` `(` $data `,` $scale `:` type($data) `,` type($scale) `)`
+    (`scale_layout` `` $scale_layout^)? (`dead_scales` `` $dead_scales^)?
+    attr-dict (`->` type($results)^)?
+  }];
+}
+
+//===----------------------------------------------------------------------===//
 // Named ops
 //===----------------------------------------------------------------------===//
 
-def Moe_PaddedSquaredReluOp
-    : Moe_PaddingAwareOp<"padded_squared_relu", ["getActivationName"]> {
+def Moe_PaddedSquaredReluOp : Moe_BF16Op<"padded_squared_relu", Moe_SquaredRelu> {
   let summary = "Squared ReLU of the live rows";
   let description = [{
     For every live row `r` (see the dialect's description) and every column `c`
@@ -60,55 +153,9 @@ def Moe_PaddedSquaredReluOp
 
     Source: `padded_squared_relu` of Megatron-Core's `core.inference.moe.activations`.
   }];
-  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
-                       Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$out);
-  let results = (outs Optional<AnyRankedTensor>:$result);
-  let assemblyFormat = [{
-    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
-              type($x) `,` type($permutation_map) `,` type($n_used) `)`
-    `outs` `(` $out `:` type($out) `)` attr-dict (`->` type($result)^)?
-  }];
 }
 
-class Moe_MXFP8QuantizeOp<string mnemonic, list<string> methods = []>
-    : Moe_PaddingAwareOp<mnemonic, methods> {
-  // What the two quantising ops have in common, for their descriptions.
-  string constraints = [{
-
-    Constraints:
-    - (C1) The operands are all tensors, or all memrefs.
-    - (C2) `x` is a matrix `[M, K]` of bf16 with `1 <= K < 2^31`.
-    - (C3) `permutation_map` is a vector `[M]` of i32.
-    - (C4) `n_used` is one i32: of rank 0, or of rank 1 with one element.
-    - (C5) `data` is a matrix `[M, K]` of f8E4M3FN.
-    - (C6) In memory the innermost dimension has stride 1. Rows may have any stride.
-    - (C7) There is a result for each tensor of `outs`, of the same type, and none for
-      memrefs.
-    - (C8) `K` is a multiple of 32.
-    - (C9) `scale` is of f8E8M0FNU: a vector of
-      `ceil(M / 128) * ceil(K / 128) * 512` elements under `swizzle_32_4_4`, a matrix
-      `[M, K / 32]` under `linear`.
-    - (C10) In memory no destination is also another operand.
-    - (C11) No operand spans 2^63 bytes or more.
-  }];
-  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
-                       Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$data,
-                       Moe_TensorOrMemRef:$scale,
-                       DefaultValuedAttr<Moe_ScaleLayoutAttr,
-                         "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
-                       DefaultValuedAttr<Moe_DeadScalesAttr,
-                         "::mlir::moe::DeadScales::Zero">:$dead_scales);
-  let results = (outs Variadic<AnyRankedTensor>:$results);
-  let assemblyFormat = [{
-    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
-              type($x) `,` type($permutation_map) `,` type($n_used) `)`
-    `outs` `(` $data `,` $scale `:` type($data) `,` type($scale) `)`
-    (`scale_layout` `` $scale_layout^)? (`dead_scales` `` $dead_scales^)?
-    attr-dict (`->` type($results)^)?
-  }];
-}
-
-def Moe_QuantizeMXFP8Op : Moe_MXFP8QuantizeOp<"quantize_mxfp8", ["isIdentity"]> {
+def Moe_QuantizeMXFP8Op : Moe_MXFP8QuantizeOp<"quantize_mxfp8", Moe_Identity> {
   let summary = "MXFP8 quantisation of the live rows";
   let description = [{
     Quantises every live row of `x` to MXFP8 as the dialect's description says, with
@@ -129,7 +176,7 @@ def Moe_QuantizeMXFP8Op : Moe_MXFP8QuantizeOp<"quantize_mxfp8", ["isIdentity"]> 
 }
 
 def Moe_SquaredReluQuantizeMXFP8Op
-    : Moe_MXFP8QuantizeOp<"squared_relu_quantize_mxfp8"> {
+    : Moe_MXFP8QuantizeOp<"squared_relu_quantize_mxfp8", Moe_SquaredRelu> {
   let summary = "Squared ReLU of the live rows, quantised to MXFP8";
   let description = [{
     `moe.padded_squared_relu` and `moe.quantize_mxfp8` in one pass over `x`. The
