@@ -1,14 +1,14 @@
-//===- LegalizeF8.cpp - Conversions to E4M3 for the target ----------------===//
+//===- LegalizeF8.cpp - Conversions to and from f8 for the target ---------===//
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// arith.truncf from f32, bf16 or f16 to f8E4M3FN, and arith.extf from any narrow float,
-// have no lowering upstream: convert-arith-to-llvm leaves them as they are. Here they
-// become the conversion instruction of the chip, or integer arithmetic that gives the
-// same bytes.
+// arith.truncf from f32, bf16 or f16 to f8E4M3FN or f8E5M2, and arith.extf from any
+// narrow float, have no lowering upstream: convert-arith-to-llvm leaves them as they are.
+// Here they become the conversion instruction of the chip, or integer arithmetic that
+// gives the same bytes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -37,13 +37,13 @@ static bool hasFixedSize(Type type) {
   return !isa<ShapedType>(type);
 }
 
-/// The conversions that both patterns take: f32, bf16 or f16 to f8E4M3FN, scalar or
-/// vector of fixed size.
-static LogicalResult matchToE4M3(arith::TruncFOp op, PatternRewriter &rewriter) {
+/// The conversions that both patterns take: f32, bf16 or f16 to f8E4M3FN or f8E5M2,
+/// scalar or vector of fixed size.
+static LogicalResult matchToF8(arith::TruncFOp op, PatternRewriter &rewriter) {
   Type from = getElementTypeOrSelf(op.getIn().getType());
-  if (!isa<Float8E4M3FNType>(getElementTypeOrSelf(op.getType())) ||
+  if (!isa<Float8E4M3FNType, Float8E5M2Type>(getElementTypeOrSelf(op.getType())) ||
       !(from.isF32() || from.isBF16() || from.isF16()))
-    return rewriter.notifyMatchFailure(op, "not f32, bf16 or f16 to f8E4M3FN");
+    return rewriter.notifyMatchFailure(op, "not f32, bf16 or f16 to f8E4M3FN or f8E5M2");
   if (!hasFixedSize(op.getType()))
     return rewriter.notifyMatchFailure(op, "not a scalar or a vector of fixed size");
   if (op.getRoundingmode().value_or(arith::RoundingMode::to_nearest_even) !=
@@ -74,20 +74,20 @@ static Value buildF32(ImplicitLocOpBuilder &b, Value value) {
 
 namespace {
 
-/// cvt.rn.satfinite.e4m3x2.f32, a pair at a time.
+/// cvt.rn.satfinite.e4m3x2.f32 or e5m2x2, a pair at a time.
 struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(arith::TruncFOp op,
                                 PatternRewriter &rewriter) const override {
-    if (failed(matchToE4M3(op, rewriter)))
+    if (failed(matchToF8(op, rewriter)))
       return failure();
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     Type i8 = b.getI8Type();
     auto type = dyn_cast<VectorType>(op.getType());
     if (!type) {
       Value in = buildF32(b, op.getIn());
-      Value pair = buildPair(b, in, in);
+      Value pair = buildPair(b, in, in, op.getType());
       Value byte = arith::TruncIOp::create(b, i8, pair);
       rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), byte);
       return success();
@@ -105,7 +105,8 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
     SmallVector<Value> pairs;
     for (int64_t i = 0; i < size; i += 2) {
       // An odd last element is paired with itself.
-      pairs.push_back(buildPair(b, elements[i], elements[std::min(i + 1, size - 1)]));
+      pairs.push_back(buildPair(b, elements[i], elements[std::min(i + 1, size - 1)],
+                                type.getElementType()));
     }
     auto pairsType = VectorType::get(pairs.size(), b.getI16Type());
     Value packed = vector::FromElementsOp::create(b, pairsType, pairs);
@@ -150,13 +151,13 @@ struct ConvertPairs : OpRewritePattern<arith::TruncFOp> {
   }
 
   /// The first operand of the instruction ends up in the high byte.
-  static Value buildPair(ImplicitLocOpBuilder &b, Value low, Value high) {
+  static Value buildPair(ImplicitLocOpBuilder &b, Value low, Value high, Type type) {
     MLIRContext *context = b.getContext();
     return NVVM::ConvertF32x2ToF8x2Op::create(
         b, b.getI16Type(), high, low,
         NVVM::FPRoundingModeAttr::get(context, NVVM::FPRoundingMode::RN),
         NVVM::SaturationModeAttr::get(context, NVVM::SaturationMode::SATFINITE),
-        b.getBoolAttr(false), TypeAttr::get(Float8E4M3FNType::get(context)));
+        b.getBoolAttr(false), TypeAttr::get(type));
   }
 };
 
@@ -166,9 +167,15 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
 
   LogicalResult matchAndRewrite(arith::TruncFOp op,
                                 PatternRewriter &rewriter) const override {
-    if (failed(matchToE4M3(op, rewriter)))
+    if (failed(matchToF8(op, rewriter)))
       return failure();
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    const llvm::fltSemantics &semantics =
+        cast<FloatType>(getElementTypeOrSelf(op.getType())).getFloatSemantics();
+    int64_t mantissaBits = APFloat::semanticsPrecision(semantics) - 1;
+    int64_t leastExponent = APFloat::semanticsMinExponent(semantics);
+    int64_t shift = 23 - mantissaBits, bias = 1 - leastExponent;
+    int64_t largest = APFloat::getLargest(semantics).bitcastToAPInt().getZExtValue();
     Value in = buildF32(b, op.getIn());
     Type floatType = in.getType();
     Type intType = withElementType(floatType, b.getI32Type());
@@ -180,26 +187,27 @@ struct ExpandConversion : OpRewritePattern<arith::TruncFOp> {
     Value bits = arith::BitcastOp::create(b, intType, in);
     Value magnitude = arith::AndIOp::create(b, bits, constant(0x7fffffff));
 
-    // Normal results: keep 3 of 23 mantissa bits, rounding to nearest even, and rebias
-    // the exponent from 127 to 7. What exceeds 448 (0x7e) saturates.
+    // Normal results: keep the upper mantissa bits, rounding to nearest even, and rebias
+    // the exponent. What exceeds the largest number saturates.
     Value odd = arith::AndIOp::create(
-        b, arith::ShRUIOp::create(b, magnitude, constant(20)), constant(1));
+        b, arith::ShRUIOp::create(b, magnitude, constant(shift)), constant(1));
     Value rounded = arith::AddIOp::create(
-        b, arith::AddIOp::create(b, magnitude, constant(0x7ffff)), odd);
-    Value normal = arith::SubIOp::create(
-        b, arith::ShRUIOp::create(b, rounded, constant(20)), constant((127 - 7) << 3));
-    normal = arith::MinSIOp::create(b, normal, constant(0x7e));
+        b, arith::AddIOp::create(b, magnitude, constant((1 << (shift - 1)) - 1)), odd);
+    Value normal =
+        arith::SubIOp::create(b, arith::ShRUIOp::create(b, rounded, constant(shift)),
+                              constant((127 - bias) << mantissaBits));
+    normal = arith::MinSIOp::create(b, normal, constant(largest));
 
-    // Subnormal results are multiples of 2^-9. In the binade of 2^14 an f32 has a unit in
-    // the last place of 2^-9, so an addition does the rounding.
-    Value magic = constant(0x46800000); // 2^14
+    // Subnormal results are multiples of the least. In the binade of `magic` that is the
+    // unit in the last place of an f32, so an addition does the rounding.
+    Value magic = constant((127 + leastExponent + shift) << 23);
     Value sum =
         arith::AddFOp::create(b, arith::BitcastOp::create(b, floatType, magnitude),
                               arith::BitcastOp::create(b, floatType, magic));
     Value subnormal =
         arith::SubIOp::create(b, arith::BitcastOp::create(b, intType, sum), magic);
 
-    constexpr int64_t smallestNormal = 0x3c800000; // 2^-6
+    int64_t smallestNormal = (127 + leastExponent) << 23;
     Value isNormal = compare(arith::CmpIPredicate::uge, magnitude, smallestNormal);
     Value result = arith::SelectOp::create(b, isNormal, normal, subnormal);
     Value sign = arith::AndIOp::create(b, arith::ShRUIOp::create(b, bits, constant(24)),
@@ -321,14 +329,14 @@ private:
 };
 
 /// Whether all targets of the GPU module `op`, which is compiled once for them all, do.
-bool haveE4M3Conversion(Operation *op) {
+bool haveF8Conversion(Operation *op) {
   auto module = dyn_cast<gpu::GPUModuleOp>(op);
   if (!module || !module.getTargetsAttr() || module.getTargetsAttr().empty())
     return false;
   return llvm::all_of(module.getTargetsAttr(), [](Attribute attribute) {
     auto target = dyn_cast<NVVM::NVVMTargetAttr>(attribute);
     return target && llvm::any_of(getSupportedChips(), [&](const Chip &chip) {
-             return chip.name == target.getChip() && chip.hasE4M3Conversion();
+             return chip.name == target.getChip() && chip.hasF8Conversion();
            });
   });
 }
@@ -337,14 +345,14 @@ struct LegalizeF8Pass : moe::impl::MoeLegalizeF8Base<LegalizeF8Pass> {
   using MoeLegalizeF8Base::MoeLegalizeF8Base;
 
   void runOnOperation() override {
-    bool hasHardwareConversion = haveE4M3Conversion(getOperation());
+    bool hasHardwareConversion = haveF8Conversion(getOperation());
     if (!chip.empty()) {
       FailureOr<Chip> target = parseChip(chip, [&] {
         return emitError(getOperation()->getLoc()) << getArgument() << ": ";
       });
       if (failed(target))
         return signalPassFailure();
-      hasHardwareConversion = target->hasE4M3Conversion();
+      hasHardwareConversion = target->hasF8Conversion();
     }
     RewritePatternSet patterns(&getContext());
     populateLegalizeF8Patterns(patterns, hasHardwareConversion);

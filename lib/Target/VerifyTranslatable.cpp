@@ -66,7 +66,7 @@ bool isNarrowFloat(Type type) {
 /// that this project's lowerings make are looked at.
 bool hasInstruction(const moe::Chip &chip, Operation *op) {
   if (isa<NVVM::ConvertF32x2ToF8x2Op>(op))
-    return chip.hasE4M3Conversion();
+    return chip.hasF8Conversion();
   if (isa<NVVM::GriddepcontrolOp>(op))
     return chip.hasGridDependencyControl();
   return true;

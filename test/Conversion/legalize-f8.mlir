@@ -1,4 +1,4 @@
-// To f8E4M3FN: an instruction where the chip has it, else integer arithmetic; from narrow floats.
+// To f8: an instruction where the chip has it, else integer arithmetic; from narrow floats.
 // Both are exact.
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
@@ -158,6 +158,27 @@ func.func @from_f16(%a: f16, %v: vector<2x3xf32>) -> (f8E4M3FN, vector<2x3xf8E4M
   return %0, %1 : f8E4M3FN, vector<2x3xf8E4M3FN>
 }
 
+// The same conversion with the places and the greatest number of E5M2: two bits of mantissa, a
+// bias of 15, 57344; its subnormals are multiples of 2^-16, the unit of 2^7.
+// HW-LABEL: func @to_e5m2
+// HW-COUNT-2: nvvm.convert.f32x2.to.f8x2 {{.*}} : i16(f8E5M2)
+// HW: nvvm.convert.f32x2.to.f8x2 {{.*}} : i16(f8E5M2)
+// INT-LABEL: func @to_e5m2
+// INT: arith.constant dense<21> : vector<4xi32>
+// INT: arith.constant dense<1048575> : vector<4xi32>
+// INT: arith.constant dense<448> : vector<4xi32>
+// INT: arith.constant dense<123> : vector<4xi32>
+// INT: arith.constant dense<1124073472> : vector<4xi32>
+// INT: arith.constant dense<947912704> : vector<4xi32>
+// INT: arith.bitcast %{{.*}} : vector<4xi8> to vector<4xf8E5M2>
+// INT: arith.bitcast %{{.*}} : i8 to f8E5M2
+// BOTH-NOT: arith.truncf
+func.func @to_e5m2(%v: vector<4xf32>, %a: bf16) -> (vector<4xf8E5M2>, f8E5M2) {
+  %0 = arith.truncf %v : vector<4xf32> to vector<4xf8E5M2>
+  %1 = arith.truncf %a : bf16 to f8E5M2
+  return %0, %1 : vector<4xf8E5M2>, f8E5M2
+}
+
 // The bits of E8M0 are an exponent; code 0 is a subnormal of f32, 255 is NaN.
 // BOTH-LABEL: func @from_e8m0
 // BOTH-SAME: (%[[A:.*]]: f8E8M0FNU)
@@ -192,18 +213,18 @@ func.func @from_narrow(%a: vector<2x2xf8E4M3FN>, %b: f8E5M2, %c: f4E2M1FN)
 // BOTH-LABEL: func @other_conversions
 // BOTH: arith.truncf %{{.*}} : f32 to bf16
 // BOTH: arith.truncf %{{.*}} : f64 to f8E4M3FN
-// BOTH: arith.truncf %{{.*}} : f32 to f8E5M2
+// BOTH: arith.truncf %{{.*}} : f32 to f8E5M2FNUZ
 // BOTH: arith.truncf %{{.*}} : f32 to f8E4M3FNUZ
 // BOTH: arith.truncf %{{.*}} toward_zero : f32 to f8E4M3FN
 // BOTH: arith.extf %{{.*}} : vector<[4]xf8E4M3FN> to vector<[4]xf32>
 func.func @other_conversions(%a: f32, %b: f64, %v: vector<[4]xf8E4M3FN>)
-    -> (bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<[4]xf32>) {
+    -> (bf16, f8E4M3FN, f8E5M2FNUZ, f8E4M3FNUZ, f8E4M3FN, vector<[4]xf32>) {
   %0 = arith.truncf %a : f32 to bf16
   %1 = arith.truncf %b : f64 to f8E4M3FN
-  %2 = arith.truncf %a : f32 to f8E5M2
+  %2 = arith.truncf %a : f32 to f8E5M2FNUZ
   %3 = arith.truncf %a : f32 to f8E4M3FNUZ
   %4 = arith.truncf %a toward_zero : f32 to f8E4M3FN
   %5 = arith.extf %v : vector<[4]xf8E4M3FN> to vector<[4]xf32>
   return %0, %1, %2, %3, %4, %5
-    : bf16, f8E4M3FN, f8E5M2, f8E4M3FNUZ, f8E4M3FN, vector<[4]xf32>
+    : bf16, f8E4M3FN, f8E5M2FNUZ, f8E4M3FNUZ, f8E4M3FN, vector<[4]xf32>
 }

@@ -62,7 +62,7 @@ MUTANTS = [
         "{ WithFunctions, First, Last, Never }",
     ),
     Mutant(
-        "instruction-of-no-chip", _TRANSLATABLE, "return chip.hasE4M3Conversion();", "return true;"
+        "instruction-of-no-chip", _TRANSLATABLE, "return chip.hasF8Conversion();", "return true;"
     ),
     Mutant(
         "f8-for-some-target",
@@ -108,17 +108,20 @@ MUTANTS = [
         "create(b, isNaN, result, result)",
     ),
     Mutant(
-        "e4m3-subnormal-bound", _F8, "smallestNormal = 0x3c800000", "smallestNormal = 0x3d000000"
-    ),
-    Mutant(
-        "e4m3-ties",
+        "f8-subnormal-bound",
         _F8,
-        "magnitude, constant(0x7ffff)), odd);",
-        "magnitude, constant(0x80000)), constant(0));",
+        "smallestNormal = (127 + leastExponent) << 23;",
+        "smallestNormal = (128 + leastExponent) << 23;",
     ),
-    Mutant("e4m3-odd-last", _F8, "std::min(i + 1, size - 1)", "std::min(i + 1, size - 2)"),
     Mutant(
-        "e4m3-high-and-low", _F8, "b, b.getI16Type(), high, low,", "b, b.getI16Type(), low, high,"
+        "f8-ties",
+        _F8,
+        "constant((1 << (shift - 1)) - 1)), odd);",
+        "constant(1 << (shift - 1))), constant(0));",
+    ),
+    Mutant("f8-odd-last", _F8, "std::min(i + 1, size - 1)", "std::min(i + 1, size - 2)"),
+    Mutant(
+        "f8-high-and-low", _F8, "b, b.getI16Type(), high, low,", "b, b.getI16Type(), low, high,"
     ),
     Mutant("bf16-product-tie", _BF16, "ugt, lower, 0x8000)", "uge, lower, 0x8000)"),
     Mutant("bf16-rounded-nan", _BF16, "if (!keepsNaN(op)) {", "if (keepsNaN(op)) {"),

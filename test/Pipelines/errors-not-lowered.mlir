@@ -17,7 +17,7 @@
 // RUN: not moe-opt %t/kernel.mlir -moe-lower-to-cuda 2>&1 | FileCheck %s --check-prefix=KERNEL
 // RUN: not moe-opt %t/kernel.mlir -moe-lower-to-ptx 2>&1 | FileCheck %s --check-prefix=KERNEL
 // HOST: kernel.mlir:2:1: error: 'gpu.module' op was not lowered by moe-lower-to-cpu
-// KERNEL: kernel.mlir:4:8: error: 'arith.truncf' op was not lowered by moe-lower-to-{{cuda|ptx}}: ('f32') -> ('f8E5M2')
+// KERNEL: kernel.mlir:4:8: error: 'arith.truncf' op was not lowered by moe-lower-to-{{cuda|ptx}}: ('f32') -> ('f8E8M0FNU')
 
 // RUN: not moe-opt %t/launch.mlir -moe-lower-to-cuda 2>&1 | FileCheck %s --check-prefix=LAUNCH
 // RUN: not moe-opt %t/launch.mlir -moe-lower-to-ptx 2>&1 | FileCheck %s --check-prefix=LAUNCH
@@ -34,9 +34,9 @@ func.func @f(%a: memref<4xf32, 3>) { return }
 //--- kernel.mlir
 module attributes {gpu.container_module} {
 gpu.module @k {
-gpu.func @k(%x: f32, %y: memref<f8E5M2>) kernel {
-  %0 = arith.truncf %x : f32 to f8E5M2
-  memref.store %0, %y[] : memref<f8E5M2>
+gpu.func @k(%x: f32, %y: memref<f8E8M0FNU>) kernel {
+  %0 = arith.truncf %x : f32 to f8E8M0FNU
+  memref.store %0, %y[] : memref<f8E8M0FNU>
   gpu.return
 }
 }

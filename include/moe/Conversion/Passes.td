@@ -74,14 +74,14 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
 }
 
 def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {
-  let summary = "Legalise conversions to f8E4M3FN and from narrow floats for the target";
+  let summary = "Legalise conversions to f8 and from narrow floats for the target";
   let description = [{
     Rewrites, on scalars and on vectors of fixed size:
 
-    - `arith.truncf` from f32, bf16 or f16 to f8E4M3FN that rounds to nearest even (the
-      default). For sm_89 and later it becomes `nvvm.convert.f32x2.to.f8x2`, for other chips
-      and for the CPU integer arithmetic. Both give the same bytes:
-      magnitudes above 448, infinity among them, saturate to 448, and NaN gives 0x7f.
+    - `arith.truncf` from f32, bf16 or f16 to f8E4M3FN or f8E5M2 that rounds to nearest even
+      (the default). For sm_89 and later it becomes `nvvm.convert.f32x2.to.f8x2`, for other
+      chips and for the CPU integer arithmetic. Both give the same bytes: magnitudes above the
+      largest number, 448 or 57344, infinity among them, saturate to it, and NaN gives 0x7f.
     - `arith.extf` from any float of 8 bits or less (f8E4M3FN, f8E5M2, f8E8M0FNU, f4E2M1FN and
       so on). It becomes integer arithmetic and is exact: f32, bf16 and f64 hold every value
       of these types, subnormals and NaN included. f16 holds all but those of f8E8M0FNU, which

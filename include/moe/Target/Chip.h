@@ -31,8 +31,8 @@ struct Chip {
   /// The version generated unless the user asks for another.
   unsigned defaultPTXVersion = 0;
 
-  /// cvt to E4M3.
-  bool hasE4M3Conversion() const { return capability >= 89; }
+  /// cvt to E4M3 and E5M2.
+  bool hasF8Conversion() const { return capability >= 89; }
   /// griddepcontrol, for programmatic dependent launch.
   bool hasGridDependencyControl() const { return capability >= 90; }
   /// Accesses to global memory of 32 bytes.

@@ -229,6 +229,30 @@ def test_comparison_and_selection() -> None:
     compare("selected", found, np.where(a < b, x, y))
 
 
+@pytest.mark.parametrize("narrow, greatest", [("f8E4M3FN", 448), ("f8E5M2", 57344)])
+def test_every_rounding_to_f8(narrow: str, greatest: int) -> None:
+    program = f"""
+func.func @entry(%x: memref<?xf32>, %out: memref<?x{narrow}>) {{
+  %c0 = arith.constant 0 : index
+  %c32 = arith.constant 32 : index
+  %size = memref.dim %x, %c0 : memref<?xf32>
+  scf.for %i = %c0 to %size step %c32 {{
+    %v = vector.load %x[%i] : memref<?xf32>, vector<32xf32>
+    %r = arith.truncf %v : vector<32xf32> to vector<32x{narrow}>
+    vector.store %r, %out[%i] : memref<?x{narrow}>, vector<32x{narrow}>
+  }}
+  return
+}}"""
+    upper = np.arange(1 << 16, dtype=np.uint32) << 16
+    values = np.concatenate([upper | lower for lower in (0, 1, 0x7FFF, 0x8000, 0xFFFF)])
+    values = values.astype(np.uint32).view(np.float32)
+    found = run(program, [values], np.zeros(values.size, np.uint8))
+    with np.errstate(invalid="ignore", over="ignore"):
+        wanted = np.clip(values, -greatest, greatest).astype(NARROW[narrow]).view(np.uint8)
+    wanted[np.isnan(values)] = 0x7F
+    compare("rounded", found, wanted)
+
+
 NARROW = {"f8E4M3FN": ml_dtypes.float8_e4m3fn, "f8E5M2": ml_dtypes.float8_e5m2,
           "f8E8M0FNU": ml_dtypes.float8_e8m0fnu}
 WIDE = {"f32": np.dtype(np.float32), "bf16": np.dtype(ml_dtypes.bfloat16),
