@@ -23,7 +23,7 @@ C_COMPILER, CXX_COMPILER = "a C compiler", "a C++ compiler"
 BUILD_TREE, PIP_INDEX = "a configured build tree", "a package index"
 
 OWN_TOOLS = ("moe-opt", "moe-translate", "moe-run", "moe-lsp-server")
-LLVM_TOOLS = ("mlir-opt", "mlir-runner")
+LLVM_TOOLS = ("mlir-opt", "mlir-runner", "mlir-tblgen")
 
 
 def _why_it_does_not_start(program: Path) -> str:
