@@ -14,30 +14,15 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
+import rational
 from moe_testing import activations, batches, oracle
 
 PATTERNS = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16)
 
 
-def round_f32(value: Fraction) -> float:
-    """A finite float32, rounded to nearest even in integers."""
-    if value == 0:
-        return 0.0
-    sign, value = (-1, -value) if value < 0 else (1, value)
-    # The unit in the last place: 24 significant bits, and none finer than that of the subnormals.
-    exponent = value.numerator.bit_length() - value.denominator.bit_length()
-    if Fraction(2) ** exponent > value:
-        exponent -= 1
-    unit = Fraction(2) ** max(exponent - 23, -149)
-    count, rest = divmod(value, unit)
-    if rest > unit / 2 or (rest == unit / 2 and count % 2):
-        count += 1
-    return sign * float(count * unit)
-
-
-def round_bf16(value: float) -> int:
+def round_bf16(value: Fraction) -> int:
     """The pattern of a float32 rounded to bf16, for what is no NaN."""
-    pattern = int(np.float32(value).view(np.uint32))
+    pattern = int(np.float32(float(value)).view(np.uint32))
     return (pattern + 0x7FFF + (pattern >> 16 & 1)) >> 16
 
 
@@ -120,7 +105,7 @@ def test_clamped_square(low: float, high: float, bias: float, step: int) -> None
         if square >= 2.0**128:
             wanted = 0x7F80
         else:
-            wanted = round_bf16(round_f32(Fraction(round_f32(Fraction(square))) + Fraction(bias)))
+            wanted = round_bf16(rational.f32(rational.f32(Fraction(square)) + Fraction(bias)))
         assert int(oracle.bits(found[index])) == wanted, float(PATTERNS[index])
 
 
@@ -140,27 +125,6 @@ def test_table_of_silu() -> None:
             == "371b01c38748fb2ce433343f931dab36ebe138c1b608eea6695dbcddeea78838")
 
 
-def exact_sigmoid(x: float) -> float:
-    """The sequence in rational arithmetic, rounded where the sequence rounds."""
-    def f32(pattern: int) -> Fraction:
-        return Fraction(float(np.uint32(pattern).view(np.float32)))
-
-    def rounded(value: Fraction) -> Fraction:
-        return Fraction(round_f32(value))
-
-    magic = Fraction(3, 2) * 2**23
-    high, low = f32(0x3FB8AA00), f32(0x36ECA570)
-    a = min(max(Fraction(x), Fraction(-88)), Fraction(64))
-    n = rounded(magic - a * high) - magic
-    f = rounded(rounded(-a * high - n) - a * low)
-    q = f32(0x3920B5A8)
-    for pattern in (0x3AAF8417, 0x3C1D96F0, 0x3D6357BE, 0x3E75FDEE, 0x3F317218):
-        q = rounded(q * f + f32(pattern))
-    e = rounded(q * f + 1) * Fraction(2) ** n
-    d = rounded(1 + e)
-    return 0.0 if d > 2**126 else round_f32(1 / d)
-
-
 def test_sigmoid_in_rational_arithmetic() -> None:
     rng = np.random.default_rng(0)
     finite = PATTERNS[np.isfinite(PATTERNS.astype(np.float32))]
@@ -169,7 +133,7 @@ def test_sigmoid_in_rational_arithmetic() -> None:
     edges = np.array([0.0, -0.0, -88, -87.5, 64, 65, -1e30, 1e30, 2.0**-130], np.float32)
     values = np.concatenate([chosen.astype(np.float32), near, edges])
     for value, found in zip(values, activations.sigmoid(values)):
-        assert float(found) == exact_sigmoid(float(value)), float(value)
+        assert float(found) == float(rational.sigmoid(Fraction(float(value)))), float(value)
 
 
 def test_sigmoid_is_near_the_function() -> None:
