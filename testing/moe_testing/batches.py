@@ -25,6 +25,7 @@ class Batch:
     x: np.ndarray  # bf16 [M, N]
     permutation_map: np.ndarray  # [M], made int32
     n_used: int  # the last inclusive expert offset
+    probs: np.ndarray | None = None  # float32 [M], for ops that take them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "permutation_map", np.asarray(self.permutation_map, np.int32))
