@@ -7,7 +7,7 @@ compiler, so that an agreement between the two means something. Inputs are never
 destination is passed with its previous content, and the result is a new array.
 
 `map_rows` applies any activation to the live rows and stores it in a format; the named ops are
-three uses of it. Activations beside theirs are in activations.py.
+uses of it. Activations are in activations.py.
 
 Where the definition leaves room, this file decides as follows:
 
@@ -19,17 +19,23 @@ Where the definition leaves room, this file decides as follows:
   meet. The sign wins: -0 gives 0x80. The fused op never sees it, as its elements are never
   negative.
 * An element that rounds to zero keeps its sign: 0x80 for a negative one.
+* A NaN that is rounded from float32 to bf16 is BF16_NAN, whatever it was.
+* dead_rows says nothing of scales: those of rows that it fills with zeros follow dead_scales.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from . import activations
 
 bfloat16 = ml_dtypes.bfloat16
 float8_e4m3fn = ml_dtypes.float8_e4m3fn
@@ -46,6 +52,8 @@ LINEAR = "linear"
 E4M3_NAN = 0x7F
 E8M0_NAN = 255
 BF16_INF = 0x7F80
+# What PTX's conversion from float32 writes. The one place that says which NaN results have.
+BF16_NAN = 0x7FFF
 
 # Bounds the temporaries: a few float32 arrays of this many elements.
 _CHUNK_ELEMENTS = 1 << 21
@@ -62,12 +70,16 @@ def bits(array: np.ndarray) -> np.ndarray:
     return array.view(np.dtype(f"u{array.dtype.itemsize}"))
 
 
+def used_rows(M: int, n_used: int | np.ndarray) -> np.ndarray:
+    """Boolean [M]: row r is used iff r < n_used."""
+    # Comparing row indices clamps n_used to [0, M] by itself.
+    return np.arange(M) < int(np.asarray(n_used).reshape(()))
+
+
 def live_rows(permutation_map: np.ndarray, n_used: int | np.ndarray) -> np.ndarray:
     """Boolean [M]: row r is live iff r < n_used and permutation_map[r] >= 0."""
     permutation_map = np.asarray(permutation_map)
-    limit = int(np.asarray(n_used).reshape(()))
-    # Comparing row indices clamps n_used to [0, M] by itself.
-    return (np.arange(permutation_map.shape[0]) < limit) & (permutation_map >= 0)
+    return used_rows(permutation_map.shape[0], n_used) & (permutation_map >= 0)
 
 
 def _tile_counts(M: int, K: int) -> tuple[int, int]:
@@ -150,6 +162,8 @@ def whole(x: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def gate_up(x: np.ndarray) -> tuple[np.ndarray, ...]:
     """Column c reads x[c] and x[N + c]."""
+    if x.shape[1] % 2:
+        raise ValueError(f"expected an even number of columns, found {x.shape[1]}")
     return x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]
 
 
@@ -163,11 +177,25 @@ def interleaved(block: int) -> Parts:
 
     def parts(x: np.ndarray) -> tuple[np.ndarray, ...]:
         rows, columns = x.shape
+        if columns % (2 * block):
+            raise ValueError(f"expected a multiple of {2 * block} columns, found {columns}")
         blocks = x.reshape(rows, columns // (2 * block), 2, block)
         gate, up = (blocks[:, :, part].reshape(rows, columns // 2) for part in (0, 1))
         return gate, up
 
     return parts
+
+
+def gate_parts(gate_layout: str) -> Parts:
+    """The parts of x, the gate first: "gate_up", "up_gate" or "interleaved<b>"."""
+    block = re.fullmatch(r"interleaved<([1-9]\d*)>", gate_layout)
+    if block:
+        return interleaved(int(block[1]))
+    named: dict[str, Parts] = {"gate_up": gate_up, "up_gate": up_gate}
+    if gate_layout not in named:
+        raise ValueError(f"expected a gate_layout {', '.join(named)} or interleaved<b>, "
+                         f"found {gate_layout}")
+    return named[gate_layout]
 
 
 @dataclass(frozen=True)
@@ -187,6 +215,10 @@ class BF16:
 
     def store(self, outs: Sequence[np.ndarray], rows: np.ndarray, a: np.ndarray) -> None:
         bits(outs[0])[rows] = bits(a)
+
+    def clear(self, outs: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        """Zeros for elements of these rows."""
+        bits(outs[0])[rows] = 0
 
 
 @dataclass(frozen=True)
@@ -242,41 +274,69 @@ class MXFP8:
         bits(scale)[scale_offset(rows[:, None], g[None, :], K)] = with_padding
 
 
+    def clear(self, outs: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        """Zeros for elements of these rows; their scales are left alone."""
+        bits(outs[0])[rows] = 0
+
+
 Format = BF16 | MXFP8
 
 
 def map_rows(
     x: np.ndarray,
-    permutation_map: np.ndarray,
+    permutation_map: np.ndarray | None,
     n_used: int | np.ndarray,
     outs: Sequence[np.ndarray],
     activation: Activation,
     format: Format = BF16(),
     parts: Parts = whole,
+    *,
+    probs: np.ndarray | None = None,
+    dead_rows: str = "untouched",
 ) -> list[np.ndarray]:
     """`outs` after `activation` of the live rows of x, rounded to bf16, in a format.
 
-    Which NaN a bf16 result is, is for the activation to say; `canonical_nans` makes them one.
+    Without a map, all rows below n_used are live. With `probs`, float32 [M], what an activation
+    gives is multiplied in float32 by that of its row before it is rounded; so what it has rounded
+    to bf16 itself is rounded twice. With dead_rows="zero", elements of the rows below n_used that
+    are not live become +0.
+
+    An activation that gives bf16 says itself which NaN a result is; of one that gives float32 it is
+    BF16_NAN.
     """
-    _check_operands(x, permutation_map)
+    if dead_rows not in ("untouched", "zero"):
+        raise ValueError(f"unknown dead_rows {dead_rows!r}")
+    _check_operands(x, permutation_map, probs)
     M, N = x.shape[0], parts(x[:0])[0].shape[1]
     format.check(M, N, outs)
     results = [np.array(out, order="C") for out in outs]
     format.begin(results)
-    for rows in _live_chunks(live_rows(permutation_map, n_used), x.shape[1]):
+    used = used_rows(M, n_used)
+    live = used if permutation_map is None else live_rows(permutation_map, n_used)
+    if dead_rows == "zero":
+        format.clear(results, np.flatnonzero(used & ~live))
+    for rows in _live_chunks(live, x.shape[1]):
         a = activation(*parts(x[rows]))
         if a.shape != (rows.size, N) or a.dtype not in (np.dtype(np.float32), np.dtype(bfloat16)):
             raise ValueError(f"expected an activation that gives f32 or bf16 [{rows.size}, {N}], "
                              f"found {a.dtype} {list(a.shape)}")
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            format.store(results, rows, np.ascontiguousarray(a.astype(bfloat16)))
+            if probs is not None:
+                a = a.astype(np.float32) * probs[rows][:, None]
+            a = np.ascontiguousarray(round_to_bf16(a))
+        format.store(results, rows, a)
     return results
 
 
+def round_to_bf16(a: np.ndarray) -> np.ndarray:
+    """float32 rounded to nearest even, every NaN BF16_NAN; bf16 as it is."""
+    return a if a.dtype == bfloat16 else canonical_nans(a.astype(bfloat16))
+
+
 def canonical_nans(array: np.ndarray) -> np.ndarray:
-    """A copy of a bf16 array in which every NaN is 0x7fff."""
+    """A copy of a bf16 array in which every NaN is BF16_NAN."""
     result = np.array(array)
-    bits(result)[np.isnan(result.astype(np.float32))] = 0x7FFF
+    bits(result)[np.isnan(result.astype(np.float32))] = BF16_NAN
     return result
 
 
@@ -293,11 +353,73 @@ def identity(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def _squared_relu_of(clamp_scale: float | None, is_weighted: bool) -> Activation:
+    """Squared ReLU with or without a clamp. With probs and no clamp it is rounded to bf16 before
+    the product, as the reference does.
+    """
+    if clamp_scale is not None:
+        scale = clamp_scale
+        return lambda x: activations.tanh_clamped_squared_relu(x, scale)
+    return (lambda x: round_to_bf16(squared_relu(x))) if is_weighted else squared_relu
+
+
 def padded_squared_relu(
-    x: np.ndarray, permutation_map: np.ndarray, n_used: int | np.ndarray, out: np.ndarray
+    x: np.ndarray,
+    permutation_map: np.ndarray | None,
+    n_used: int | np.ndarray,
+    out: np.ndarray,
+    *,
+    clamp_scale: float | None = None,
+    probs: np.ndarray | None = None,
+    dead_rows: str = "untouched",
 ) -> np.ndarray:
-    """`out` with every live row replaced by bf16(f32(relu(x))^2); other rows are untouched."""
-    return map_rows(x, permutation_map, n_used, [out], squared_relu)[0]
+    """`out` with every live row replaced by bf16(f32(relu(x))^2), with `clamp_scale` s by that of
+    s * tanh(relu(x) / s). `probs` and `dead_rows` as in `map_rows`.
+    """
+    return map_rows(x, permutation_map, n_used, [out],
+                    _squared_relu_of(clamp_scale, probs is not None), probs=probs,
+                    dead_rows=dead_rows)[0]
+
+
+def padded_swiglu(
+    x: np.ndarray,
+    permutation_map: np.ndarray | None,
+    n_used: int | np.ndarray,
+    out: np.ndarray,
+    *,
+    gate_layout: str = "gate_up",
+    probs: np.ndarray | None = None,
+    dead_rows: str = "untouched",
+    **settings: Any,
+) -> np.ndarray:
+    """`out` [M, N] with every live row replaced by the SwiGLU of that of x [M, 2N]; `settings` are
+    those of `activations.SwiGLU`.
+    """
+    return map_rows(x, permutation_map, n_used, [out], activations.SwiGLU(**settings),
+                    parts=gate_parts(gate_layout), probs=probs, dead_rows=dead_rows)[0]
+
+
+def swiglu_quantize_mxfp8(
+    x: np.ndarray,
+    permutation_map: np.ndarray | None,
+    n_used: int | np.ndarray,
+    data: np.ndarray,
+    scale: np.ndarray,
+    scale_layout: str = SWIZZLED,
+    dead_scales: str = "zero",
+    *,
+    gate_layout: str = "gate_up",
+    probs: np.ndarray | None = None,
+    dead_rows: str = "untouched",
+    **settings: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`data` [M, K] and `scale` after `padded_swiglu` of x [M, 2K], rounded to bf16, then
+    `quantize_mxfp8`. Groups are of columns of the result, whatever the layout of the gate.
+    """
+    new_data, new_scale = map_rows(
+        x, permutation_map, n_used, [data, scale], activations.SwiGLU(**settings),
+        MXFP8(scale_layout, dead_scales), gate_parts(gate_layout), probs=probs, dead_rows=dead_rows)
+    return new_data, new_scale
 
 
 def quantize_mxfp8(
@@ -325,25 +447,35 @@ def quantize_mxfp8(
 
 def squared_relu_quantize_mxfp8(
     x: np.ndarray,
-    permutation_map: np.ndarray,
+    permutation_map: np.ndarray | None,
     n_used: int | np.ndarray,
     data: np.ndarray,
     scale: np.ndarray,
     scale_layout: str = SWIZZLED,
     dead_scales: str = "zero",
+    *,
+    clamp_scale: float | None = None,
+    probs: np.ndarray | None = None,
+    dead_rows: str = "untouched",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`data` and `scale` after squared ReLU, rounded to bf16, then `quantize_mxfp8`.
+    """`data` and `scale` after `padded_squared_relu`, rounded to bf16, then `quantize_mxfp8`.
 
-    The activation has neither negative values nor NaN, so +inf is the only source of 0x7f and 0x80
-    never appears.
+    Without `probs` there are neither negative values nor NaN, so +inf is the only source of 0x7f
+    and 0x80 never appears.
     """
-    new_data, new_scale = map_rows(x, permutation_map, n_used, [data, scale], squared_relu,
-                                   MXFP8(scale_layout, dead_scales))
+    new_data, new_scale = map_rows(
+        x, permutation_map, n_used, [data, scale],
+        _squared_relu_of(clamp_scale, probs is not None), MXFP8(scale_layout, dead_scales),
+        probs=probs, dead_rows=dead_rows)
     return new_data, new_scale
 
 
-def _check_operands(x: np.ndarray, permutation_map: np.ndarray) -> None:
+def _check_operands(x: np.ndarray, permutation_map: np.ndarray | None,
+                    probs: np.ndarray | None) -> None:
     if x.ndim != 2 or x.dtype != bfloat16:
         raise ValueError("x must be bf16 of rank 2")
-    if permutation_map.shape != x.shape[:1] or permutation_map.dtype != np.int32:
+    if permutation_map is not None and (
+            permutation_map.shape != x.shape[:1] or permutation_map.dtype != np.int32):
         raise ValueError("permutation_map must be int32 [M]")
+    if probs is not None and (probs.shape != x.shape[:1] or probs.dtype != np.float32):
+        raise ValueError("probs must be float32 [M]")
