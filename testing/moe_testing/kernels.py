@@ -55,13 +55,28 @@ def compile_ptx(module: str, chip: str = "sm_90", **options: object) -> str:
 class RowMap:
     """What a kernel must compute: an activation of the live rows, in a format.
 
-    `is_any_nan_right`: where the result is NaN, any NaN will do.
+    `is_any_nan_right`: where the result is NaN, any NaN will do. `has_map` and `has_probs` say
+    which inputs there are beside x and n_used; `dead_rows` is as in oracle.map_rows.
     """
 
     activation: oracle.Activation
     format: oracle.Format = oracle.BF16()
     parts: oracle.Parts = oracle.whole
     is_any_nan_right: bool = False
+    has_map: bool = True
+    has_probs: bool = False
+    dead_rows: str = "untouched"
+
+    def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
+        """What comes before the destinations, by their names."""
+        inputs = {"x": batch.x}
+        if self.has_map:
+            inputs["permutation_map"] = batch.permutation_map
+        inputs["n_used"] = np.array(batch.n_used, np.int32)
+        if self.has_probs:
+            assert batch.probs is not None, "a batch without probs"
+            inputs["probs"] = batch.probs
+        return inputs
 
     def names(self) -> list[str]:
         """Of the destinations."""
@@ -78,8 +93,10 @@ class RowMap:
 
     def expected(self, batch: Batch, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the oracle makes of `outputs`."""
-        return oracle.map_rows(batch.x, batch.permutation_map, batch.n_used, outputs,
-                               self.activation, self.format, self.parts)
+        inputs = self.inputs(batch)
+        return oracle.map_rows(batch.x, inputs.get("permutation_map"), batch.n_used, outputs,
+                               self.activation, self.format, self.parts,
+                               probs=inputs.get("probs"), dead_rows=self.dead_rows)
 
     def compare(self, name: str, found: np.ndarray, wanted: np.ndarray) -> None:
         """Fails with the first few differing elements of an output."""
@@ -100,7 +117,7 @@ class Subject(Protocol):
         """What the compiler calls the kernel for operands that are aligned, or any."""
 
     def mlir(self) -> str:
-        """A module whose @entry has the kernel's operands: x, permutation_map, n_used, outputs."""
+        """A module whose @entry has the kernel's operands: the inputs of its map, and outputs."""
 
     def ptx(self, chip: str = "sm_90", **options: object) -> str: ...
 
@@ -251,11 +268,12 @@ def check(backend: Backend, ptx: str, subject: Subject, batch: Batch, grid: tupl
     outputs = subject.map.random_outputs(batch.x, rng)
     expected = subject.map.expected(batch, outputs)
 
-    x, n_used = _widen(batch.x, padding, rng), np.array(batch.n_used, np.int32)
+    inputs = subject.map.inputs(batch)
+    inputs["x"] = x = _widen(batch.x, padding, rng)
     first = _widen(outputs[0], padding, rng)
     # Each with its view that the kernel gets, and its offset.
     operands = [(x, x[:, : batch.x.shape[1]], x_offset),
-                (batch.permutation_map, batch.permutation_map, 0), (n_used, n_used, 0),
+                *((array, array, 0) for name, array in inputs.items() if name != "x"),
                 (first, first[:, : outputs[0].shape[1]], data_offset),
                 *((output, output, 0) for output in outputs[1:])]
     buffers, arguments = [], []
@@ -265,11 +283,10 @@ def check(backend: Backend, ptx: str, subject: Subject, batch: Batch, grid: tupl
 
     backend.launch(ptx, subject.entry(aligned), (*grid, 1), threads, arguments)
 
-    for name, buffer, want in zip(("x", "permutation_map", "n_used"), buffers,
-                                  (x, batch.permutation_map, n_used)):
+    for buffer, (name, want) in zip(buffers, inputs.items()):
         compare(name, backend.read(buffer, want), want)
     wanted = [_widen_like(first, expected[0]), *expected[1:]]
-    for name, buffer, want in zip(subject.map.names(), buffers[3:], wanted):
+    for name, buffer, want in zip(subject.map.names(), buffers[len(inputs):], wanted):
         subject.map.compare(name, backend.read(buffer, want), want)
     backend.finish()
 

@@ -43,8 +43,9 @@ def call(module: str, arrays: Sequence[np.ndarray], saved: Sequence[int | str],
 def run(subject: Subject, batch: Batch, seed: int = 0) -> None:
     """One call; outputs start as random bytes, and all of them are compared with the oracle."""
     outputs = subject.map.random_outputs(batch.x, np.random.default_rng(seed))
-    arrays = [batch.x, batch.permutation_map, np.array(batch.n_used, np.int32), *outputs]
-    found = call(subject.mlir(), arrays, range(3, len(arrays)))
+    inputs = list(subject.map.inputs(batch).values())
+    arrays = [*inputs, *outputs]
+    found = call(subject.mlir(), arrays, range(len(inputs), len(arrays)))
     wanted = subject.map.expected(batch, outputs)
     for name, have, want in zip(subject.map.names(), found, wanted):
         subject.map.compare(name, have, want)
