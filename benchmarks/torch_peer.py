@@ -1,6 +1,6 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The two jobs as torch.compile makes them of the plain formula, as a peer to measure against.
+"""The ops as torch.compile makes them of the plain formula, as a peer to measure against.
 
 On every row of the capacity, with static shapes, into given results: what allocates its results
 would get one block of a CUDA graph's pool again and again, and write into the L2 cache.
@@ -20,10 +20,32 @@ def activation(x: torch.Tensor, out: torch.Tensor) -> None:
 
 def quantize(x: torch.Tensor, data: torch.Tensor, scale: torch.Tensor) -> None:
     """Data and swizzled scales (uint8); M is a multiple of 128, or below it."""
-    M, K = x.shape
+    a = torch.relu(x).square()
+    _store_mxfp8(a, a, data, scale)
+
+
+def _silu_mul(x: torch.Tensor) -> torch.Tensor:
+    """In float32: in bf16, the value of the gate would be rounded as well."""
+    gate, up = x.float().chunk(2, -1)
+    return torch.nn.functional.silu(gate) * up
+
+
+def swiglu(x: torch.Tensor, out: torch.Tensor) -> None:
+    """Of x [M, 2N], the gate first."""
+    out.copy_(_silu_mul(x))
+
+
+def swiglu_quantize(x: torch.Tensor, data: torch.Tensor, scale: torch.Tensor) -> None:
+    a = _silu_mul(x).to(torch.bfloat16)
+    _store_mxfp8(a, a.abs(), data, scale)
+
+
+def _store_mxfp8(a: torch.Tensor, magnitude: torch.Tensor, data: torch.Tensor,
+                 scale: torch.Tensor) -> None:
+    M, K = a.shape
     groups, col_tiles, row_tiles = K // 32, -(-K // 128), -(-M // 128)
-    a = torch.relu(x).square().view(M, groups, 32)
-    m = a.amax(-1).float()
+    a = a.view(M, groups, 32)
+    m = magnitude.view(M, groups, 32).amax(-1).float()
     e = ((m.view(torch.int32) + 0x1FFFFF) >> 23) - 8
     e = torch.where(m == 0, 0, e.clamp(min=1))
     e = torch.where(m == float("inf"), 255, e)
@@ -42,14 +64,14 @@ class TorchPeer:
         for name, value in (("recompile_limit", 256), ("fail_on_recompile_limit_hit", True)):
             if hasattr(torch._dynamo.config, name):
                 setattr(torch._dynamo.config, name, value)
-        # The square is rounded to bf16 before it is quantized.
+        # An activation is rounded to bf16 before it is quantized.
         options = {"emulate_precision_casts": True}
         self._functions: dict[str, Callable[..., None]] = {
             function.__name__: torch.compile(function, dynamic=False, options=options)
-            for function in (activation, quantize)}
+            for function in (activation, quantize, swiglu, swiglu_quantize)}
 
     def run(self, op: str, operands: Any, outputs: Any) -> None:
-        if op == "activation":
+        if isinstance(outputs, torch.Tensor):
             self._functions[op](operands[0], outputs)
         else:
             data, scale = outputs

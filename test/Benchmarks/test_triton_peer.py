@@ -21,4 +21,4 @@ def test_bytes_in_the_interpreter() -> None:
                           env={**os.environ, "PYTHONPATH": python_path(ROOT / "benchmarks")},
                           text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all bf16 patterns\n" in done.stdout
+    assert "all bf16 patterns\n" in done.stdout and "swiglu, all gates\n" in done.stdout

@@ -159,6 +159,14 @@ def column_numbers(rows: int, N: int) -> np.ndarray:
     return _from_bits(np.tile(0x3000 + np.arange(2 * N), (rows, 1)))
 
 
+def ordinary_pairs(rows: int, N: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Gates and ups as models have them."""
+    rng = np.random.default_rng((seed, 2))
+    gate = rng.standard_normal((rows, N)) * np.exp2(rng.integers(-3, 4, (rows, 1)))
+    up = rng.standard_normal((rows, N)) * np.exp2(rng.integers(-5, 6, (rows, 1)))
+    return gate.astype(bfloat16), up.astype(bfloat16)
+
+
 def random_gated_batch(M: int, N: int, n_used: int, gate_layout: str = "gate_up",
                        live_fraction: float = 0.5, seed: int = 0,
                        has_probs: bool = False) -> Batch:
