@@ -31,6 +31,9 @@ def require_packages(program: str) -> None:
 
 # By the names of the command line, the functions of the Python package.
 OPS = {"activation": "padded_squared_relu", "quantize": "squared_relu_and_quantize_mxfp8"}
+# The same of a gate and an up: x is twice as wide as the result.
+SWIGLU_OPS = {"swiglu": "padded_swiglu", "swiglu_quantize": "swiglu_and_quantize_mxfp8"}
+ALL_OPS = {**OPS, **SWIGLU_OPS}
 
 DENSE_M = (16, 128, 1024, 8192, 65536)
 DENSE_K = (1856, 2688, 7168, 14336)
@@ -47,6 +50,9 @@ SWEEP_K = (1856, 2688, 5120)
 # Powers of two, and steps between them that share no large power of two with anything.
 SWEEP_CAPACITIES = tuple(1 << n for n in range(6, 17))
 ODD_SWEEP_CAPACITIES = (90, 173, 357, 701, 1443, 2845, 5721, 11447, 22933, 45811)
+# Models with a SwiGLU: the width of its result, experts, and experts of a token.
+SWIGLU_ROUTED = ((768, 128, 8), (2048, 256, 6), (3072, 384, 6))
+SWIGLU_DENSE_K = 1856
 
 
 class Routing(NamedTuple):
@@ -59,9 +65,10 @@ class Routing(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """An op ("activation" or "quantize") on a dense batch of M rows, or on `tokens` routed tokens.
+    """An op, one of ALL_OPS, on a dense batch of M rows, or on `tokens` routed tokens.
 
-    kind: "dense"; "routed"; "capacity", one of a series of capacities with the same live rows.
+    kind: "dense"; "routed"; "capacity", one of a series of capacities with the same live rows. K is
+    the width of the result.
     """
 
     op: str
@@ -73,6 +80,14 @@ class Case:
     alignment: int = 128
     experts: int = 128
     top_k: int = 6
+
+    @property
+    def quantizes(self) -> bool:
+        return self.op in ("quantize", "swiglu_quantize")
+
+    @property
+    def x_columns(self) -> int:
+        return 2 * self.K if self.op in SWIGLU_OPS else self.K
 
     @property
     def name(self) -> str:
@@ -107,8 +122,9 @@ def live_rows(case: Case) -> int:
 
 def bytes_moved(case: Case) -> int:
     """What the op cannot avoid: x of the live rows read, their results written."""
-    elements = live_rows(case) * case.K
-    return 4 * elements if case.op == "activation" else 3 * elements + elements // 32
+    rows = live_rows(case)
+    written = rows * case.K + rows * case.K // 32 if case.quantizes else 2 * rows * case.K
+    return 2 * rows * case.x_columns + written
 
 
 def routed_case(op: str, kind: str, tokens: int, K: int, capacity_tokens: int = 0,
@@ -158,6 +174,21 @@ def _capacity_cases(K: int) -> Iterator[Case]:
     for op in OPS:
         for capacity in sorted(SWEEP_CAPACITIES + ODD_SWEEP_CAPACITIES):
             yield routed_case(op, "capacity", SWEEP_TOKENS, K, capacity)
+
+
+def swiglu_cases() -> list[Case]:
+    """Those of the ops of a gate and an up, in the order of running."""
+    return [*_swiglu_routed_cases(), *(
+        Case(op, "dense", SWIGLU_DENSE_K, M) for op in SWIGLU_OPS for M in DENSE_M)]
+
+
+def _swiglu_routed_cases() -> Iterator[Case]:
+    for op in SWIGLU_OPS:
+        for K, experts, top_k in SWIGLU_ROUTED:
+            for tokens in TOKENS:
+                yield routed_case(op, "routed", tokens, K, experts=experts, top_k=top_k)
+            yield routed_case(op, "routed", SWEEP_TOKENS, K, CAPACITY_TOKENS, experts=experts,
+                              top_k=top_k)
 
 
 def quick_cases() -> list[Case]:

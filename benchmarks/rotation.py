@@ -83,24 +83,24 @@ class Workload:
         self.case = case
         routing = case.routing()
         self.live, self.n_used = routing.live, routing.n_used
-        M, K = case.M, case.K
+        M, K, width = case.M, case.K, case.x_columns
         device = pools.x.device
         shift = min(max(self.n_used, 1), M)
-        room = pools.x.numel() // K - M
+        room = pools.x.numel() // width - M
         if room < 0:
-            raise MemoryError(f"{case.name}: {2 * M * K >> 20} MiB of input, which the pool of "
+            raise MemoryError(f"{case.name}: {2 * M * width >> 20} MiB of input, which the pool of "
                               f"{2 * pools.x.numel() >> 20} MiB does not hold")
-        touched = self.live * K * (4 if case.op == "activation" else 3)
+        touched = self.live * (2 * width + K * (1 if case.quantizes else 2))
         wanted = max(2, math.ceil(rotate_bytes / touched)) if rotate_bytes else 1
         self.sets = min(wanted, MAX_SETS, 1 + room // shift)
 
         maps = torch.from_numpy(routing.permutation_map).to(device).repeat(self.sets, 1)
         # 32 bytes apart: two that share a sector would be read from it together.
         counts = torch.full((self.sets, 8), self.n_used, dtype=torch.int32, device=device)
-        self.operands = [(pools.x[i * shift * K :][: M * K].view(M, K), maps[i], counts[i, 0])
-                         for i in range(self.sets)]
+        self.operands = [(pools.x[i * shift * width :][: M * width].view(M, width), maps[i],
+                          counts[i, 0]) for i in range(self.sets)]
         self.outputs: list[Any] = []
-        if case.op == "activation":
+        if not case.quantizes:
             for i in range(self.sets):
                 out = pools.out[2 * i * shift * K :][: 2 * M * K]
                 self.outputs.append(out.view(torch.bfloat16).view(M, K))

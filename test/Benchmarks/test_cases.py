@@ -63,8 +63,27 @@ def test_names_are_unique_and_nothing_else_is_listed() -> None:
     assert len(cases.quick_cases()) == 6
 
 
+def test_swiglu_cases() -> None:
+    """Widths, experts and tokens of models; dense ones of the width of others."""
+    found = cases.swiglu_cases()
+    assert len({case.name for case in found}) == len(found) == 2 * (3 * 8 + 5)
+    assert not {case.name for case in found} & {case.name for case in ALL}
+    for op, quantizes in (("swiglu", False), ("swiglu_quantize", True)):
+        own = [case for case in found if case.op == op]
+        assert {case.quantizes for case in own} == {quantizes}
+        assert all(case.x_columns == 2 * case.K and case.alignment == 128 for case in own)
+        assert {(case.K, case.experts, case.top_k, case.tokens, case.capacity_tokens)
+                for case in own if case.kind == "routed"} == {
+            (*model, tokens, capacity)
+            for model in ((768, 128, 8), (2048, 256, 6), (3072, 384, 6))
+            for tokens, capacity in (*((n, 0) for n in (1, 8, 32, 64, 256, 512, 4096)), (64, 8192))}
+        assert {(case.M, case.K) for case in own if case.kind == "dense"} == {
+            (M, 1856) for M in (16, 128, 1024, 8192, 65536)}
+    assert max(2 * case.M * case.x_columns for case in found) < 5 << 28
+
+
 def test_routing_is_that_of_the_tests_batches() -> None:
-    for case in ALL:
+    for case in [*ALL, *(case for case in cases.swiglu_cases() if case.tokens < 4096)]:
         if case.kind == "dense":
             continue
         assert batches.max_rows(case.capacity_tokens or case.tokens, case.experts,
@@ -86,3 +105,6 @@ def test_bytes() -> None:
     assert cases.bytes_moved(cases.Case("quantize", "dense", 64, 10)) == 10 * (64 * 3 + 2)
     routed = cases.routed_case("activation", "routed", 8, 1856)
     assert cases.bytes_moved(routed) == 48 * 1856 * 4
+    assert cases.bytes_moved(cases.Case("swiglu", "dense", 64, 10)) == 10 * (128 + 64) * 2
+    assert cases.bytes_moved(cases.Case("swiglu_quantize", "dense", 64, 10)) == 10 * (
+        128 * 2 + 64 + 2)
