@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -189,6 +189,11 @@ def _swiglu_routed_cases() -> Iterator[Case]:
                 yield routed_case(op, "routed", tokens, K, experts=experts, top_k=top_k)
             yield routed_case(op, "routed", SWEEP_TOKENS, K, CAPACITY_TOKENS, experts=experts,
                               top_k=top_k)
+
+
+def planned_cases(ops: Iterable[str]) -> list[Case]:
+    """The cases of a whole run in which some of `ops` are measured."""
+    return all_cases() + (swiglu_cases() if SWIGLU_OPS.keys() & set(ops) else [])
 
 
 def quick_cases() -> list[Case]:

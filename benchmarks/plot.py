@@ -43,7 +43,8 @@ def read(paths: Sequence[Path]) -> tuple[list[results.Result], str]:
         document = json.loads(path.read_text())
         devices.append(document["device"])
         found.update({result["name"]: result for result in document["results"]})
-    order = {case.name: index for index, case in enumerate(cases.all_cases())}
+    order = {case.name: index for index, case in enumerate(
+        [*cases.all_cases(), *cases.swiglu_cases()])}
     ordered = sorted(found.values(), key=lambda r: order.get(r["name"], len(order)))
     return ordered, ", ".join(dict.fromkeys(devices))
 
@@ -177,7 +178,7 @@ def draw(all_results: Sequence[results.Result], device: str, folder: Path,
 
 def summary(all_results: Sequence[results.Result], device: str) -> str:
     """Mean, worst case and card, in sentences for the README; for a run of all peers."""
-    listed = [r for r in all_results if r["kind"] in ("dense", "routed")]
+    listed = [r for r in all_results if r["op"] in cases.OPS and r["kind"] in ("dense", "routed")]
 
     def ratios(peer: str, op: str | None = None) -> dict[str, float]:
         found = {r["name"]: results.ratio(r, peer, "moe") for r in listed if op in (None, r["op"])}
@@ -244,17 +245,18 @@ def markdown(all_results: Sequence[results.Result], device: str) -> str:
 
     lines = [f"All of {device}; µs of a launch, medians, in parentheses the 10th and the 90th "
              "percentile. What the peers are stands in benchmarks/gpu.py."]
-    for op in cases.OPS:
+    measured = {result["op"] for result in all_results}
+    for op in [*cases.OPS, *(op for op in cases.SWIGLU_OPS if op in measured)]:
         chosen = of_kind(all_results, op, "dense", "routed", "capacity")
         cells = {title: [make(result) for result in chosen] for title, make in columns.items()}
         cells = {title: column for title, column in cells.items() if any(column)}
-        lines += ["", f"`{cases.OPS[op]}`:", ""]
+        lines += ["", f"`{cases.ALL_OPS[op]}`:", ""]
         if chosen:
             lines += [f"| {' | '.join(cells)} |", "|---" * len(cells) + "|"]
             lines += [f"| {' | '.join(line)} |" for line in zip(*cells.values())]
         else:
             lines.append("not measured")
-    planned = [case.describe() for case in cases.all_cases()]
+    planned = [case.describe() for case in cases.planned_cases(measured)]
     lines += ["", "| gate | limit | value | mean | worst | cases | |", "|---" * 7 + "|"]
     for verdict in results.judge(all_results, planned)[1:]:
         worst = f"{number(verdict.worst, 2)} ({verdict.worst_case})" if verdict.worst_case else ""
@@ -279,7 +281,8 @@ def main() -> None:
     if options.markdown:
         print(markdown(all_results, device), end="")
     if options.gates:
-        for verdict in results.judge(all_results, [case.describe() for case in cases.all_cases()]):
+        planned = cases.planned_cases(result["op"] for result in all_results)
+        for verdict in results.judge(all_results, [case.describe() for case in planned]):
             print(verdict.line())
     if options.figures:
         try:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cases
+
 Result = dict[str, Any]
 
 LARGE_INPUT_BYTES = 100_000_000
@@ -102,7 +104,8 @@ def _is_small_routed(result: Result) -> bool:
 
 
 def is_large(result: Result) -> bool:
-    return 2 * result["live"] * result["K"] >= LARGE_INPUT_BYTES
+    width = 2 if result["op"] in cases.SWIGLU_OPS else 1
+    return 2 * result["live"] * width * result["K"] >= LARGE_INPUT_BYTES
 
 
 def _each(peer: str, other: str,
@@ -132,7 +135,8 @@ def _against_the_next_capacity(results: Sequence[Result]) -> dict[str, float | N
 
 
 def _gates() -> list[Gate]:
-    gates = [Gate("times Triton, every case", 0.93, _each("triton", "moe", lambda r: True))]
+    gates = [Gate("times Triton, every case", 0.93,
+                  _each("triton", "moe", lambda r: r["op"] in cases.OPS))]
     for op, limit in (("activation", 1.2), ("quantize", 1.35)):
         gates.append(Gate(
             f"times Triton, {op}, geometric mean of dense and routed", limit,
@@ -147,7 +151,7 @@ def _gates() -> list[Gate]:
     gates.append(Gate("time in times of that at the next larger capacity", 1.1,
                       _against_the_next_capacity, at_most=True))
     gates.append(Gate("time in times of the old library's, every case", 1.02,
-                      _each("moe", "moe-old", lambda r: True), at_most=True))
+                      _each("moe", "moe-old", lambda r: r["op"] in cases.OPS), at_most=True))
     for name, limit in (("activation routed 64 K 1856 capacity 8192", 0.6),
                         ("activation routed 64 K 2688 experts 512 top 22 capacity 8192", 0.5)):
         gates.append(Gate(
@@ -166,6 +170,20 @@ def _gates() -> list[Gate]:
     return gates
 
 
+def _swiglu_gates() -> list[Gate]:
+    gates = [Gate("times Triton, SwiGLU, every case", 1.0,
+                  _each("triton", "moe", lambda r: r["op"] in cases.SWIGLU_OPS))]
+    for op, part in (("swiglu", 0.95), ("swiglu_quantize", 0.93)):
+        gates.append(Gate(
+            f"times Triton, {op}, up to 512 routed tokens, geometric mean", 1.8,
+            _each("triton", "moe", lambda r, op=op: r["op"] == op and _is_small_routed(r)),
+            mean=True))
+        gates.append(Gate(
+            f"part of the copy's bandwidth, {op}, live input from 100 MB", part,
+            _each("copy", "moe", lambda r, op=op: r["op"] == op and is_large(r))))
+    return gates
+
+
 def judge(results: Sequence[Result], planned: Sequence[Result],
           failed: Sequence[dict[str, str]] = ()) -> list[Verdict]:
     """`planned`: the cases of a whole run; `failed`: those with an error or with other bytes."""
@@ -175,7 +193,8 @@ def judge(results: Sequence[Result], planned: Sequence[Result],
         "MISS" if wrong else "PASS" if results else "NOT RUN", "0", len(results) + len(wrong),
         len(planned), *((len(wrong), len(wrong), len(wrong), ", ".join(wrong) or "none")
                         if results or wrong else ()))]
-    for gate in _gates():
+    has_swiglu = any(result["op"] in cases.SWIGLU_OPS for result in [*results, *planned])
+    for gate in [*_gates(), *(_swiglu_gates() if has_swiglu else [])]:
         found = {name: value for name, value in gate.values(results).items() if value is not None}
         count = len(gate.values([{**case, "peers": {}} for case in planned]))
         limit = f"{'at most' if gate.at_most else 'at least'} {gate.limit:g}"

@@ -147,3 +147,36 @@ def test_save(tmp_path: Path) -> None:
         results.save(file, content)
         assert json.loads(file.read_text()) == content
     assert [path.name for path in file.parent.iterdir()] == ["results.json"]
+
+
+def swiglu_results(times: dict[str, float]) -> list[dict[str, Any]]:
+    """All cases of SwiGLU, a peer's times in times of what moe takes."""
+    found = []
+    for case in cases.swiglu_cases():
+        us = 2.0 + cases.bytes_moved(case) / 2.9e6
+        peers = {name: {"us": us * factor} for name, factor in {"moe": 1.0, **times}.items()}
+        found.append({**case.describe(), "peers": peers})
+    return found
+
+
+def test_gates_of_swiglu() -> None:
+    """They are there with results, or plans, of SwiGLU, and leave the other gates as they are."""
+    good = {"triton": 1.9, "copy": 0.96}
+    names = {"times Triton, SwiGLU, every case": {"triton": 0.99, "copy": 0.96},
+             "times Triton, swiglu, up to 512 routed tokens, geometric mean": {
+                 "triton": 1.79, "copy": 0.96},
+             "part of the copy's bandwidth, swiglu, live input from 100 MB": {
+                 "triton": 1.9, "copy": 0.949},
+             "part of the copy's bandwidth, swiglu_quantize, live input from 100 MB": {
+                 "triton": 1.9, "copy": 0.929}}
+    verdicts = judge([*make_results(), *swiglu_results(good)])
+    assert len(verdicts) == 20 and {verdict.status for verdict in verdicts.values()} == {"PASS"}
+    # Of a dense input of 65536 x 3712, and of the tokens that 4096 is times 8 and 6.
+    assert verdicts["part of the copy's bandwidth, swiglu, live input from 100 MB"].cases == 4
+    assert verdicts["times Triton, every case"].cases == len(PLANNED)
+    for name, times in names.items():
+        assert judge(swiglu_results(times))[name].status == "MISS", name
+    planned = [case.describe() for case in cases.planned_cases(["swiglu"])]
+    assert {verdict.status for verdict in results.judge([], planned)} == {"NOT RUN"}
+    assert len(results.judge([], planned)) == 20
+    assert cases.planned_cases(["activation"]) == cases.all_cases()
