@@ -25,6 +25,9 @@ bytes are checked: all of the buffers of "moe" against "reference", sampled rows
 cases) against the oracle, and that rows that are not live keep what they held. All bf16 patterns
 go through both, too, against the oracle.
 
+SwiGLU is measured where the library has it. Its peers compute exp and the quotient in their own
+ways: their bytes are near ours (ulps.py), ours are those of the oracle.
+
 Every case is printed when it is done and saved to the JSON file, so a run that is stopped loses
 nothing. At the end come the gates: PASS or MISS, the worst case and the mean.
 """
@@ -57,6 +60,7 @@ try:
     import torch_peer
     import triton
     import triton_peer
+    import ulps
     from moe_mlir import torch_ops
 except ImportError as missing:
     MISSING: ImportError | None = missing
@@ -81,20 +85,15 @@ class BytesDiffer(Exception):
 
 def run_moe(op: str, operands: Any, outputs: Any, dead_scales: str = "zero",
             expected_rows: int | None = None) -> None:
-    if op == "activation":
-        moe_mlir.padded_squared_relu(*operands, out=outputs, expected_rows=expected_rows)
-    else:
-        moe_mlir.squared_relu_and_quantize_mxfp8(*operands, dead_scales=dead_scales, out=outputs,
-                                                 expected_rows=expected_rows)
+    modes = {"dead_scales": dead_scales} if isinstance(outputs, tuple) else {}
+    getattr(moe_mlir, cases.ALL_OPS[op])(*operands, out=outputs, expected_rows=expected_rows,
+                                         **modes)
 
 
 def run_triton(op: str, operands: Any, outputs: Any, config: Any = None) -> None:
-    if op == "activation":
-        triton_peer.padded_squared_relu(*operands, out=outputs, config=config)
-    else:
-        data, scale = outputs
-        triton_peer.squared_relu_and_quantize_mxfp8(
-            *operands, out=(data, scale.view(torch.uint8)), config=config)
+    if isinstance(outputs, tuple):
+        outputs = outputs[0], outputs[1].view(torch.uint8)
+    getattr(triton_peer, cases.ALL_OPS[op])(*operands, out=outputs, config=config)
 
 
 # ===-------------------------------------------------------------------------------------------===
@@ -108,22 +107,53 @@ def compare(what: str, found: torch.Tensor, wanted: torch.Tensor) -> None:
         raise BytesDiffer(f"{what}: {count} of {wanted.numel()} bytes differ")
 
 
-def oracle_rows(op: str, x: torch.Tensor) -> list[torch.Tensor]:
+def compare_parts(case: cases.Case, what: str, found: Sequence[torch.Tensor],
+                  wanted: Sequence[torch.Tensor]) -> None:
+    """Of rows that are live: bytes of out, or of data and linear scales; those of SwiGLU may be
+    near one another.
+    """
+    if case.op not in cases.SWIGLU_OPS:
+        for name, a, b in zip(output_names(case), found, wanted):
+            compare(f"{name}, {what}", a, b)
+        return
+    if case.quantizes:
+        trouble = ulps.mxfp8_trouble((found[0], found[1]), (wanted[0], wanted[1]))
+    else:
+        trouble = ulps.bf16_trouble(found[0].view(torch.bfloat16), wanted[0].view(torch.bfloat16))
+    if trouble is not None:
+        raise BytesDiffer(f"{what}: {trouble}")
+
+
+def output_names(case: cases.Case) -> list[str]:
+    return ["data", "scale"] if case.quantizes else ["out"]
+
+
+def oracle_function(op: str) -> Callable[..., Any]:
+    """The results as a list."""
+    from moe_testing import oracle
+
+    function = getattr(oracle, cases.ALL_OPS[op].replace("_and_", "_"))
+
+    def run(*arguments: Any, **settings: Any) -> list[Any]:
+        found = function(*arguments, **settings)
+        return list(found) if isinstance(found, tuple) else [found]
+
+    return run
+
+
+def oracle_rows(case: cases.Case, x: torch.Tensor) -> list[torch.Tensor]:
     """What the oracle makes of rows of x, all live: bytes of out, or of data and linear scales."""
     import ml_dtypes
     import numpy as np
     from moe_testing import oracle
 
-    rows, K = x.shape
+    rows, K = x.shape[0], case.K
     values = x.cpu().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     operands = (values, np.zeros(rows, np.int32), rows)
-    if op == "activation":
-        wanted = [oracle.padded_squared_relu(*operands, np.zeros_like(values))]
-    else:
-        data = np.zeros((rows, K), ml_dtypes.float8_e4m3fn)
-        scale = np.zeros((rows, K // 32), ml_dtypes.float8_e8m0fnu)
-        wanted = list(oracle.squared_relu_quantize_mxfp8(*operands, data, scale,
-                                                         scale_layout=oracle.LINEAR))
+    form = oracle.MXFP8(oracle.LINEAR) if case.quantizes else oracle.BF16()
+    outs = [np.zeros(shape, dtype) for shape, dtype in form.destinations(rows, K)]
+    layout = {"scale_layout": oracle.LINEAR} if case.quantizes else {}
+    wanted = oracle_function(case.op)(*operands, *outs, **layout)
     return [torch.from_numpy(np.ascontiguousarray(array).view(np.uint8)) for array in wanted]
 
 
@@ -146,13 +176,21 @@ def check_set(workload: rotation.Workload, index: int) -> list[torch.Tensor]:
         peer(case.op, operands, outputs, **settings)
         return [buffer.clone() for buffer in buffers]
 
-    names = ["out"] if case.op == "activation" else ["data", "scale"]
+    names, groups = output_names(case), case.K // 32
     wanted, found = run(run_triton), run(run_moe)
-    for name, a, b in zip(names, found, wanted):
-        compare(f"{name}, moe next to reference", a, b)
-
     x, permutation_map, n_used = operands
     live = (torch.arange(case.M, device=x.device) < n_used) & (permutation_map >= 0)
+
+    def live_parts(buffers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        every = live.nonzero().flatten()
+        return [buffers[0][every],
+                *(scale[scale_offsets(every, case.K, groups)] for scale in buffers[1:])]
+
+    if case.op in cases.SWIGLU_OPS:
+        compare_parts(case, "moe next to reference", live_parts(found), live_parts(wanted))
+    else:
+        for name, a, b in zip(names, found, wanted):
+            compare(f"{name}, moe next to reference", a, b)
     dead = found[0][~live]
     compare(f"{names[0]}, rows that are not live", dead, torch.full_like(dead, POISON))
 
@@ -162,14 +200,13 @@ def check_set(workload: rotation.Workload, index: int) -> list[torch.Tensor]:
         order = torch.randperm(rows.numel(), generator=generator)[: ORACLE_ROWS - 2]
         ends = torch.tensor([0, rows.numel() - 1])
         rows = rows[torch.cat([ends, order]).to(rows.device)]
-    groups = case.K // 32
     sampled = [found[0][rows]]
-    if case.op == "quantize":
+    if case.quantizes:
         sampled.append(found[1][scale_offsets(rows, case.K, groups)])
-    for name, a, b in zip(names, sampled, oracle_rows(case.op, x[rows])):
+    for name, a, b in zip(names, sampled, oracle_rows(case, x[rows])):
         compare(f"{name} of {rows.numel()} rows next to the oracle", a.cpu(), b)
 
-    if case.op == "quantize":
+    if case.quantizes:
         # No group of x is all zeros, so no scale of a live row is 0, and all others are.
         count = int(torch.count_nonzero(found[1]))
         if count != workload.live * groups:
@@ -188,37 +225,46 @@ def check_compiled(workload: rotation.Workload, launch: rotation.Launch) -> str 
     """
     launch(0)
     for index in sorted({0, workload.sets - 1}):
+        case = workload.case
         x, permutation_map, n_used = workload.operands[index]
         live = (torch.arange(x.shape[0], device=x.device) < n_used) & (permutation_map >= 0)
         rows = live.nonzero().flatten()
-        parts = (live, scale_offsets(rows, x.shape[1], x.shape[1] // 32))
+        parts = (live, scale_offsets(rows, case.K, case.K // 32))
         buffers = workload.raw_outputs(index)
-        run_moe(workload.case.op, workload.operands[index], workload.outputs[index])
+        run_moe(case.op, workload.operands[index], workload.outputs[index])
         wanted = [buffer[part].clone() for buffer, part in zip(buffers, parts)]
         for buffer in buffers:
             buffer.fill_(POISON)
         with torch._dynamo.config.patch(error_on_recompile=True):
             launch(index)
         try:
-            for name, buffer, part, want in zip(("first result", "scale"), buffers, parts, wanted):
-                compare(name, buffer[part], want)
+            compare_parts(case, "live rows", [buffer[part] for buffer, part in zip(buffers, parts)],
+                          wanted)
         except BytesDiffer as error:
             return str(error)
     return None
 
 
-def contract_batches() -> dict[str, Any]:
+def contract_batches(op: str) -> dict[str, Any]:
     import numpy as np
-    from moe_testing import batches
+    from moe_testing import batches, gated_batches
 
+    if op in cases.SWIGLU_OPS:
+        special = [part.reshape(-1, 64) for part in gated_batches.special_groups()]
+        return {"all gates": gated_batches.dense(*gated_batches.all_gates(2048, rounds=8)),
+                "all results": gated_batches.dense(*gated_batches.all_results(2048)),
+                "special groups": gated_batches.dense(*special),
+                "random": gated_batches.random_gated_batch(300, 160, 250)}
     patterns = batches.all_bf16_patterns(2048)
     rows = patterns.shape[0]
     return {"all bf16 patterns": batches.Batch(patterns, np.arange(rows), rows),
             "routed 4": batches.routed_batch(4)}
 
 
-def check_contract(device: str) -> list[dict[str, str]]:
-    """Both implementations on whole batches against the oracle; the failures."""
+def check_contract(device: str, ops: Sequence[str]) -> list[dict[str, str]]:
+    """Both implementations of `ops` on whole batches against the oracle; the failures. Of SwiGLU
+    that is ours alone: how near Triton's is is a question of ordinary values.
+    """
     import numpy as np
     from moe_testing import oracle
 
@@ -228,28 +274,26 @@ def check_contract(device: str) -> list[dict[str, str]]:
         return tensor.view(dtype).view(array.shape)
 
     failed = []
-    for name, batch in contract_batches().items():
-        M, K = batch.x.shape
-        operands = (upload(batch.x, torch.bfloat16), upload(batch.permutation_map, torch.int32),
-                    torch.tensor(int(batch.n_used), dtype=torch.int32, device=device))
-        for op in cases.OPS:
-            types = ([("bf16", (M, K), torch.bfloat16)] if op == "activation" else
-                     [("f8", (M, K), torch.float8_e4m3fn),
-                      ("e8", (oracle.scale_size(M, K),), torch.float8_e8m0fnu)])
-            numpy_types = {"bf16": oracle.bfloat16, "f8": oracle.float8_e4m3fn,
-                           "e8": oracle.float8_e8m0fnu}
-            before = [np.full(np.prod(shape) * np.dtype(numpy_types[kind]).itemsize, POISON,
-                              np.uint8).view(numpy_types[kind]).reshape(shape)
-                      for kind, shape, _ in types]
-            function = (oracle.padded_squared_relu if op == "activation"
-                        else oracle.squared_relu_quantize_mxfp8)
-            wanted = function(batch.x, batch.permutation_map, batch.n_used, *before)
-            wanted = [wanted] if op == "activation" else list(wanted)
+    torch_types = {np.dtype(oracle.bfloat16): torch.bfloat16,
+                   np.dtype(oracle.float8_e4m3fn): torch.float8_e4m3fn,
+                   np.dtype(oracle.float8_e8m0fnu): torch.float8_e8m0fnu}
+    for op in ops:
+        for name, batch in contract_batches(op).items():
+            case = cases.Case(op, "dense", batch.x.shape[1] // (1 + (op in cases.SWIGLU_OPS)),
+                              batch.M)
+            operands = (upload(batch.x, torch.bfloat16), upload(batch.permutation_map, torch.int32),
+                        torch.tensor(int(batch.n_used), dtype=torch.int32, device=device))
+            form = oracle.MXFP8() if case.quantizes else oracle.BF16()
+            before = [np.full(np.prod(shape) * dtype.itemsize, POISON, np.uint8).view(dtype)
+                      .reshape(shape) for shape, dtype in form.destinations(case.M, case.K)]
+            wanted = oracle_function(op)(batch.x, batch.permutation_map, batch.n_used, *before)
             for peer, run in (("moe", run_moe), ("triton", run_triton)):
-                outputs = [upload(array, dtype) for array, (_, _, dtype) in zip(before, types)]
+                if peer == "triton" and op in cases.SWIGLU_OPS:
+                    continue
+                outputs = [upload(array, torch_types[array.dtype]) for array in before]
                 label = f"{peer} {op} {name}"
                 try:
-                    run(op, operands, outputs[0] if op == "activation" else tuple(outputs))
+                    run(op, operands, tuple(outputs) if case.quantizes else outputs[0])
                     for found, array in zip(outputs, wanted):
                         compare(label, found.view(torch.uint8).flatten().cpu(),
                                 torch.from_numpy(np.array(array).view(np.uint8).reshape(-1)))
@@ -293,7 +337,7 @@ def case_launches(workload: rotation.Workload, pools: rotation.Pools, peers: Pee
                                  **settings)
 
     launches = {"moe": bind(run_moe)}
-    if peers.old is not None:
+    if peers.old is not None and case.op in cases.OPS:
         launches["moe-old"] = bind(peers.old.run)
     if peers.hint:
         launches["moe-hint"] = bind(run_moe, expected_rows=workload.live)
@@ -302,19 +346,20 @@ def case_launches(workload: rotation.Workload, pools: rotation.Pools, peers: Pee
             launches[results.grid_name(ctas)] = bind(peers.own.run,
                                                      num_ctas=max(1, round(ctas * sms)))
         return launches
-    for config in triton_peer.candidates(cases.OPS[case.op], case.M, case.K):
+    for config in triton_peer.candidates(cases.ALL_OPS[case.op], case.M, case.K):
         launches[f"triton {config}"] = bind(run_triton, config=config)
-    if case.op == "quantize" and case.kind != "dense":
+    if case.quantizes and case.kind != "dense":
         launches["moe-untouched"] = bind(run_moe, dead_scales="untouched")
-    if case.op == "quantize" and case.kind == "routed":
+    if case.quantizes and case.kind == "routed":
         # The same operands; the results lie as those of a case of the activation do.
+        activation = "swiglu" if case.op in cases.SWIGLU_OPS else "activation"
         room = pools.out.numel() // 2
         size = case.M * case.K
         step = min(max(workload.n_used, 1), case.M) * case.K
         out = pools.out.view(torch.bfloat16)
         places = 1 + (room - size) // step
         activated = [out[i % places * step :][:size].view(case.M, case.K) for i in range(sets)]
-        launches["moe-activation"] = bind(run_moe, "activation", activated)
+        launches["moe-activation"] = bind(run_moe, activation, activated)
     if case.kind != "capacity":
         launches["copy"] = rotation.copy_launch(pools, cases.bytes_moved(case))
         launches["empty"] = lambda index: triton_peer.empty(pools.x)
@@ -404,7 +449,8 @@ def run_cases(chosen: Sequence[cases.Case], card: rotation.Card, timer: Any, *, 
     """
     peers = Peers() if peers is None else peers
     rotate_bytes = 2 * card.l2_bytes if rotate_bytes is None else rotate_bytes
-    planned = [case.describe() for case in cases.all_cases()]
+    ops = [*cases.OPS, *dict.fromkeys(case.op for case in chosen if case.op not in cases.OPS)]
+    planned = [case.describe() for case in cases.planned_cases(ops)]
     document: dict[str, Any] = {
         "device": card.name, "sms": card.sms, "l2_bytes": card.l2_bytes, **_versions(peers),
         "replays": replays, "rotate_bytes": rotate_bytes, "results": [], "failed": [],
@@ -424,7 +470,7 @@ def run_cases(chosen: Sequence[cases.Case], card: rotation.Card, timer: Any, *, 
     if peers.old is not None:
         print(f"old: {document['old_runtime']}")
     pools = rotation.Pools(card.device, min(pool_bytes, card.free_bytes // 5), SEED)
-    document["failed"] += check_contract(card.device)
+    document["failed"] += check_contract(card.device, ops)
     print(f"start, operands and contract: {time.monotonic() - START:.1f} s")
     print(results.grids_header(list(peers.grids)) if peers.grids else results.table_header(),
           flush=True)
@@ -466,7 +512,8 @@ def _versions(peers: Peers) -> dict[str, str]:
 
 def choose_cases(op: str | None, texts: Sequence[str], quick: bool) -> list[cases.Case]:
     """The cases of an op whose name has all of `texts` in it."""
-    return [case for case in (cases.quick_cases() if quick else cases.all_cases())
+    every = cases.quick_cases() if quick else [*cases.all_cases(), *cases.swiglu_cases()]
+    return [case for case in every
             if op in (None, case.op) and all(text in case.name for text in texts)]
 
 
@@ -481,7 +528,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few small cases")
-    parser.add_argument("--op", choices=list(cases.OPS))
+    parser.add_argument("--op", choices=list(cases.ALL_OPS))
     parser.add_argument("--case", action="append", default=[], metavar="TEXT",
                         help="cases with TEXT in their names; of several, with all of them")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
@@ -533,6 +580,10 @@ def main() -> None:
     if options.old is not None and not options.old.is_file():
         sys.exit(f"gpu.py: --old {options.old}: no such file")
     require_gpu("gpu.py")
+    chosen = [case for case in chosen if hasattr(moe_mlir, cases.ALL_OPS[case.op])
+              and not (options.num_ctas_per_sm and case.op in cases.SWIGLU_OPS)]
+    if not chosen:
+        sys.exit("gpu.py: the library has none of these ops")
     card = rotation.find_card()
     with torch.no_grad():
         torch_ops.load_kernels()

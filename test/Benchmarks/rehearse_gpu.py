@@ -3,11 +3,12 @@
 """Runs the benchmarks without a GPU: CPU tensors, Triton's interpreter, and a timer that invents
 the times.
 
-    rehearse_gpu.py gpu|broken|compile|grids|late|variants|host_cost FILE.json [LIBRARY]
+    rehearse_gpu.py gpu|broken|compile|grids|late|swiglu|variants|host_cost FILE.json [LIBRARY]
 
 A program of its own, for test_programs.py, with the benchmarks on PYTHONPATH. "broken": with
 results that are wrong; "compile": with torch.compile, which takes a minute; "grids": other numbers
-of CTAs; "late": with no time left. LIBRARY: the one of --old.
+of CTAs; "late": with no time left; "swiglu": SwiGLU and nothing else, by the oracle in the place of
+the library. LIBRARY: the one of --old.
 """
 
 from __future__ import annotations
@@ -25,14 +26,20 @@ from check_triton_peer import prepare_interpreter  # isort: skip
 import cases
 import gpu
 import host_cost
+import ml_dtypes
+import numpy as np
 import rotation
 import torch
 import variants
-from moe_testing import batches
+from moe_testing import batches, gated_batches
 
 # Microseconds of a launch; what is not here takes 3.
 TIMES = {"moe": 2.0, "moe-old": 2.5, "moe-hint": 1.8, "copy": 1.9, "empty": 1.0,
          "triton block 128 warps 4 512 CTAs": 4.0}
+NUMPY_TYPES = {torch.bfloat16: ml_dtypes.bfloat16, torch.float8_e4m3fn: ml_dtypes.float8_e4m3fn,
+               torch.float8_e8m0fnu: ml_dtypes.float8_e8m0fnu}
+# Of dense cases of SwiGLU that are not what they should be.
+WRONG_ROWS = 8
 CARD = rotation.Card("rehearsal", "cpu", l2_bytes=1 << 17, free_bytes=5 << 23, sms=4)
 
 
@@ -92,8 +99,46 @@ def break_results() -> None:
     gpu.run_moe = wrong
 
 
+def stand_in(op: str) -> Any:
+    """A function of the package, by the oracle."""
+    function = gpu.oracle_function(op)
+
+    def as_numpy(tensor: torch.Tensor) -> np.ndarray:
+        raw = tensor.contiguous().view(torch.uint8).numpy()
+        return raw.view(NUMPY_TYPES[tensor.dtype]).reshape(tensor.shape)
+
+    def run(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *, out: Any,
+            expected_rows: int | None = None, **modes: str) -> None:
+        outs = out if isinstance(out, tuple) else (out,)
+        found = function(as_numpy(x), permutation_map.numpy(), int(n_used), *map(as_numpy, outs),
+                         **modes)
+        if x.shape[0] == WRONG_ROWS:
+            # To a neighbour, which a peer's result may be, and ours may not.
+            found[0].view(np.uint8)[0, 0] ^= 1
+        for tensor, array in zip(outs, found):
+            tensor.view(torch.uint8).copy_(torch.from_numpy(array.view(np.uint8)))
+
+    return run
+
+
+def rehearse_swiglu(json_file: Path) -> None:
+    """With torch.compile's functions as they are, which takes no minute."""
+    torch.compile = lambda function, **options: function
+    for op, name in cases.SWIGLU_OPS.items():
+        setattr(gpu.moe_mlir, name, stand_in(op))
+    gpu.contract_batches = lambda op: (
+        {"random": gated_batches.random_gated_batch(40, 96, 30)} if op in cases.SWIGLU_OPS else {})
+    cases.all_cases = list
+    chosen = [case for op in cases.SWIGLU_OPS for case in (
+        cases.Case(op, "dense", 64, 24), cases.Case(op, "dense", 64, WRONG_ROWS),
+        cases.routed_case(op, "routed", 2, 96, alignment=16, experts=2, top_k=2))]
+    cases.swiglu_cases = lambda: chosen
+    assert run_main(gpu, "--json", str(json_file), "--replays", "15", "--expected-rows") is True
+
+
 def rehearse_gpu(mode: str, json_file: Path, *old: str) -> None:
-    gpu.contract_batches = lambda: {"random": batches.random_batch(150, 96, 140)}
+    gpu.contract_batches = lambda op: {"random": batches.random_batch(150, 96, 140)}
+    cases.swiglu_cases = list
     chosen = tiny_cases()
     if mode == "broken":
         break_results()
@@ -147,6 +192,8 @@ def main() -> None:
         rehearse_variants(json_file)
     elif mode == "host_cost":
         rehearse_host_cost(json_file)
+    elif mode == "swiglu":
+        rehearse_swiglu(json_file)
     else:
         rehearse_gpu(mode, json_file, *sys.argv[3:])
 

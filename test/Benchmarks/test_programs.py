@@ -149,6 +149,29 @@ def test_rehearsal_of_grids(tmp_path: Path, old: str) -> None:
 
 @needs_triton
 @needs_library
+def test_rehearsal_of_swiglu(tmp_path: Path) -> None:
+    """Peers that are near pass, a neighbour of the oracle's result does not."""
+    output, document = rehearse("swiglu", tmp_path)
+    errors = {failure["name"]: failure["error"] for failure in document["failed"]}
+    what = "of 8 rows next to the oracle: 1 of"
+    assert errors == {
+        "swiglu dense 8x64": f"BytesDiffer: out {what} 1024 bytes differ",
+        "swiglu_quantize dense 8x64": f"BytesDiffer: data {what} 512 bytes differ"}
+    peers = {result["name"]: set(result["peers"]) for result in document["results"]}
+    common = {"moe", "moe-hint", "triton", "reference", "copy", "empty"}
+    routed = "routed 2 K 96 experts 2 top 2 align 16"
+    assert peers == {
+        "swiglu dense 24x64": {*common, "compile"},
+        "swiglu_quantize dense 24x64": {*common, "compile"}, f"swiglu {routed}": common,
+        f"swiglu_quantize {routed}": {*common, "moe-untouched", "moe-activation"}}
+    dense = document["results"][0]
+    assert dense["bytes"] == 24 * 64 * 6 and "note" not in dense["peers"]["compile"]
+    assert "PASS    times Triton, SwiGLU, every case: 1.500" in output
+    assert len(document["gates"]) == 20
+
+
+@needs_triton
+@needs_library
 def test_rehearsal_without_time(tmp_path: Path) -> None:
     """What does not fit into the time is named, and no case begins that would end after it."""
     output, document = rehearse("late", tmp_path)
