@@ -172,9 +172,12 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
                                               schedule.threads,
                                               schedule.chunkColumns(),
                                               schedule.hasQuads()};
-  if (auto expected = op->getAttrOfType<IntegerAttr>(kExpectedRowsAttrName))
-    input.numCTAs = ::moe::launch::getExpectedCTAs(arithmetic, input,
-                                                   buildIndex(b, expected.getInt()));
+  if (auto rowCount = op->getAttrOfType<IntegerAttr>(kExpectedRowsAttrName)) {
+    auto expected = ::moe::launch::getExpectedGrid(arithmetic, input,
+                                                   buildIndex(b, rowCount.getInt()));
+    input.numCTAs = expected.numCTAs;
+    input.isDense = expected.isDense;
+  }
   auto grid = ::moe::launch::getGrid(arithmetic, input);
   Value one = buildIndex(b, 1);
   gpu::LaunchFuncOp::create(b, kernel, gpu::KernelDim3{grid.x, grid.y, one},

@@ -16,6 +16,7 @@
 
 #include "moe/IR/ScaleLayout.h"
 #include <cstdint>
+#include <optional>
 
 namespace moe::launch {
 
@@ -57,6 +58,10 @@ template <typename Arithmetic> struct GridInput {
   int64_t chunkColumns;
   /// Whether the kernel can give rows to warps by quads.
   bool hasQuads;
+  /// 1 if nearly all rows, or very many, are expected to be live, 0 if not; none if the
+  /// caller expects nothing. It makes y even, by which a kernel knows it, and changes no
+  /// result.
+  std::optional<Value> isDense = std::nullopt;
 };
 
 template <typename Arithmetic> struct Grid {
@@ -67,14 +72,21 @@ template <typename Arithmetic> struct Grid {
 /// one, and where quads do, whose warps also clear the scales of the other rows.
 constexpr int64_t kLeastShare = 8;
 constexpr int64_t kLeastShareOfQuads = 2;
-/// Chunks for a warp from which on CTAs come as SMs become free.
-constexpr int64_t kManyChunks = 3;
+/// Chunks for a warp from which on CTAs come as SMs become free: of any input, and of one
+/// of which nearly all rows are live, that is this share.
+constexpr int64_t kManyChunks = 3, kManyDenseChunks = 1;
+constexpr int64_t kNearlyAll = 7, kNearlyAllOf = 8;
 /// And then the most of them where rows go by quads, in multiples of those without a
 /// hint.
 constexpr int64_t kMostOfQuads = 16;
 
+template <typename Arithmetic> struct ExpectedGrid {
+  typename Arithmetic::Value numCTAs, isDense;
+};
+
 /// The most CTAs of a launch of which the caller expects `expectedRows` rows to be live,
-/// in the place of `input.numCTAs`, which is for any number. No result depends on it.
+/// in the place of `input.numCTAs`, which is for any number, and whether they are many.
+/// No result depends on it.
 ///
 /// Few rows: a CTA for each of their chunks, which is more than it takes, so that rows do
 /// not meet. A CTA that finds nothing costs as much as it does. Many: as many as it takes
@@ -82,11 +94,11 @@ constexpr int64_t kMostOfQuads = 16;
 /// that is resident at once wait for the slowest; those of a grid that is not are taken
 /// as SMs become free. docs/performance-diary.md has what was measured.
 template <typename Arithmetic>
-typename Arithmetic::Value getExpectedCTAs(Arithmetic &a,
-                                           const GridInput<Arithmetic> &input,
-                                           typename Arithmetic::Value expectedRows) {
+ExpectedGrid<Arithmetic> getExpectedGrid(Arithmetic &a,
+                                         const GridInput<Arithmetic> &input,
+                                         typename Arithmetic::Value expectedRows) {
   int64_t warpsPerCTA = input.threadsPerCTA / 32;
-  auto one = a.constant(1);
+  auto zero = a.constant(0), one = a.constant(1);
   auto numCTAs = input.numCTAs;
   auto perRow = a.max(a.ceilDivByPowerOfTwo(input.columns, input.chunkColumns), one);
   auto rows = a.min(expectedRows, input.rows);
@@ -99,8 +111,17 @@ typename Arithmetic::Value getExpectedCTAs(Arithmetic &a,
   // Room for the nearest spreading number.
   auto y = a.add(a.ceilDiv(rows, a.constant(warpsPerCTA)), a.constant(kSpreadingPeriod));
   auto many = a.min(a.max(a.mul(y, perRow), numCTAs), most);
-  auto isFew = a.isLess(chunks, a.mul(numCTAs, a.constant(kManyChunks * warpsPerCTA)));
-  return a.select(isFew, few, many);
+  auto isNearlyAll = a.select(a.isLess(a.mul(rows, a.constant(kNearlyAllOf)),
+                                       a.mul(input.rows, a.constant(kNearlyAll))),
+                              zero, one);
+  // Rows next to each other on one SM leave others without any.
+  isNearlyAll = a.select(a.isLess(chunks, numCTAs), zero, isNearlyAll);
+  int64_t denseChunks = input.hasQuads ? kManyChunks : kManyDenseChunks;
+  auto manyChunks = a.select(a.isLess(zero, isNearlyAll), a.constant(denseChunks),
+                             a.constant(kManyChunks));
+  auto isFew =
+      a.isLess(chunks, a.mul(a.mul(numCTAs, a.constant(warpsPerCTA)), manyChunks));
+  return {a.select(isFew, few, many), a.select(isFew, isNearlyAll, one)};
 }
 
 /// The nearest number of CTAs, down or up, under which live rows do not meet in few
@@ -127,14 +148,17 @@ typename Arithmetic::Value toSpreading(Arithmetic &a, typename Arithmetic::Value
 /// but no more than it takes to give every warp as many rows as the others; or, where
 /// that leaves SMs without a CTA, so many that few rows are spread over more of them:
 /// idle warps cost less than idle SMs. Always a number under which live rows do not meet
-/// in few warps.
+/// in few warps, which is odd, or the even one next to it.
 template <typename Arithmetic>
 Grid<Arithmetic> getGrid(Arithmetic &a, const GridInput<Arithmetic> &input) {
   auto one = a.constant(1);
   auto warpsPerCTA = a.constant(input.threadsPerCTA / 32);
   auto chunks = a.ceilDivByPowerOfTwo(input.columns, input.chunkColumns);
   auto x = a.min(a.max(chunks, one), input.numCTAs);
-  auto maxY = toSpreading(a, a.div(input.numCTAs, x), /*isFloor=*/true);
+  auto mostY = a.div(input.numCTAs, x);
+  if (input.isDense) // The even one comes on top.
+    mostY = a.max(a.sub(mostY, *input.isDense), one);
+  auto maxY = toSpreading(a, mostY, /*isFloor=*/true);
   // All warps but one, if that makes their number odd: as the kernels do.
   auto maxWarps = a.bitOr(a.add(a.mul(maxY, warpsPerCTA), a.constant(-1)), one);
   auto units = input.rows;
@@ -152,7 +176,8 @@ Grid<Arithmetic> getGrid(Arithmetic &a, const GridInput<Arithmetic> &input) {
   auto spreadCTAs = a.div(a.div(input.numCTAs, a.constant(kSpreadShare)), x);
   auto spread = a.min(input.rows, spreadCTAs);
   auto y = toSpreading(a, a.max(balanced, spread), /*isFloor=*/false);
-  return {x, a.min(y, maxY)};
+  y = a.min(y, maxY);
+  return {x, input.isDense ? a.add(y, *input.isDense) : y};
 }
 
 } // namespace moe::launch

@@ -40,8 +40,11 @@ inline Grid getGrid(int64_t rows, int64_t columns,
   if (numCTAs == 0) {
     input.numCTAs =
         std::min(std::max<int64_t>(numSMs * kernel.minCTAsPerSM, 1), kMaxCTAs);
-    if (expectedRows != 0)
-      input.numCTAs = launch::getExpectedCTAs(arithmetic, input, expectedRows);
+    if (expectedRows != 0) {
+      auto expected = launch::getExpectedGrid(arithmetic, input, expectedRows);
+      input.numCTAs = expected.numCTAs;
+      input.isDense = expected.isDense;
+    }
   }
   auto grid = launch::getGrid(arithmetic, input);
   return {uint32_t(grid.x), uint32_t(grid.y)};

@@ -32,9 +32,10 @@ func.func @few(%x: !x, %map: memref<65536xi32>, %n: memref<i32>, %out: !x) {
   return
 }
 
-// 8 warps a CTA, and one may be idle: 8193 for a row each, of which 8197 is the next.
+// 8 warps a CTA, and one may be idle: 8193 for a row each, of which 8197 is the next. One more
+// makes an even number, by which the kernel knows.
 // CHECK-LABEL: func.func @all
-// CHECK-DAG:     %[[Y:.*]] = arith.constant 8197 : index
+// CHECK-DAG:     %[[Y:.*]] = arith.constant 8198 : index
 // CHECK:         gpu.launch_func {{.*}} blocks in (%{{.*}}, %[[Y]], %{{.*}})
 func.func @all(%x: !x, %map: memref<65536xi32>, %n: memref<i32>, %out: !x) {
   %a = memref.assume_alignment %x, 16 : !x

@@ -20,6 +20,9 @@
 // CHECK-DAG: %[[ALL_LANES:.*]] = arith.constant -1 : i32
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant 0 : i32
 // CHECK-DAG: %[[ONE:.*]] = arith.constant 1 : i32
+// An even number of CTAs.
+// CHECK: %[[BIT:.*]] = arith.andi %{{.*}}, %[[ONE]] : i32
+// CHECK: %[[DENSE:.*]] = arith.cmpi eq, %[[BIT]], %[[ZERO]] : i32
 // CHECK-DAG: %[[X:.*]] = memref.memory_space_cast %[[X_ARG]]
 // CHECK-DAG: %[[MAP:.*]] = memref.memory_space_cast %[[MAP_ARG]]
 // CHECK-DAG: %[[N:.*]] = memref.memory_space_cast %[[N_ARG]]
@@ -32,12 +35,13 @@
 // CHECK-NEXT: scf.yield %[[ALL_LANES]] : i32
 // CHECK: %[[N_LOADED:.*]] = memref.load %[[N]][]
 //
-// A small input, a row a warp at most and up to 1 MiB: the row is loaded before the warp
-// looks at what it has loaded of n_used and the map.
+// A row a warp at most, and up to 1 MiB or expected to be live: it is loaded before the warp looks
+// at what it has loaded of n_used and the map.
 // CHECK: %[[ONE_ROW:.*]] = arith.cmpi ule, %[[ROWS]], %{{.*}} : index
 // CHECK: %[[VECTORS:.*]] = arith.muli %[[ROWS]], %{{.*}} : index
 // CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[VECTORS]], %{{.*}} : index
-// CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[FEW]] : i1
+// CHECK: %[[CHEAP:.*]] = arith.ori %[[FEW]], %[[DENSE]] : i1
+// CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[CHEAP]] : i1
 // CHECK: scf.if %[[SMALL]] {
 // CHECK: arith.cmpi slt, %[[OWN_ROW:.*]], %[[ROWS]] : index
 // CHECK-COUNT-4: vector.load %[[X]][%[[OWN_ROW]],

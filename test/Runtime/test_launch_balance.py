@@ -138,7 +138,7 @@ def test_limits_notice_resonance() -> None:
         for launch in launches():
             grid = former_grid(launch)
             yield launch, loads(launch.live, launch.rows, grid, launch.sms, launch.has_quads,
-                                warps=8 * grid[1])
+                                warps=8 * grid[1], is_dense=False)
 
     found = list(measured())
     with pytest.raises(AssertionError):

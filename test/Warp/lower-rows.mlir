@@ -10,12 +10,24 @@ gpu.module @kernels {
 // CHECK-SAME: %[[MAP:[^ ]*]]: memref<?xi32, 1>, %[[ROWS:[^ ]*]]: index, %[[USED:[^ ]*]]: i32, %[[ENTRY:[^ ]*]]: i32, %[[END:[^ ]*]]: index)
 // Two warps a CTA; the number of those that have rows is odd, and one that has none is past all.
 // CHECK: %[[LANE:.*]] = arith.andi %{{.*}}, %c31_i32
-// CHECK: %[[ALL:.*]] = arith.muli %{{.*}}, %c2_i32
+// CHECK: %[[CTA:.*]] = arith.index_castui %{{.*}}
+// CHECK: %[[CTAS:.*]] = arith.index_castui %{{.*}}
+// CHECK: %[[IN_CTA:.*]] = arith.shrui %{{.*}}, %c5_i32
+// An even number of CTAs gives each of them neighbours.
+// CHECK: %[[BIT:.*]] = arith.andi %[[CTAS]], %c1_i32
+// CHECK: %[[DENSE:.*]] = arith.cmpi eq, %[[BIT]], %c0_i32
+// CHECK: %[[APART:.*]] = arith.select %[[DENSE]], %c1_i32, %[[CTAS]]
+// CHECK: %[[NEIGHBOURS:.*]] = arith.muli %[[CTA]], %c2_i32
+// CHECK: %[[FIRST:.*]] = arith.select %[[DENSE]], %[[NEIGHBOURS]], %[[CTA]]
+// CHECK: %[[OFFSET:.*]] = arith.muli %[[IN_CTA]], %[[APART]]
+// CHECK: %[[NUMBER:.*]] = arith.addi %[[OFFSET]], %[[FIRST]]
+// CHECK: %[[ALL:.*]] = arith.muli %[[CTAS]], %c2_i32
 // CHECK: %[[LESS:.*]] = arith.addi %[[ALL]], %c-1_i32
 // CHECK-NEXT: %[[ODD:.*]] = arith.ori %[[LESS]], %c1_i32
 // CHECK-NEXT: %[[WARPS:.*]] = arith.index_castui %[[ODD]]
 // CHECK: %[[PAST:.*]] = arith.select %{{.*}}, %c281474976710656, %c0
-// CHECK: %[[WARP:.*]] = arith.ori %{{.*}}, %[[PAST]]
+// CHECK: %[[WIDE:.*]] = arith.index_castui %[[NUMBER]]
+// CHECK: %[[WARP:.*]] = arith.ori %[[WIDE]], %[[PAST]]
 // CHECK: %[[CLAMPED:.*]] = arith.maxsi
 // CHECK-NEXT: %[[USED_ROWS:.*]] = arith.minsi %[[CLAMPED]], %[[ROWS]]
 // CHECK: %[[STRIDE:.*]] = arith.muli %[[WARPS]], %c32
@@ -49,7 +61,8 @@ gpu.func @live_rows(%map: memref<?xi32, 1>, %rows: index, %used: i32, %entry: i3
 // CHECK: %[[ONE_ROW:.*]] = arith.cmpi ule, %[[ROWS]], %{{.*}} : index
 // 1024 bytes are 64 vectors of 8 elements.
 // CHECK: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
-// CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[FEW]]
+// CHECK: %[[CHEAP:.*]] = arith.ori %[[FEW]], %{{.*}} : i1
+// CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[CHEAP]]
 // CHECK: "test.small"(%[[SMALL]])
 // CHECK: %[[HAS_ROW:.*]] = arith.cmpi slt, %[[WARP:.*]], %[[ROWS]]
 // CHECK: scf.if %[[HAS_ROW]]

@@ -56,10 +56,16 @@ def warp_of(live: np.ndarray, rows: int, warps: int, has_quads: bool) -> np.ndar
     return (slot // 4 if goes_by_quads(rows, warps) else slot) % warps
 
 
+def cta_of(warp: np.ndarray, y: int, is_dense: bool) -> np.ndarray:
+    """The CTA of each warp by its number."""
+    return warp // WARPS_PER_CTA if is_dense else warp % y
+
+
 def loads(live: np.ndarray, rows: int, grid: tuple[int, int], sms: int, has_quads: bool,
-          warps: int | None = None) -> Loads:
+          warps: int | None = None, is_dense: bool | None = None) -> Loads:
     """`live`: the live rows; `rows`: M; `grid`: CTAs for chunks of columns, and for rows; `warps`:
-    those that get rows, if it is not as the rule says.
+    those that get rows, `is_dense`: whether a CTA has neighbours, if it is not as the rule says, which is
+    that it has where y is even.
 
     A piece of work is a live row, or a quad with a live row where rows go by quads; for an SM, a
     chunk of one. CTAs are dealt out to the SMs in turn. An SM's mean is that of its CTAs: a grid
@@ -72,7 +78,8 @@ def loads(live: np.ndarray, rows: int, grid: tuple[int, int], sms: int, has_quad
         # One row of each quad stands for it.
         pieces = live[np.unique(slots(live) // 4, return_index=True)[1]]
     warp = warp_of(pieces, rows, warps, has_quads)
-    of_ctas = np.bincount(warp % y, minlength=y)
+    is_dense = y % 2 == 0 if is_dense is None else is_dense
+    of_ctas = np.bincount(cta_of(warp, y, is_dense), minlength=y)
     sm_of = (np.arange(y)[:, None] * x + np.arange(x)) % sms
     of_sms = np.bincount(sm_of.ravel(), np.repeat(of_ctas, x), minlength=sms)
     return Loads(int(np.bincount(warp, minlength=warps).max()), len(pieces) / warps,

@@ -51,11 +51,19 @@ KernelLowering::KernelLowering(gpu::GPUFuncOp kernel) : kernel(kernel) {
   Value rowCTA = toI32(b, gpu::BlockIdOp::create(b, gpu::Dimension::y));
   Value rowCTAs = toI32(b, gpu::GridDimOp::create(b, gpu::Dimension::y));
   Value warpInCTA = buildDiv(b, toI32(b, thread), kLanes);
-  warp32 = buildAdd(b, buildMul(b, warpInCTA, rowCTAs), rowCTA);
+  // Rows next to each other go to different SMs, for the sake of few live ones next to
+  // each other. Where nearly all are live, or so many that CTAs come one after another,
+  // which an even number of CTAs says, they go to one CTA: then memory is read in order.
+  int64_t threads = kernel.getKnownBlockSize()->front();
+  isDense = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, buildRem(b, rowCTAs, 2),
+                                  buildI32(b, 0));
+  // What is selected is the same for all threads, so none waits for it.
+  Value stride = buildSelect(b, isDense, buildI32(b, 1), rowCTAs);
+  Value first = buildSelect(b, isDense, buildMul(b, rowCTA, threads / kLanes), rowCTA);
+  warp32 = buildAdd(b, buildMul(b, warpInCTA, stride), first);
   // Live rows begin at multiples of their blocks' alignment, a power of two. If the
   // number of warps had a factor in common with it, they would meet in a few warps. So it
   // is odd, and where the grid has one warp more, that one has no rows.
-  int64_t threads = kernel.getKnownBlockSize()->front();
   Value allWarps = buildMul(b, rowCTAs, threads / kLanes);
   warps32 = b.createOrFold<arith::OrIOp>(buildAdd(b, allWarps, -1), buildI32(b, 1));
   warps = toIndex(b, warps32);

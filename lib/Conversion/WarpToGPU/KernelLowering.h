@@ -102,11 +102,12 @@ public:
   /// between.
   Value warpsTimes(ImplicitLocOpBuilder &b, Value lanes) const;
 
-  // Warps are numbered across the grid's y so that neighbouring rows, and the row tiles
-  // to clear, are spread over the SMs. `warp` is past all rows for a warp that has none.
+  // `warp` is past all rows for a warp that has none.
   Value warp, warps;
   Value warp32, warps32;
   Value isIdle;
+  /// Whether the launch expects nearly all rows, or very many, to be live.
+  Value isDense;
   Value firstChunk, chunkStride;
 
 private:

@@ -100,7 +100,9 @@ void warp::lower(IsSmallOp op, KernelLowering &kernel) {
   Value isFew = arith::CmpIOp::create(
       b, arith::CmpIPredicate::ule, vectorsOfX,
       buildIndex(b, op.getBytes() / (kElementBytes * op.getElements())));
-  op.replaceAllUsesWith(arith::AndIOp::create(b, isOneRow, isFew).getResult());
+  // Where nearly all rows are live, none is loaded in vain.
+  Value isCheap = arith::OrIOp::create(b, isFew, kernel.isDense);
+  op.replaceAllUsesWith(arith::AndIOp::create(b, isOneRow, isCheap).getResult());
 }
 
 void warp::lower(ForOwnRowOp op, KernelLowering &kernel) {

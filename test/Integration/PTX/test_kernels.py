@@ -65,13 +65,17 @@ def test_accesses_are_coalesced(op: str) -> None:
 
 @pytest.mark.parametrize(("M", "grid", "is_early"), [
     (256, (2, 33), True),  # 1 MiB, and a row for each warp
-    (256, (2, 32), False),
+    (256, (2, 31), False),
     (257, (2, 33), False),
+    (257, (2, 34), True),  # an even number of CTAs: nearly all rows are expected to be live
+    (257, (2, 32), False),
 ])
 @pytest.mark.parametrize(("chip", "width"), [("sm_90", 16), ("sm_100", 32)])
 def test_small_inputs_are_loaded_early(M: int, grid: tuple[int, int], is_early: bool, chip: str,
                                        width: int) -> None:
-    """Of a small input all rows are loaded, and the live ones stored."""
+    """Of an input that is small, or expected to be dense, all rows are loaded, and the live ones
+    stored.
+    """
     batch = batches.random_batch(M, 2048, M, live_fraction=0.25)
     stats = run(Kernel(SQUARED_RELU), batch, grid, chip)
     loaded = M if is_early else batch.live
@@ -300,4 +304,6 @@ def test_rows_of_warps(op: str, rows: int, grid: tuple[int, int],
     cta, warp_in_cta = thread[live] // 256, thread[live] % 256 // 32
     warps = launch_balance.row_warps(grid[1])
     expected = launch_balance.warp_of(live, rows, warps, has_quads=op != SQUARED_RELU)
-    assert (warp_in_cta * grid[1] + cta == expected).all()
+    is_dense = grid[1] % 2 == 0
+    assert (cta == launch_balance.cta_of(expected, grid[1], is_dense)).all()
+    assert ((cta * 8 + warp_in_cta if is_dense else warp_in_cta * grid[1] + cta) == expected).all()

@@ -163,9 +163,11 @@ def Warp_IsOwnRowLiveOp : Warp_Op<"is_own_row_live"> {
 }
 
 def Warp_IsSmallOp : Warp_Op<"is_small"> {
-  let summary = "Whether no warp has two rows, and all of x arrives while the map does";
+  let summary = "Whether no warp has two rows, and loading all of x costs nothing";
   let description = [{
-    `x` has `rows` and `columns` of bf16, loaded by `elements`, and is small up to `bytes`.
+    `x` has `rows` and `columns` of bf16, loaded by `elements`. It is small up to `bytes`, as
+    all of it arrives while the map does. In a launch that expects nearly all rows to be live,
+    any size will do.
   }];
   let arguments = (ins Index:$rows, Index:$columns, I64Attr:$elements, I64Attr:$bytes);
   let results = (outs I1:$is_small);
