@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import re
 import subprocess
@@ -57,6 +58,9 @@ def test_exports_what_the_header_declares(name: str) -> None:
     exported = {line.split()[7].split("@")[0] for line in symbols.splitlines()
                 if re.search(r"\b(GLOBAL|WEAK|UNIQUE)\b", line) and " UND " not in line}
     header = (ROOT / "include" / HEADERS[name]).read_text()
+    if name == "moe_runtime":
+        # For the Python package.
+        header += (ROOT / "lib" / "Runtime" / "PythonCalls.h").read_text()
     declared = set(re.findall(r"\b((?:moe|mgpu)[A-Z]\w*)\(",
                               re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)))
     assert exported == declared
@@ -128,6 +132,20 @@ def test_declarations_of_the_driver() -> None:
         pytest.skip("no cuda.h")
     run(os.environ.get("CXX", "c++"), "-std=c++17", "-fsyntax-only", f"-I{ROOT}/lib/Driver",
         f"-I{ROOT}/include", "-isystem", include, Path(__file__).with_name("check_driver.cpp"))
+
+
+@pytest.mark.needs(machine.CXX_COMPILER)
+def test_declarations_of_python_agree_with_its_headers() -> None:
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").exists():
+        pytest.skip("no Python.h")
+    includes = [headers]
+    torch = importlib.util.find_spec("torch")
+    if torch and torch.origin:
+        includes.append(Path(torch.origin).parent / "include")
+    run(os.environ.get("CXX", "c++"), "-std=c++20", "-fsyntax-only", "-Wall", "-Werror",
+        f"-I{ROOT}/lib/Runtime", *(part for path in includes for part in ("-isystem", path)),
+        Path(__file__).with_name("check_python.cpp"))
 
 
 # The library runs the best level that the machine has. The others are run here.
