@@ -10,24 +10,24 @@ from typing import Any, Literal, NoReturn
 ScaleLayout = Literal["swizzle_32_4_4", "linear"]
 DeadScales = Literal["zero", "untouched"]
 
-_LAYOUTS = {"swizzle_32_4_4": 0, "linear": 1}
-_DEAD_SCALES = {"zero": 0, "untouched": 1}
+LAYOUTS = {"swizzle_32_4_4": 0, "linear": 1}
+DEAD_SCALES = {"zero": 0, "untouched": 1}
 
 
 def parse_layout(scale_layout: str) -> int:
     """The MoeScaleLayout with that name; only "linear" is not 0."""
     try:
-        return _LAYOUTS[scale_layout]
+        return LAYOUTS[scale_layout]
     except (KeyError, TypeError):
-        _fail_choice("scale_layout", scale_layout, _LAYOUTS)
+        _fail_choice("scale_layout", scale_layout, LAYOUTS)
 
 
 def parse_dead(dead_scales: str) -> int:
     """The MoeDeadScales with that name; only "untouched" is not 0."""
     try:
-        return _DEAD_SCALES[dead_scales]
+        return DEAD_SCALES[dead_scales]
     except (KeyError, TypeError):
-        _fail_choice("dead_scales", dead_scales, _DEAD_SCALES)
+        _fail_choice("dead_scales", dead_scales, DEAD_SCALES)
 
 
 def _fail_choice(name: str, found: Any, choices: Iterable[str]) -> NoReturn:

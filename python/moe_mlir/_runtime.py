@@ -1,21 +1,19 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Loads libmoe_runtime.so and calls it; include/moe-c/Runtime.h is the source.
-
-A call packs its operands into a buffer that holds all the C structures, so that no ctypes object
-is made for it.
+"""Loads libmoe_runtime.so and has it make the functions that call it; include/moe-c/Runtime.h says
+what the ops take, and lib/Runtime/PythonCalls.cpp how they are called from here.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ._op_table import OPS
+from ._op_table import OPS, Op
 
 _NAME = "libmoe_runtime.so"
 _PACKAGE = Path(__file__).resolve().parent
@@ -66,15 +64,14 @@ def _load(path: Path) -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise ImportError(f"moe_mlir: {path} could not be loaded: {error}") from error
-    pointer = ctypes.c_void_p
     try:
         library.moeGetLastError.restype = ctypes.c_char_p
         library.moeGetDescription.restype = ctypes.c_char_p
         library.moeGetVersion.restype = ctypes.c_int32
         library.moeLoadKernels.argtypes = [ctypes.c_int]
-        library.moeFindOp.argtypes = [ctypes.c_char_p, pointer]
-        # Launch, op, the operands' addresses and their number.
-        library.moeRunOp.argtypes = [pointer, pointer, pointer, ctypes.c_int32]
+        library.moeFindOp.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+        # Called elsewhere.
+        library.moeRunOp, library.moeGetPythonCalls  # noqa: B018
     except AttributeError as error:
         raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but "
                           f"a function is missing: {error}") from error
@@ -112,37 +109,24 @@ def raise_last_error(status: int) -> None:
     raise MoeRuntimeError(name, message)
 
 
-# MoeLaunch (device, flags, stream, module, num_ctas, num_threads, expected_rows); MoeMatrix x,
-# MoeMatrix out, each (data, rows, columns, row_stride); the operands of moeRunOp (x,
-# permutation_map, n_used, out, scale); MoeScale (data, size, row_stride, layout, dead).
-_WITHOUT_SCALES = struct.Struct("@iIPPiiq Pqqq Pqqq PPPP")
-_LAYOUT = struct.Struct("@iIPPiiq Pqqq Pqqq PPPPP Pqqii")
-_X, _OUT, _OPERANDS, _SCALE = 40, 72, 104, 144
-assert _LAYOUT.size == 176, "MoeLaunch of Runtime.h is 40 bytes, matrices and scales 32 each"
-_pack, _pack_with_scales = _WITHOUT_SCALES.pack_into, _LAYOUT.pack_into
+def _get_calls(path: Path) -> dict[str, Callable[..., Any]]:
+    """The functions that the library has for Python."""
+    # With the GIL, unlike all other calls.
+    get_calls = ctypes.PyDLL(str(path)).moeGetPythonCalls
+    get_calls.restype = ctypes.py_object
+    try:
+        calls: dict[str, Callable[..., Any]] = get_calls()
+    except ValueError as error:
+        raise ImportError("moe_mlir: expected CPython 3.10 or later, whose C API is in this process, "
+                          f"found {sys.implementation.name} {sys.version.split()[0]}") from error
+    return calls
 
 
-class _Operands:
-    """The memory of one call's structures."""
-
-    __slots__ = ("buffer", "launch", "x", "out", "operands", "scale")
-
-    def __init__(self) -> None:
-        self.buffer: Any = (ctypes.c_uint64 * (_LAYOUT.size // 8))()
-        self.launch = ctypes.addressof(self.buffer)
-        self.x = self.launch + _X
-        self.out = self.launch + _OUT
-        self.operands = self.launch + _OPERANDS
-        self.scale = self.launch + _SCALE
-
-
-# Those that no call is using. A list's append and pop are atomic, so threads share it, and a call
-# that interrupts another on the same thread takes one of its own.
-_free: list[_Operands] = []
+_calls = _get_calls(path)
 
 
 def _find_op(name: str) -> int:
-    """The MoeOp `moe.<name>`."""
+    """The address of the MoeOp `moe.<name>`."""
     op = ctypes.c_void_p()
     if _library.moeFindOp(name.encode(), ctypes.byref(op)):
         raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but: "
@@ -151,45 +135,37 @@ def _find_op(name: str) -> int:
     return op.value
 
 
-def _bind(function: Any, op: int) -> Callable[..., int]:
-    def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
-             permutation_map: int, n_used: int, expected_rows: int, out: int,
-             out_stride: int) -> int:
-        try:
-            memory = _free.pop()
-        except IndexError:
-            memory = _Operands()
-        _pack(memory.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
-              x_stride, out, rows, columns, out_stride, memory.x, permutation_map, n_used,
-              memory.out)
-        status: int = function(memory.launch, op, memory.operands, 4)
-        _free.append(memory)
-        return status
+# The address of moeRunOp, by which every op is called.
+run_op = ctypes.cast(_library.moeRunOp, ctypes.c_void_p).value
 
+
+def make_call(op: Op) -> Callable[..., int]:
+    """What calls an op with numbers, and returns the MoeStatus:
+
+        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, expected_rows,
+             out, out_stride)
+        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, expected_rows,
+             data, data_stride, scale, scale_size, scale_stride, layout, dead)
+
+    Buffers are addresses, `scale_size` and `scale_stride` in bytes, other strides in elements, and
+    `expected_rows` is as _expected_rows.parse gives it.
+    """
+    call: Callable[..., int] = _calls["make_call"](run_op, _find_op(op.dialect),
+                                                   op.format.has_scales)
     return call
 
 
-def _bind_with_scales(function: Any, op: int) -> Callable[..., int]:
-    def call(device: int, stream: int, x: int, rows: int, columns: int, x_stride: int,
-             permutation_map: int, n_used: int, expected_rows: int, data: int, data_stride: int,
-             scale: int, scale_size: int, scale_stride: int, layout: int, dead: int) -> int:
-        try:
-            memory = _free.pop()
-        except IndexError:
-            memory = _Operands()
-        _pack_with_scales(
-            memory.buffer, 0, device, 0, stream, 0, 0, 0, expected_rows, x, rows, columns,
-            x_stride, data, rows, columns, data_stride, memory.x, permutation_map, n_used,
-            memory.out, memory.scale, scale, scale_size, scale_stride, layout, dead)
-        status: int = function(memory.launch, op, memory.operands, 5)
-        _free.append(memory)
-        return status
-
-    return call
+def make_tensor_call(op: Op, call: Callable[..., int], environment: Any,
+                     types: tuple[tuple[tuple[int, int], ...], ...],
+                     make_keywords: Callable[[Any], Any]) -> Callable[..., Any] | None:
+    """What calls an op with tensors, for _torch_direct.py, which says how; None if the library does
+    not know this PyTorch.
+    """
+    tensor_call: Callable[..., Any] | None = _calls["make_tensor_call"](
+        run_op, _find_op(op.dialect), op.format.has_scales, call, environment, types,
+        make_keywords)
+    return tensor_call
 
 
-# The ops by name, with buffers as addresses, `scale_size` and `scale_stride` in bytes, other
-# strides in elements, and `expected_rows` as _expected_rows.parse gives it; each returns the
-# MoeStatus.
-calls = {op.name: (_bind_with_scales if op.format.has_scales else _bind)(
-    _library.moeRunOp, _find_op(op.dialect)) for op in OPS}
+# The ops by name.
+calls = {op.name: make_call(op) for op in OPS}

@@ -1,63 +1,85 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Whether a call may go around PyTorch's dispatcher, which costs more than the rest of it.
+"""Calls that go around PyTorch's dispatcher, which costs more than the rest of a call.
 
-It may where that is known to change nothing: no tracing, compiling, transform of torch.func, mode
-or forward-mode differentiation is on, and all tensors are what their bytes in memory are. Whatever
-is not known to be so is left to the dispatcher.
+They may where that is known to change nothing: no tracing, transform of torch.func, mode or
+forward-mode differentiation is on, and all tensors are what their bytes in memory are. Whatever is
+not known to be so is left to the dispatcher, and so is what has something wrong with it: the
+checks that say what are behind it. lib/Runtime/PythonCalls.cpp looks at all this, allocates and
+launches; here is what it must know of PyTorch. Whether a compiler traces is for the caller to see.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd import forward_ad, graph
 
-_is_compiling = torch.compiler.is_compiling
-# Private; where one is missing every call goes through the dispatcher.
-_function_modes: Any = getattr(torch._C, "_len_torch_function_stack", None) or (lambda: 1)
-_included_keys: Any = getattr(torch._C, "_dispatch_tls_local_include_set", None) or set
-_is_inference_mode = torch.is_inference_mode_enabled
+from . import _modes, _runtime
+from ._op_table import Op
+from ._torch_launch import current_device, launch
 
-_PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
+_C: Any = torch._C
 
 
-def _plain_layers() -> frozenset[int]:
+def _plain_keys() -> tuple[int, int]:
     """What PyTorch adds to every call while no mode, trace or transform is on: the set of
     dispatch keys as a number, with autograd and in inference mode.
     """
-    key, keys = torch._C.DispatchKey, torch._C.DispatchKeySet
+    key, keys = _C.DispatchKey, _C.DispatchKeySet
     inference = keys(key.BackendSelect)
-    return frozenset((inference.raw_repr(), (inference | keys(key.ADInplaceOrView)).raw_repr()))
+    return inference.raw_repr(), (inference | keys(key.ADInplaceOrView)).raw_repr()
 
 
-_PLAIN_LAYERS = _plain_layers()
-
-
-def is_direct(x: Any, permutation_map: Any, n_used: Any) -> bool:
-    """Whether a call with these inputs may."""
+def _make_environment() -> SimpleNamespace | None:
+    """None for a PyTorch whose private names are others."""
     try:
-        return (not _is_compiling() and _included_keys().raw_repr() in _PLAIN_LAYERS
-                and not _function_modes() and forward_ad._current_level < 0
-                and type(x) in _PLAIN_TYPES and (x.is_cuda or x.is_cpu) and not x.requires_grad
-                and type(permutation_map) in _PLAIN_TYPES and type(n_used) in _PLAIN_TYPES
-                and not (x.is_neg() or permutation_map.is_neg() or n_used.is_neg())
-                and x.data_ptr() != 0 and permutation_map.data_ptr() != 0
-                and n_used.data_ptr() != 0)
-    except (AttributeError, RuntimeError):
-        # AttributeError: a PyTorch whose private names are others. RuntimeError: sparse tensors
-        # and wrappers of torch.func that outlived their transform have no data_ptr.
-        return False
+        return SimpleNamespace(
+            tensor_type=torch.Tensor, parameter_type=torch.nn.Parameter,
+            # PyTorch 2.10 and later.
+            exchange=torch.Tensor.__dlpack_c_exchange_api__,
+            included_keys=_C._dispatch_tls_local_include_set, plain_keys=_plain_keys(),
+            count_function_modes=_C._len_torch_function_stack, forward_ad=forward_ad,
+            is_inference_mode=torch.is_inference_mode_enabled, empty=torch.empty,
+            # Private, for microseconds: tells autograd that what it may have saved is another
+            # value now.
+            increment_versions=getattr(_C, "_increment_version", graph.increment_version),
+            current_device=current_device, launch=launch,
+            raise_last_error=_runtime.raise_last_error,
+            scale_layouts=_modes.LAYOUTS, dead_scales=_modes.DEAD_SCALES)
+    except AttributeError:
+        return None
 
 
-def is_direct_output(tensor: Any) -> bool:
-    """Whether is_direct still holds if `tensor` is written."""
-    try:
-        return (type(tensor) in _PLAIN_TYPES and not tensor.requires_grad and not tensor.is_neg()
-                and tensor.data_ptr() != 0
-                # Outside of inference mode PyTorch refuses to write to its tensors.
-                and (not tensor.is_inference() or _is_inference_mode()))
-    except RuntimeError:
-        return False
+# The type codes of DLPack, and bits.
+_TYPES = {getattr(torch, name, name): type for name, type in {
+    "bfloat16": (4, 16), "uint8": (1, 8), "float8_e4m3fn": (10, 8), "float8_e5m2": (12, 8),
+    "float8_e8m0fnu": (14, 8)}.items()}
+
+_ENVIRONMENT = _make_environment()
+
+
+def make_direct(op: Op, dtypes: tuple[tuple[Any, ...], ...]) -> Callable[..., Any]:
+    """A call of an op that goes around the dispatcher, or does nothing and returns None:
+
+        direct(x, permutation_map, n_used, expected_rows, out)
+        direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
+
+    An output of None is allocated; the outputs are returned. `dtypes` are those that each may
+    have, the first that of new ones.
+    """
+    def do_nothing(*arguments: Any) -> None:
+        return None
+
+    if _ENVIRONMENT is None or any(dtype not in _TYPES for found in dtypes for dtype in found):
+        return do_nothing
+
+    def make_keywords(device: torch.device) -> tuple[dict[str, Any], ...]:
+        return tuple({"dtype": found[0], "device": device} for found in dtypes)
+
+    types = tuple(tuple(_TYPES[dtype] for dtype in found) for found in dtypes)
+    return _runtime.make_tensor_call(op, _runtime.calls[op.name], _ENVIRONMENT, types,
+                                     make_keywords) or do_nothing

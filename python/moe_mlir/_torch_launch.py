@@ -13,7 +13,7 @@ from . import _runtime
 # Private, but what PyTorch's own code generator emits; the public functions cost microseconds.
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda index: torch.cuda.current_stream(index).cuda_stream)
-_current_device = getattr(torch._C, "_cuda_getDevice", None) or torch.cuda.current_device
+current_device = getattr(torch._C, "_cuda_getDevice", None) or torch.cuda.current_device
 
 
 def launch(call: Any, index: int, *arguments: Any) -> None:
@@ -23,7 +23,7 @@ def launch(call: Any, index: int, *arguments: Any) -> None:
     """
     if index < 0:
         status = call(_runtime.CPU, 0, *arguments)
-    elif index == _current_device():
+    elif index == current_device():
         status = call(_runtime.CUDA, _raw_stream(index), *arguments)
         if status == _runtime.NO_CONTEXT:
             # A thread that has not used CUDA yet.

@@ -31,14 +31,13 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.autograd import graph
 
 from . import _expected_rows, _runtime
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPERANDS, OPS, Op
 from ._scales import scale_bytes, scale_shape
-from ._torch_direct import is_direct, is_direct_output
+from ._torch_direct import make_direct
 from ._torch_launch import launch, load_kernels
 from ._torch_library import (
     name_e8m0_for_inductor,
@@ -62,8 +61,7 @@ __all__ = ["load_kernels"]
 _BF16, _BYTE = torch.bfloat16, torch.uint8
 
 _empty = torch.empty
-# Private, for microseconds: tells autograd that what it may have saved is another value now.
-_increment_versions: Any = getattr(torch._C, "_increment_version", graph.increment_version)
+_is_compiling = torch.compiler.is_compiling
 
 _OPERANDS = ", ".join(f"Tensor {operand}" for operand in OPERANDS)
 # Symbolic, so that a compiler need not compile anew for another number.
@@ -124,20 +122,21 @@ def _register(op: Op) -> Callable[..., Tensor]:
     into = register(f"{name}_out({_OPERANDS}, {_EXPECTED}, *, Tensor(a!) out) -> ()", run_out,
                     fake_out, function=name)
 
+    direct = make_direct(op, ((dtype,),))
+
     def call(x: Tensor, permutation_map: Tensor, n_used: Tensor,
              out: Optional[Tensor] = None, expected_rows: Optional[int] = None) -> Tensor:
+        result: Optional[Tensor]
+        if not _is_compiling():
+            result = direct(x, permutation_map, n_used, expected_rows, out)
+            if result is not None:
+                return result
         if out is None:
-            if is_direct(x, permutation_map, n_used):
-                return run(x, permutation_map, n_used, expected_rows)
             check_types(permutation_map=permutation_map, n_used=n_used)
-            result: Tensor = new(x, permutation_map, n_used, to_schema(expected_rows))
+            result = new(x, permutation_map, n_used, to_schema(expected_rows))
             return result
-        if is_direct(x, permutation_map, n_used) and is_direct_output(out):
-            run(x, permutation_map, n_used, expected_rows, out)
-            _increment_versions((out,))
-        else:
-            check_types(permutation_map=permutation_map, n_used=n_used, out=out)
-            into(x, permutation_map, n_used, to_schema(expected_rows), out=out)
+        check_types(permutation_map=permutation_map, n_used=n_used, out=out)
+        into(x, permutation_map, n_used, to_schema(expected_rows), out=out)
         return out
 
     return call
@@ -211,6 +210,9 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         return (x.new_empty((rows, columns), dtype=data_dtype),
                 x.new_empty(scale_shape(rows, groups, layout), dtype=scale_dtype))
 
+    direct = make_direct(op, ((data_dtype,), (scale_dtype,)))
+    direct_or_bytes = make_direct(op, ((data_dtype, _BYTE), (scale_dtype, _BYTE)))
+
     # Inductor takes no op that writes to E8M0 (https://github.com/pytorch/pytorch/issues/189522),
     # and clones data of which it has seen a view as bytes. So what a compiler sees of _out is an
     # op that makes new scales, as bytes, from those before, and a copy; scales are a 32nd of the
@@ -244,10 +246,9 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                 expected_rows: Optional[int] = None, *, data: Tensor, scale: Tensor) -> None:
         refuse_gradients(name, x=x, data=data, scale=scale)
         refuse_inference_tensors(name, data=data, scale=scale)
-        if (is_direct(x, permutation_map, n_used) and is_direct_output(data)
-                and is_direct_output(scale)):
-            run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
-            _increment_versions((data, scale))
+        if not _is_compiling() and direct_or_bytes(
+                x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data,
+                scale) is not None:
             return
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
@@ -270,30 +271,29 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
     def call(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: ScaleLayout,
              dead_scales: DeadScales, out: Any,
              expected_rows: Optional[int] = None) -> MXFP8[Tensor]:
-        direct = is_direct(x, permutation_map, n_used)
-        if not direct:
-            parse_layout(scale_layout), parse_dead(dead_scales)
-            check_types(permutation_map=permutation_map, n_used=n_used)
-            expected_rows = to_schema(expected_rows)
+        data: Any
+        scale: Any
+        data, scale = (None, None) if out is None else unpack_out(out, scale_layout)
+        if not _is_compiling():
+            result = direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+                            data, scale)
+            if result is not None:
+                data, scale = result
+                return MXFP8(data, scale, scale_layout, _BF16)
+        parse_layout(scale_layout), parse_dead(dead_scales)
+        check_types(permutation_map=permutation_map, n_used=n_used)
+        expected_rows = to_schema(expected_rows)
         if out is None:
-            data, scale = (run if direct else new)(x, permutation_map, n_used, scale_layout,
-                                                   dead_scales, expected_rows)
+            data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows)
             return MXFP8(data, scale, scale_layout, _BF16)
-        data, scale = unpack_out(out, scale_layout)
-        direct = direct and is_direct_output(data) and is_direct_output(scale)
-        if not direct:
-            check_types(data=data, scale=scale)
+        check_types(data=data, scale=scale)
         # Bytes are for the ops: a caller of these functions has mistaken one for the other.
         if data.dtype is _BYTE:
             raise TypeError(f"data: expected dtype {data_dtype}, found {_BYTE}")
         if scale.dtype is _BYTE:
             raise TypeError(f"scale: expected dtype {scale_dtype}, found {_BYTE}")
-        if direct:
-            run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
-            _increment_versions((data, scale))
-        else:
-            into(x, permutation_map, n_used, scale_layout, dead_scales, to_schema(expected_rows),
-                 data=data, scale=scale)
+        into(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data=data,
+             scale=scale)
         return MXFP8(data, scale, scale_layout, _BF16)
 
     return call

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from moe_mlir import _expected_rows, _runtime
 from moe_mlir._op_table import OPS, Op
 from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
+from moe_testing.run_spy import RunSpy, Told
 
 M, K = 130, 96
 ACCEPTED = [None, 0, 1, M, 10 * M, 2**31, 2**63 - 1, 2**63, 10**30, np.int32(7), np.uint64(2**63)]
@@ -66,32 +66,36 @@ def test_errors(op: Op, value: Any, error: type[Exception], message: str) -> Non
 @pytest.mark.parametrize("given, wanted", [
     (None, 0), (0, 1), (1, 1), (500, 500), (2**63 - 1, 2**63 - 1), (2**63, 2**63 - 1)])
 @by_op
-def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int) -> None:
+def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """In the structures as another description of them has them."""
-    seen: list[Any] = []
-
-    def function(launch: int, row: int, operands: int, count: int) -> int:
-        addresses = (ctypes.c_void_p * count).from_address(operands)
-        x, permutation_map, n_used, out, *scale = addresses
-        assert (row, permutation_map, n_used) == (14, 7, 8)
-        seen.append((moe.Launch.from_buffer_copy(moe.Launch.from_address(launch)),
-                     moe.Matrix.from_buffer_copy(moe.Matrix.from_address(x)),
-                     moe.Matrix.from_buffer_copy(moe.Matrix.from_address(out)), scale))
-        return 0
-
-    bind = _runtime._bind_with_scales if op.format.has_scales else _runtime._bind
+    spy = RunSpy([5])
+    monkeypatch.setattr(_runtime, "run_op", spy.address)
+    call = _runtime.make_call(op)
     more = (10, 11, 12, 1, 0) if op.format.has_scales else ()
-    bind(function, 14)(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _expected_rows.parse(given), 9, 13,
-                       *more)
-    [(launch, x, out, scales)] = seen
-    assert [getattr(launch, name) for name, _ in moe.Launch._fields_] == [
-        _runtime.CUDA, 0, 2, None, 0, 0, wanted]
-    assert [getattr(x, name) for name, _ in moe.Matrix._fields_] == [3, 4, 5, 6]
-    assert [getattr(out, name) for name, _ in moe.Matrix._fields_] == [9, 4, 5, 13]
-    assert len(scales) == op.format.has_scales
-    if op.format.has_scales:
-        scale = moe.Scale.from_address(scales[0])
-        assert [getattr(scale, name) for name, _ in moe.Scale._fields_] == [*more]
+    assert call(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _expected_rows.parse(given), 9, 13, *more) == 5
+    assert spy.told == [Told(
+        moe.find_op(op.dialect), launch=(_runtime.CUDA, 0, 2, None, 0, 0, wanted), x=(3, 4, 5, 6),
+        permutation_map=7, n_used=8, out=(9, 4, 5, 13), scale=more or None)]
+
+
+@by_op
+def test_numbers_that_are_none(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = RunSpy()
+    monkeypatch.setattr(_runtime, "run_op", spy.address)
+    call = _runtime.make_call(op)
+    numbers = [1] * (16 if op.format.has_scales else 11)
+    for wrong in (numbers[1:], [*numbers, 1]):
+        with pytest.raises(TypeError, match="number of arguments"):
+            call(*wrong)
+    for index in range(len(numbers)):
+        with pytest.raises(TypeError):
+            call(*numbers[:index], "1", *numbers[index + 1:])
+        with pytest.raises(OverflowError):
+            call(*numbers[:index], 2**64, *numbers[index + 1:])
+    assert not spy.told
+    call(*numbers)
+    assert len(spy.told) == 1
 
 
 @pytest.fixture(scope="session")

@@ -530,7 +530,7 @@ def test_launch_uses_the_stream_and_binds_a_context(monkeypatch: pytest.MonkeyPa
         events.append((current[0], *arguments))
         return statuses.pop(0)
 
-    monkeypatch.setattr(_torch_launch, "_current_device", lambda: current[0])
+    monkeypatch.setattr(_torch_launch, "current_device", lambda: current[0])
     monkeypatch.setattr(_torch_launch, "_raw_stream", lambda index: 100 + index)
     monkeypatch.setattr(_torch_launch, "_bind_context", lambda index: events.append(f"bind {index}"))
     monkeypatch.setattr(torch.cuda, "device", device)

@@ -4,17 +4,30 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+
+if __name__ == "__main__":
+    # Before PyTorch is there, so before anything is bound for tensors.
+    from moe_mlir import _op_table, _runtime
+    from moe_testing.run_spy import RunSpy
+
+    SPY = RunSpy()
+    _runtime.run_op = SPY.address
+    _runtime.calls.update({op.name: _runtime.make_call(op) for op in _op_table.OPS})
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 if not hasattr(torch, "float8_e8m0fnu"):
     pytest.skip("this PyTorch has no float8_e8m0fnu", allow_module_level=True)
 
 import moe_mlir  # noqa: E402
-from moe_mlir import _runtime, torch_ops  # noqa: E402
+from moe_mlir import _runtime  # noqa: E402
 from moe_mlir._op_table import OPS, Op  # noqa: E402
+from moe_testing.run_spy import RunSpy  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch_calls import Call, M, operands  # noqa: E402
 
@@ -112,25 +125,37 @@ def test_another_number_needs_no_new_compilation() -> None:
             Call("padded_squared_relu").assert_returned((compiled(*operands(), rows),))
 
 
-@by_op
-def test_it_reaches_the_runtime(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every form, and nothing does where nothing is said."""
-    told: list[int] = []
+def test_it_reaches_the_runtime() -> None:
+    """In every form, and nothing does where nothing is said. In a process in which another function
+    is in the runtime's place from the start.
+    """
+    subprocess.run([sys.executable, __file__], check=True, env={
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "MOE_RUNTIME_LIBRARY": str(_runtime.path)})
 
-    def launch(call: Any, index: int, *arguments: Any) -> None:
-        # x, its rows, columns and stride, permutation_map, n_used
-        told.append(arguments[6])
 
-    monkeypatch.setattr(torch_ops, "launch", launch)
-    forms = ("function", "ops", "compiled", "compiled ops")
-    for form in forms:
-        for expected_rows in (41, 0, None):
-            run(op, form, expected_rows, Call(op.name).outs())
-    assert told == [41, 1, 0] * len(forms)
-    told.clear()
-    getattr(moe_mlir, op.name)(*operands(), expected_rows=9)
-    getattr(torch.ops.moe_mlir, op.name)(*operands(), expected_rows=2**62)
+def check_what_reaches_the_runtime(spy: RunSpy) -> None:
+    def take() -> list[int]:
+        told = [call.launch[-1] for call in spy.told]
+        spy.told.clear()
+        return told
+
     x, *others = operands()
-    getattr(moe_mlir, op.name)(x.requires_grad_(), *others, expected_rows=10**30)
-    assert told == [9, 2**62, 2**63 - 1]
-    assert _runtime.calls[op.name].__code__.co_varnames[8] == "expected_rows"
+    for op in OPS:
+        for given, wanted in [(None, 0), (0, 1), (1, 1), (41, 41), (2**63 - 1, 2**63 - 1),
+                              (10**30, 2**63 - 1)]:
+            getattr(moe_mlir, op.name)(x, *others, expected_rows=given)
+            run(op, "function", given, Call(op.name).outs())
+            assert take() == [wanted] * 2, (op.name, given)
+        forms = ("ops", "compiled", "compiled ops")
+        for form in forms:
+            for expected_rows in (41, 0, None):
+                run(op, form, expected_rows, Call(op.name).outs())
+        assert take() == [41, 1, 0] * len(forms), op.name
+        getattr(torch.ops.moe_mlir, op.name)(*operands(), expected_rows=2**62)
+        getattr(moe_mlir, op.name)(x.detach().requires_grad_(), *others, expected_rows=10**30)
+        assert take() == [2**62, 2**63 - 1], op.name
+
+
+if __name__ == "__main__":
+    check_what_reaches_the_runtime(SPY)

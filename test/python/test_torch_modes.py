@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import moe_mlir
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from moe_mlir import _torch_direct  # noqa: E402
+from moe_mlir._op_table import OPS, Op  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch_calls import CALLS, LIVE, Call, as_bits, operands  # noqa: E402
+from torch_calls import CALLS, LIVE, N_USED, Call, as_bits, operands  # noqa: E402
 
 HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
 Outs = Sequence[torch.Tensor]
@@ -306,12 +308,95 @@ def test_sizes_of_zero(call: Call, mode: str, rows: int, columns: int) -> None:
             assert tensors[1].numel() == size and not tensors[1].view(torch.uint8).any()
 
 
-def test_plain_calls_go_around_the_dispatcher(monkeypatch: pytest.MonkeyPatch) -> None:
+HAS_EXCHANGE = hasattr(torch.Tensor, "__dlpack_c_exchange_api__")
+
+
+def direct_call(op: Op) -> Callable[..., Any]:
+    return _torch_direct.make_direct(
+        op, tuple((getattr(torch, output.dtype),) for output in op.format.outputs))
+
+
+@pytest.mark.skipif(not HAS_EXCHANGE, reason="PyTorch before 2.10")
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_plain_calls_go_around_the_dispatcher(op: Op) -> None:
     # It costs more than all else: nothing but the time would show that a condition is never met.
+    direct = direct_call(op)
+    modes = [default for _, default in op.format.modes]
     for context in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
         with context():
-            tensors = operands()
-            outs = [torch.zeros_like(tensors[0])]
-            assert _torch_direct.is_direct(*tensors) and _torch_direct.is_direct_output(outs[0])
-    parameter = torch.nn.Parameter(tensors[0], requires_grad=False)
-    assert _torch_direct.is_direct(parameter, *tensors[1:])
+            x, *others = operands()
+            for tensor in (x, torch.nn.Parameter(x, requires_grad=False), x[:, :32],
+                           torch.cat((x, x), 1)[:, 96:]):
+                for outs in ([None] * len(op.format.outputs), Call(op.name).outs()):
+                    if outs[0] is not None and tensor.shape != outs[0].shape:
+                        continue
+                    result = direct(tensor, *others, *modes, None, *outs)
+                    assert result is not None
+                    results = result if op.format.has_scales else (result,)
+                    assert outs[0] is None or all(a is b for a, b in zip(results, outs))
+                    if tensor.shape == x.shape:
+                        Call(op.name).assert_returned(results)
+
+
+@pytest.mark.skipif(not HAS_EXCHANGE, reason="PyTorch before 2.10")
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_calls_that_do_not(op: Op) -> None:
+    """One thing at a time that keeps a call from it, which then does nothing at all."""
+    direct = direct_call(op)
+    x, permutation_map, n_used = operands()
+    modes = [default for _, default in op.format.modes]
+    outs = Call(op.name).outs()
+
+    def call(x: Any = x, permutation_map: Any = permutation_map, n_used: Any = n_used,
+             modes: Any = modes, expected_rows: Any = None, outs: Any = outs) -> Any:
+        return direct(x, permutation_map, n_used, *modes, expected_rows, *outs)
+
+    def inference(tensor: Any) -> Any:
+        with torch.inference_mode():
+            return torch.empty_like(tensor)
+
+    wrong: dict[str, dict[str, Any]] = {
+        name: {"x": value} for name, value in {
+            "None": None, "array": x.float().numpy(), "dtype": x.float(), "negated": torch._neg_view(x),
+            "grad": x.detach().requires_grad_(), "subclass": x.as_subclass(Subclass),
+            "meta": x.to("meta"), "sparse": x.to_sparse(), "columns": x[:, ::2], "rank": x[0],
+            "no rows": x[:0], "transposed": x.t().contiguous().t()}.items()}
+    for operand, values in {
+        "permutation_map": [permutation_map[1:], permutation_map.long(), permutation_map[:, None],
+                            permutation_map.repeat(2)[::2], torch._neg_view(permutation_map),
+                            permutation_map.to("meta"), permutation_map.numpy()],
+        "n_used": [n_used.long(), n_used.repeat(2), n_used.reshape(1, 1), n_used[None][:0],
+                   torch._neg_view(n_used), n_used.to("meta"), N_USED,
+                   torch._efficientzerotensor((), dtype=torch.int32)],
+        "expected_rows": [-1, True, 2.0, np.int64(4), torch.tensor(4)],
+    }.items():
+        wrong |= {f"{operand} {i}": {operand: value} for i, value in enumerate(values)}
+    for i, out in enumerate(outs):
+        for j, value in enumerate([
+                out.view(torch.int8), out[:-1], out.detach().requires_grad_(), inference(out),
+                out.to("meta"), out.repeat_interleave(2, -1)[..., ::2],
+                torch.nn.Parameter(out.detach()), None if i else out.unsqueeze(0)]):
+            wrong[f"output {i} {j}"] = {"outs": [*outs[:i], value, *outs[i + 1:]]}
+    if op.format.has_scales:
+        wrong |= {f"mode {i}": {"modes": values} for i, values in enumerate([
+            ("linear", "zero"), ("other", "zero"), ("swizzle_32_4_4", "none"), (None, "zero"),
+            ("swizzle_32_4_4", 0), (["linear"], "zero")])}
+        wrong["no multiple of 32"] = {"x": torch.cat((x, x[:, :1]), 1), "outs": (None, None)}
+    for name, change in wrong.items():
+        assert call(**change) is None, name
+    contexts = [CountFunctions(), CountDispatched(), torch.device("cpu"), FakeTensorMode(),
+                torch.autograd.forward_ad.dual_level()]
+    for context in contexts:
+        with context:
+            assert call() is None, context
+
+    def transformed(tensor: Any) -> Any:
+        assert call() is None
+        return tensor
+
+    torch.vmap(transformed)(torch.ones(2))
+    torch.func.grad(transformed)(torch.ones(()))
+    make_fx(transformed)(torch.ones(2))
+    for out in outs:
+        assert (out.view(torch.uint8) == 0x5A).all()
+    assert call() is not None

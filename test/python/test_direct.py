@@ -1,0 +1,302 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Calls around PyTorch's dispatcher on CUDA devices that are not there: tensors, PyTorch and the
+runtime are stand-ins, so that no branch needs a GPU or PyTorch. test_torch_modes.py has the CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    POINTER,
+    c_int,
+    c_int32,
+    c_int64,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from moe_mlir import _modes, _runtime
+from moe_mlir._op_table import OPS
+from moe_testing import runtime as moe
+from moe_testing.run_spy import RunSpy, Told
+
+CPU, CUDA = 1, 2
+BF16, INT32, UINT8, E4M3, E8M0 = (4, 16), (0, 32), (1, 8), (10, 8), (14, 8)
+RELU = next(op for op in OPS if op.name == "padded_squared_relu")
+QUANTIZE = next(op for op in OPS if op.name == "quantize_mxfp8")
+
+
+class DLTensor(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("device", c_int), ("index", c_int32), ("rank", c_int32),
+                ("code", c_uint8), ("bits", c_uint8), ("lanes", c_uint16),
+                ("shape", POINTER(c_int64)), ("strides", POINTER(c_int64)),
+                ("byte_offset", c_uint64)]
+
+
+LEND = ctypes.PYFUNCTYPE(c_int, ctypes.py_object, POINTER(DLTensor))
+STREAM = ctypes.PYFUNCTYPE(c_int, c_int, c_int32, POINTER(c_void_p))
+
+
+class Exchange(ctypes.Structure):
+    _fields_ = [("major", c_uint32), ("minor", c_uint32), ("previous", c_void_p),
+                ("others", c_void_p * 3), ("lend", LEND), ("current_stream", STREAM)]
+
+
+class Tensor:
+    def __init__(self, data: int, shape: tuple[int, ...], dtype: tuple[int, int],
+                 index: int = 0, device: int = CUDA) -> None:
+        self.data, self.dtype, self.device, self.index = data, dtype, device, index
+        self.lanes, self.byte_offset, self.requires_grad, self.fails = 1, 0, False, False
+        self.resize(shape)
+
+    def resize(self, shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> None:
+        rows = (shape[-1], 1) if len(shape) == 2 else (1,) * len(shape)
+        self.shape = (c_int64 * len(shape))(*shape)
+        self.strides = (c_int64 * len(shape))(*(rows if strides is None else strides))
+
+    def is_neg(self) -> bool:
+        return False
+
+    def is_inference(self) -> bool:
+        return False
+
+    def data_ptr(self) -> int:
+        return self.data
+
+
+class Parameter(Tensor):
+    pass
+
+
+class World:
+    """PyTorch, in the state that its attributes say."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *statuses: int) -> None:
+        self.current, self.raised, self.versions = 0, RuntimeError("of the runtime"), []
+        self.elsewhere: list[tuple[Any, ...]] = []
+        self.made: list[Tensor] = []
+        self.spy = RunSpy(statuses)
+        monkeypatch.setattr(_runtime, "run_op", self.spy.address)
+        self.exchange = Exchange(1, 3, None, (c_void_p * 3)(), LEND(self._lend),
+                                 STREAM(self._current_stream))
+        self.environment = SimpleNamespace(
+            tensor_type=Tensor, parameter_type=Parameter, exchange=self._capsule(),
+            included_keys=lambda: SimpleNamespace(raw_repr=lambda: 11), plain_keys=(11, 2**63),
+            count_function_modes=lambda: 0, forward_ad=SimpleNamespace(_current_level=-1),
+            is_inference_mode=lambda: False, empty=self._empty,
+            increment_versions=self.versions.append, current_device=lambda: self.current,
+            launch=self._launch, raise_last_error=self._raise_last_error,
+            scale_layouts=_modes.LAYOUTS, dead_scales=_modes.DEAD_SCALES)
+
+    def _capsule(self, name: bytes = b"dlpack_exchange_api") -> Any:
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [c_void_p, ctypes.c_char_p, c_void_p]
+        self.name = name
+        return new(ctypes.addressof(self.exchange), name, None)
+
+    def _lend(self, tensor: Tensor, lent: Any) -> int:
+        if tensor.fails:
+            return -1
+        lent[0] = DLTensor(tensor.data, tensor.device, tensor.index, len(tensor.shape),
+                           *tensor.dtype, tensor.lanes, tensor.shape, tensor.strides,
+                           tensor.byte_offset)
+        return 0
+
+    def _current_stream(self, device: int, index: int, stream: Any) -> int:
+        assert device == CUDA
+        stream[0] = 100 + index
+        return 0
+
+    def _empty(self, *shape: int, dtype: Any, device: Any) -> Tensor:
+        made = Tensor(0x1000 * (len(self.made) + 1), shape, dtype)
+        self.made.append(made)
+        assert device in (CPU, CUDA)
+        return made
+
+    def _launch(self, *arguments: Any) -> None:
+        self.elsewhere.append(arguments)
+
+    def _raise_last_error(self, status: int) -> None:
+        self.elsewhere.append((status,))
+        raise self.raised
+
+    def make(self, op: Any) -> Any:
+        types = ((BF16,),) if op is RELU else ((E4M3, UINT8), (E8M0, UINT8))
+        return _runtime.make_tensor_call(op, "the call", self.environment, types, lambda device: tuple(
+            {"dtype": found[0], "device": device} for found in types))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def inputs(index: int = 0, device: int = CUDA) -> list[Tensor]:
+    return [Tensor(0x100, (6, 64), BF16, index, device), Tensor(0x200, (6,), INT32, index, device),
+            Tensor(0x300, (), INT32, index, device)]
+
+
+X, MAP, USED = (0x100, 6, 64, 64), 0x200, 0x300
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_on_the_current_device_and_stream(world: World, index: int) -> None:
+    world.current = index
+    out = Tensor(0x400, (6, 64), BF16, index)
+    out.resize((6, 64), (80, 1))
+    assert world.make(RELU)(*inputs(index), 7, out) is out
+    assert world.spy.told == [Told(moe.find_op(RELU.dialect), (1, 0, 100 + index, None, 0, 0, 7), X,
+                                   MAP, USED, (0x400, 6, 64, 80), None)]
+    assert world.versions == [(out,)] and not world.elsewhere
+
+
+def test_new_results(world: World) -> None:
+    direct = world.make(RELU)
+    assert [direct(*inputs(), None, None), direct(*inputs(), None, None)] == world.made
+    assert [told.out for told in world.spy.told] == [(0x1000, 6, 64, 64), (0x2000, 6, 64, 64)]
+    assert not world.versions
+    assert [tuple(made.shape) for made in world.made] == [(6, 64)] * 2
+
+
+@pytest.mark.parametrize("layout, shape, told", [
+    ("swizzle_32_4_4", (512,), (512, 0, 0)), ("linear", (6, 2), (12, 0, 1))])
+@pytest.mark.parametrize("dead", ["zero", "untouched"])
+def test_scales(world: World, layout: str, shape: tuple[int, ...], told: tuple[int, ...],
+                dead: str) -> None:
+    direct = world.make(QUANTIZE)
+    result = direct(*inputs(), layout, dead, None, None, None)
+    assert result == tuple(world.made) and tuple(result[1].shape) == shape
+    wanted = (told[0], told[1], told[2], int(dead == "untouched"))
+    assert world.spy.told[0].scale == (0x2000, *wanted)
+    for types in ((E4M3, E8M0), (UINT8, UINT8)):
+        outs = Tensor(0x400, (6, 64), types[0]), Tensor(0x500, shape, types[1])
+        assert direct(*inputs(), layout, dead, None, *outs) == outs
+        stride = 2 if layout == "linear" else 0
+        assert world.spy.told.pop().scale == (0x500, told[0], stride, *wanted[2:])
+        assert world.versions.pop() == outs
+    if layout == "linear":
+        outs[1].resize(shape, (5, 1))
+        direct(*inputs(), layout, dead, None, *outs)
+        assert world.spy.told.pop().scale == (0x500, 5 * 5 + 2, 5, *wanted[2:])
+
+
+def test_on_the_cpu(world: World) -> None:
+    world.current = 5
+    assert world.make(RELU)(*inputs(device=CPU), None, None) is world.made[0]
+    assert world.spy.told[0].launch == (0, 0, None, None, 0, 0, 0)
+
+
+def test_offsets(world: World) -> None:
+    operands = [*inputs(), Tensor(0x400, (6, 64), BF16)]
+    for offset, operand in enumerate(operands):
+        operand.byte_offset = 2 * offset
+    world.make(RELU)(*operands[:3], None, operands[3])
+    told = world.spy.told[0]
+    assert (told.x[0], told.permutation_map, told.n_used, told.out[0]) == (
+        0x100, 0x202, 0x304, 0x406)
+
+
+def test_on_another_device_python_launches(world: World) -> None:
+    world.current = 1
+    assert world.make(RELU)(*inputs(2), 7, None) is world.made[0]
+    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 7, 0x1000, 64)]
+    outs = Tensor(0x400, (6, 64), E4M3, 2), Tensor(0x500, (512,), E8M0, 2)
+    assert world.make(QUANTIZE)(*inputs(2), "swizzle_32_4_4", "untouched", None, *outs) == outs
+    assert world.elsewhere[1] == ("the call", 2, *X, MAP, USED, 0, 0x400, 64, 0x500, 512, 0, 0, 1)
+    assert not world.spy.told and world.versions == [outs]
+
+
+def test_without_a_context_python_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, _runtime.NO_CONTEXT)
+    world.make(RELU)(*inputs(), None, None)
+    assert len(world.spy.told) == len(world.elsewhere) == 1
+    assert world.elsewhere[0][0] == "the call"
+
+
+@pytest.mark.parametrize("status", [1, 2, 3, 5, 6])
+def test_what_the_runtime_refuses_is_raised(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    world = World(monkeypatch, status)
+    with pytest.raises(RuntimeError, match="of the runtime"):
+        world.make(RELU)(*inputs(), None, Tensor(0x400, (6, 64), BF16))
+    assert world.elsewhere == [(status,)] and not world.versions
+
+
+def test_what_is_raised_while_it_launches_is_raised(world: World) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise KeyError("a fault of PyTorch")
+
+    for name in ("current_device", "increment_versions"):
+        setattr(world.environment, name, fail)
+        with pytest.raises(KeyError, match="a fault"):
+            world.make(RELU)(*inputs(), None, Tensor(0x400, (6, 64), BF16))
+        setattr(world.environment, name, lambda *arguments: 1)
+    world.environment.launch = fail
+    with pytest.raises(KeyError, match="a fault"):
+        world.make(RELU)(*inputs(), None, None)
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "device": {"index": 1}, "kind of device": {"device": CPU}, "type": {"dtype": (3, 16)},
+    "bits": {"dtype": (4, 32)}, "lanes": {"lanes": 2}, "null": {"data": None},
+    "exception": {"fails": True}, "negated": {"is_neg": lambda: True},
+    "no such method": {"is_neg": None}}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("position", range(4))
+def test_tensors_that_are_not_taken(world: World, position: int, change: str) -> None:
+    # With one row, of which a map has the shape of n_used.
+    operands = [*inputs(), Tensor(0x400, (1, 64), BF16)]
+    operands[0].resize((1, 64))
+    operands[1].resize((1,))
+    assert world.make(RELU)(*operands[:3], None, operands[3]) is operands[3]
+    world.spy.told.clear(), world.versions.clear()
+    for name, value in CHANGES[change].items():
+        setattr(operands[position], name, value)
+    assert world.make(RELU)(*operands[:3], None, operands[3]) is None
+    assert not world.spy.told and not world.elsewhere and not world.versions
+
+
+@pytest.mark.parametrize("change", [
+    {"included_keys": lambda: SimpleNamespace(raw_repr=lambda: 12)},
+    {"included_keys": lambda: 1 // 0}, {"count_function_modes": lambda: 1},
+    {"forward_ad": SimpleNamespace(_current_level=0)}, {"forward_ad": SimpleNamespace()},
+    {"empty": lambda *arguments, **keywords: 1 // 0}], ids=lambda change: str(change)[:30])
+def test_states_that_are_not_taken(world: World, change: dict[str, Any]) -> None:
+    for name, value in change.items():
+        setattr(world.environment, name, value)
+    assert world.make(RELU)(*inputs(), None, None) is None
+    assert not world.spy.told
+
+
+def test_other_devices_are_not_taken(world: World) -> None:
+    assert world.make(RELU)(*inputs(device=10), None, None) is None
+
+
+def test_exchanges_that_are_not_known(world: World) -> None:
+    world.exchange.major = 2
+    assert world.make(RELU) is None
+    world.exchange.major = 1
+    world.exchange.lend = LEND()
+    assert world.make(RELU) is None
+    world.environment.exchange = world._capsule(b"another")
+    with pytest.raises(ValueError, match="PyCapsule"):
+        world.make(RELU)
+    del world.environment.exchange
+    with pytest.raises(AttributeError, match="exchange"):
+        world.make(RELU)
+
+
+def test_the_number_of_arguments(world: World) -> None:
+    for op, count in ((RELU, 5), (QUANTIZE, 8)):
+        for wrong in (count - 1, count + 1):
+            with pytest.raises(TypeError, match="number of arguments"):
+                world.make(op)(*[None] * wrong)
+        assert world.make(op)(*[None] * count) is None
