@@ -52,7 +52,7 @@ def signature(op: Any, array: str, permutation_map: str, n_used: str) -> str:
     modes = [f'{name}: {MODE_TYPES[name]} = "{default}"' for name, default in op.format.modes]
     lines = [f"x: {array}, permutation_map: {permutation_map}, n_used: {n_used}, *,",
              *([", ".join(modes) + ","] if modes else []), f"out: {out} = None,",
-             "expected_rows: Optional[int] = None,"]
+             "expected_rows: Optional[int] = None, programmatic_launch: bool = False,"]
     return (f"def {op.name}(\n" + textwrap.indent("\n".join(lines), "    ")
             + f"\n) -> {result}")
 
@@ -63,7 +63,8 @@ def write_op(op: Any) -> str:
     overloads = "".join(f"@overload\n{signature(op, *kinds)}: ...\n\n\n" for kinds in types)
     doc = textwrap.indent(op.doc, "    ").strip()
     arguments = ", ".join(["x", "permutation_map", "n_used",
-                           *(name for name, _ in op.format.modes), "out", "expected_rows"])
+                           *(name for name, _ in op.format.modes), "out", "expected_rows",
+                           "programmatic_launch"])
     # A checker that is strict wants a name with a type where anything may come.
     start, end = (("    result: MXFP8[Any] = run(", "\n    return result") if op.format.has_scales
                   else ("    return run(", ""))

@@ -147,22 +147,23 @@ private:
 const char *const kEntryName = "moe_mlir.Entry";
 
 /// call(device, stream, x, rows, columns, x_stride, permutation_map, n_used,
-/// expected_rows, out, out_stride), then (scale, scale_size, scale_stride, layout, dead)
-/// with scales; the MoeStatus.
+/// expected_rows, flags, out, out_stride), then (scale, scale_size, scale_stride, layout,
+/// dead) with scales; the MoeStatus.
 PyObject *call(PyObject *self, PyObject *const *arguments, Size count) {
   auto *entry = static_cast<Entry *>(PyCapsule_GetPointer(self, kEntryName));
   if (!entry)
     return nullptr;
-  if (!hasCount(count, entry->hasScales ? 16 : 11))
+  if (!hasCount(count, entry->hasScales ? 17 : 12))
     return nullptr;
   Operands o;
-  int device, layout, dead;
+  int device, flags, layout, dead;
   Reader readNext(arguments);
   if (!readNext(device, o.launch.stream, o.x.data, o.x.rows, o.x.columns, o.x.row_stride,
-                o.permutationMap, o.numUsed, o.launch.expected_rows, o.out.data,
+                o.permutationMap, o.numUsed, o.launch.expected_rows, flags, o.out.data,
                 o.out.row_stride))
     return nullptr;
   o.launch.device = MoeDevice(device);
+  o.launch.flags = uint32_t(flags);
   o.out.rows = o.x.rows;
   o.out.columns = o.x.columns;
   if (entry->hasScales) {
@@ -292,7 +293,7 @@ private:
   bool isPlainState();
   bool readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed);
   bool readModes(PyObject *layout, PyObject *dead);
-  bool readExpectedRows(PyObject *object);
+  bool readHints(PyObject *expectedRows, PyObject *programmaticLaunch);
   bool readOutputs(PyObject *const *objects);
   bool makeOutputs(PyObject *x);
 
@@ -403,14 +404,18 @@ bool TensorCall::readModes(PyObject *layout, PyObject *dead) {
              MOE_SUCCESS;
 }
 
-bool TensorCall::readExpectedRows(PyObject *object) {
-  if (object == None)
-    return true;
-  if (!hasType(object, LongType))
+bool TensorCall::readHints(PyObject *expectedRows, PyObject *programmaticLaunch) {
+  // As _hints.py does.
+  if (programmaticLaunch == True)
+    operands.launch.flags = MOE_PROGRAMMATIC_LAUNCH;
+  else if (programmaticLaunch != False)
     return false;
-  // As _expected_rows.parse does.
+  if (expectedRows == None)
+    return true;
+  if (!hasType(expectedRows, LongType))
+    return false;
   int overflow;
-  int64_t rows = PyLong_AsLongLongAndOverflow(object, &overflow);
+  int64_t rows = PyLong_AsLongLongAndOverflow(expectedRows, &overflow);
   if (overflow < 0 || (overflow == 0 && rows < 0))
     return false;
   operands.launch.expected_rows = overflow ? INT64_MAX : std::max<int64_t>(rows, 1);
@@ -503,8 +508,9 @@ bool TensorCall::prepare(PyObject *const *arguments) {
     if (!readModes(layout, dead))
       return false;
   }
-  return readExpectedRows(*arguments) &&
-         (arguments[1] == None ? makeOutputs(x) : readOutputs(arguments + 1));
+  PyObject *expectedRows = *arguments++, *programmaticLaunch = *arguments++;
+  return readHints(expectedRows, programmaticLaunch) &&
+         (*arguments == None ? makeOutputs(x) : readOutputs(arguments));
 }
 
 //===----------------------------------------------------------------------===//
@@ -519,17 +525,18 @@ bool TensorCall::launchElsewhere() {
   Ref arguments(
       op.entry.hasScales
           ? Py_BuildValue(
-                "(OLLLLLLLLLLLLLii)", op.call, number(device.index), address(o.x.data),
+                "(OLLLLLLLLiLLLLLii)", op.call, number(device.index), address(o.x.data),
                 number(o.x.rows), number(o.x.columns), number(o.x.row_stride),
                 address(o.permutationMap), address(o.numUsed),
-                number(o.launch.expected_rows), address(o.out.data),
+                number(o.launch.expected_rows), int(o.launch.flags), address(o.out.data),
                 number(o.out.row_stride), address(o.scale.data), number(o.scale.size),
                 number(o.scale.row_stride), int(o.scale.layout), int(o.scale.dead))
-          : Py_BuildValue("(OLLLLLLLLLL)", op.call, number(device.index),
+          : Py_BuildValue("(OLLLLLLLLiLL)", op.call, number(device.index),
                           address(o.x.data), number(o.x.rows), number(o.x.columns),
                           number(o.x.row_stride), address(o.permutationMap),
                           address(o.numUsed), number(o.launch.expected_rows),
-                          address(o.out.data), number(o.out.row_stride)));
+                          int(o.launch.flags), address(o.out.data),
+                          number(o.out.row_stride)));
   return arguments && Ref(PyObject_Call(torch.launch, arguments.get(), nullptr));
 }
 
@@ -569,14 +576,15 @@ PyObject *TensorCall::finish() {
 
 static const char *const kTensorOpName = "moe_mlir.TensorOp";
 
-/// tensor_call(x, permutation_map, n_used, expected_rows, out), or (x, permutation_map,
-/// n_used, scale_layout, dead_scales, expected_rows, data, scale) with scales, where None
-/// for an output is a new one. The outputs, or None if nothing was done.
+/// tensor_call(x, permutation_map, n_used, expected_rows, programmatic_launch, out), or
+/// (x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+/// programmatic_launch, data, scale) with scales, where None for an output is a new one.
+/// The outputs, or None if nothing was done.
 static PyObject *callWithTensors(PyObject *self, PyObject *const *arguments, Size count) {
   auto *op = static_cast<TensorOp *>(PyCapsule_GetPointer(self, kTensorOpName));
   if (!op)
     return nullptr;
-  if (!hasCount(count, op->entry.hasScales ? 8 : 5))
+  if (!hasCount(count, op->entry.hasScales ? 9 : 6))
     return nullptr;
   TensorCall call(*op);
   if (call.prepare(arguments))

@@ -11,7 +11,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _expected_rows, _runtime
+from . import _runtime
+from ._hints import parse_expected_rows, parse_programmatic_launch
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPS, Op
@@ -93,8 +94,9 @@ def _make(op: Op) -> Callable[..., Array]:
     dtype, = _dtypes(op)
 
     def run(x: Array, permutation_map: Array, n_used: NUsed, out: Array | None,
-            expected_rows: int | None) -> Array:
-        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
+            expected_rows: int | None, programmatic_launch: bool) -> Array:
+        expected = parse_expected_rows(expected_rows)
+        flags = parse_programmatic_launch(programmatic_launch)
         rows, columns, x_stride = _check_x(x, permutation_map)
         n_used = _as_array(n_used)
         if out is None:
@@ -104,7 +106,7 @@ def _make(op: Op) -> Callable[..., Array]:
             out_stride = _row_stride("out", out)
         status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
                         permutation_map.ctypes.data, n_used.ctypes.data, expected,
-                        out.ctypes.data, out_stride)
+                        flags, out.ctypes.data, out_stride)
         if status:
             _runtime.raise_last_error(status)
         return out
@@ -118,9 +120,11 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
     data_dtype, scale_dtype = _dtypes(op)
 
     def run(x: Array, permutation_map: Array, n_used: NUsed, scale_layout: ScaleLayout,
-            dead_scales: DeadScales, out: Any, expected_rows: int | None) -> MXFP8[Array]:
+            dead_scales: DeadScales, out: Any, expected_rows: int | None,
+            programmatic_launch: bool) -> MXFP8[Array]:
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
-        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
+        expected = parse_expected_rows(expected_rows)
+        flags = parse_programmatic_launch(programmatic_launch)
         rows, columns, x_stride = _check_x(x, permutation_map)
         n_used = _as_array(n_used)
         groups = columns // group
@@ -142,8 +146,8 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
                                  f"{scale.strides[0]} bytes")
         status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
                         permutation_map.ctypes.data, n_used.ctypes.data, expected,
-                        data.ctypes.data, data_stride, scale.ctypes.data, size, scale_stride,
-                        layout, dead)
+                        flags, data.ctypes.data, data_stride, scale.ctypes.data, size,
+                        scale_stride, layout, dead)
         if status:
             _runtime.raise_last_error(status)
         return MXFP8(data, scale, scale_layout, _BF16)

@@ -96,6 +96,10 @@ Args:
         with how many CTAs a GPU starts: few for few rows, for many a grid that fills up as SMs
         become free. Right or wrong it changes no byte of a result, and none is required. On the
         CPU it does nothing.
+    programmatic_launch: whether the kernel may start while the one before it on the stream
+        still runs, as programmatic dependent launch; it waits for that one's end before it
+        accesses memory, so no byte of a result changes. From compute capability 9.0 on. On the CPU
+        it does nothing.
 
 Returns:
     `out`, or a new contiguous bfloat16 [M, N].
@@ -145,6 +149,7 @@ Args:
         apart than they are long.
     expected_rows: how many rows the caller expects to be live, as for padded_squared_relu; it
         changes no byte.
+    programmatic_launch: as for padded_squared_relu.
 
 Returns:
     An MXFP8 of arrays if x is one, else of tensors; of those of `out` if it is given. `data`

@@ -29,7 +29,7 @@ _padded_squared_relu = runs["padded_squared_relu"]
 def padded_squared_relu(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     out: Optional[NDArray[Any]] = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> NDArray[Any]: ...
 
 
@@ -37,14 +37,14 @@ def padded_squared_relu(
 def padded_squared_relu(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     out: Optional[torch.Tensor] = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> torch.Tensor: ...
 
 
 def padded_squared_relu(
     x: Any, permutation_map: Any, n_used: Any, *,
     out: Any = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> Any:
     """relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
 
@@ -73,6 +73,10 @@ def padded_squared_relu(
             with how many CTAs a GPU starts: few for few rows, for many a grid that fills up as SMs
             become free. Right or wrong it changes no byte of a result, and none is required. On the
             CPU it does nothing.
+        programmatic_launch: whether the kernel may start while the one before it on the stream
+            still runs, as programmatic dependent launch; it waits for that one's end before it
+            accesses memory, so no byte of a result changes. From compute capability 9.0 on. On the CPU
+            it does nothing.
 
     Returns:
         `out`, or a new contiguous bfloat16 [M, N].
@@ -88,7 +92,7 @@ def padded_squared_relu(
     run = _padded_squared_relu.get(type(x))
     if run is None:
         run = find_run("padded_squared_relu", x)
-    return run(x, permutation_map, n_used, out, expected_rows)
+    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch)
 
 
 _squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
@@ -99,7 +103,7 @@ def squared_relu_and_quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> MXFP8[NDArray[Any]]: ...
 
 
@@ -108,7 +112,7 @@ def squared_relu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> MXFP8[torch.Tensor]: ...
 
 
@@ -116,7 +120,7 @@ def squared_relu_and_quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> MXFP8[Any]:
     """padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 
@@ -130,7 +134,7 @@ def squared_relu_and_quantize_mxfp8(
     if run is None:
         run = find_run("squared_relu_and_quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
-                             expected_rows)
+                             expected_rows, programmatic_launch)
     return result
 
 
@@ -142,7 +146,7 @@ def quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> MXFP8[NDArray[Any]]: ...
 
 
@@ -151,7 +155,7 @@ def quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> MXFP8[torch.Tensor]: ...
 
 
@@ -159,7 +163,7 @@ def quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
-    expected_rows: Optional[int] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> MXFP8[Any]:
     """x of live rows as E4M3 with an E8M0 scale for each group of 32 columns.
 
@@ -186,6 +190,7 @@ def quantize_mxfp8(
             apart than they are long.
         expected_rows: how many rows the caller expects to be live, as for padded_squared_relu; it
             changes no byte.
+        programmatic_launch: as for padded_squared_relu.
 
     Returns:
         An MXFP8 of arrays if x is one, else of tensors; of those of `out` if it is given. `data`
@@ -204,5 +209,5 @@ def quantize_mxfp8(
     if run is None:
         run = find_run("quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
-                             expected_rows)
+                             expected_rows, programmatic_launch)
     return result

@@ -143,12 +143,12 @@ def make_call(op: Op) -> Callable[..., int]:
     """What calls an op with numbers, and returns the MoeStatus:
 
         call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, expected_rows,
-             out, out_stride)
+             flags, out, out_stride)
         call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, expected_rows,
-             data, data_stride, scale, scale_size, scale_stride, layout, dead)
+             flags, data, data_stride, scale, scale_size, scale_stride, layout, dead)
 
     Buffers are addresses, `scale_size` and `scale_stride` in bytes, other strides in elements, and
-    `expected_rows` is as _expected_rows.parse gives it.
+    `expected_rows` and `flags` are as _hints.py gives them.
     """
     call: Callable[..., int] = _calls["make_call"](run_op, _find_op(op.dialect),
                                                    op.format.has_scales)

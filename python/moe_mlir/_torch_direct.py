@@ -65,8 +65,9 @@ _ENVIRONMENT = _make_environment()
 def make_direct(op: Op, dtypes: tuple[tuple[Any, ...], ...]) -> Callable[..., Any]:
     """A call of an op that goes around the dispatcher, or does nothing and returns None:
 
-        direct(x, permutation_map, n_used, expected_rows, out)
-        direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
+        direct(x, permutation_map, n_used, expected_rows, programmatic_launch, out)
+        direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+               programmatic_launch, data, scale)
 
     An output of None is allocated; the outputs are returned. `dtypes` are those that each may
     have, the first that of new ones.

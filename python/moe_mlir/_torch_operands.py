@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _expected_rows
+from . import _hints
 
 _BF16, _INT32 = torch.bfloat16, torch.int32
 
@@ -81,22 +81,27 @@ def check_types(**operands: Any) -> None:
         _check_type(name, tensor)
 
 
-def to_schema(expected_rows: Any) -> Any:
-    """expected_rows as the dispatcher takes it, whose own message does not say what came either.
-    While a compiler traces an int may be a symbol, whose value is not known.
+def _is_proxy(value: Any) -> bool:
+    """Whether it is what torch.fx has in the place of a value."""
+    return hasattr(type(value), "__torch_function__") and not isinstance(value, Tensor)
+
+
+def to_schema(expected_rows: Any, programmatic_launch: Any) -> tuple[Any, Any]:
+    """Both as the dispatcher takes them, whose own message does not say what came either. While a
+    compiler traces an int may be a symbol, whose value is not known.
     """
+    if not _is_proxy(programmatic_launch):
+        _hints.parse_programmatic_launch(programmatic_launch)
     if (expected_rows is None or isinstance(expected_rows, torch.SymInt)
-            or torch.compiler.is_compiling() and type(expected_rows) is int):
-        return expected_rows
-    kind = type(expected_rows)
-    if hasattr(kind, "__torch_function__") and not issubclass(kind, Tensor):
-        # A proxy of torch.fx.
-        return expected_rows
+            or torch.compiler.is_compiling() and type(expected_rows) is int
+            or _is_proxy(expected_rows)):
+        return expected_rows, programmatic_launch
     # 0 is unknown to the runtime, not here.
-    return min(_expected_rows.parse(expected_rows), int(expected_rows))
+    return (min(_hints.parse_expected_rows(expected_rows), int(expected_rows)),
+            programmatic_launch)
 
 
 def check_expected_rows(expected_rows: Any) -> None:
     """Of an op without memory; a symbol is checked when the op runs."""
     if not isinstance(expected_rows, torch.SymInt):
-        _expected_rows.parse(expected_rows)
+        _hints.parse_expected_rows(expected_rows)

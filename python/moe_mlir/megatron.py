@@ -32,7 +32,7 @@ from typing import Any, Optional
 
 import torch
 
-from . import _expected_rows, torch_ops
+from . import _hints, torch_ops
 from ._op_table import OPERANDS, OPS, Op
 from ._runtime import MoeRuntimeError
 
@@ -73,7 +73,7 @@ def expect_rows(expected_rows: Optional[int]) -> Iterator[None]:
 
     Source: expected_rows of MoeLaunch, of the runtime library.
     """
-    _expected_rows.parse(expected_rows)
+    _hints.parse_expected_rows(expected_rows)
     token = _expected.set(expected_rows)
     try:
         yield

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The ops on PyTorch tensors, and as torch.ops.moe_mlir.* for torch.compile and torch.export.
 
-    padded_squared_relu(x, permutation_map, n_used, expected_rows=None) -> out
-    padded_squared_relu_out(x, permutation_map, n_used, expected_rows=None, *, out)
+    padded_squared_relu(x, permutation_map, n_used, expected_rows=None,
+                        programmatic_launch=False) -> out
+    padded_squared_relu_out(x, permutation_map, n_used, expected_rows=None,
+                            programmatic_launch=False, *, out)
     squared_relu_and_quantize_mxfp8(x, permutation_map, n_used, scale_layout="swizzle_32_4_4",
-                                    dead_scales="zero", expected_rows=None) -> (data, scale)
+                                    dead_scales="zero", expected_rows=None,
+                                    programmatic_launch=False) -> (data, scale)
     squared_relu_and_quantize_mxfp8_out(x, permutation_map, n_used, scale_layout="swizzle_32_4_4",
-                                        dead_scales="zero", expected_rows=None, *, data, scale)
+                                        dead_scales="zero", expected_rows=None,
+                                        programmatic_launch=False, *, data, scale)
 
 and so on for each op, with an out or with data and scale. The _out ops write into their last
 arguments and return nothing; those of the quantising ops may be bytes, torch.uint8, too. Importing
@@ -32,7 +36,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from . import _expected_rows, _runtime
+from . import _runtime
+from ._hints import parse_expected_rows, parse_programmatic_launch
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPERANDS, OPS, Op
@@ -65,7 +70,7 @@ _is_compiling = torch.compiler.is_compiling
 
 _OPERANDS = ", ".join(f"Tensor {operand}" for operand in OPERANDS)
 # Symbolic, so that a compiler need not compile anew for another number.
-_EXPECTED = "SymInt? expected_rows=None"
+_HINTS = "SymInt? expected_rows=None, bool programmatic_launch=False"
 
 
 def takes(name: str, x: Tensor, permutation_map: Tensor, n_used: Tensor) -> bool:
@@ -88,8 +93,10 @@ def _register(op: Op) -> Callable[..., Tensor]:
     dtype, = _dtypes(op)
 
     def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-            expected_rows: Optional[int] = None, out: Optional[Tensor] = None) -> Tensor:
-        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
+            expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+            out: Optional[Tensor] = None) -> Tensor:
+        expected = parse_expected_rows(expected_rows)
+        flags = parse_programmatic_launch(programmatic_launch)
         rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
         if out is None:
             out, out_stride = _empty(rows, columns, dtype=dtype, device=x.device), columns
@@ -97,46 +104,49 @@ def _register(op: Op) -> Callable[..., Tensor]:
             check_output("out", out, dtype, (rows, columns), x.device)
             out_stride = row_stride("out", out)
         launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
-               permutation_map.data_ptr(), n_used.data_ptr(), expected, out.data_ptr(),
+               permutation_map.data_ptr(), n_used.data_ptr(), expected, flags, out.data_ptr(),
                out_stride)
         return out
 
     def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-             expected_rows: Any = None) -> Tensor:
+             expected_rows: Any = None, programmatic_launch: bool = False) -> Tensor:
         check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         return x.new_empty((rows, columns), dtype=dtype)
 
     def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-                expected_rows: Optional[int] = None, *, out: Tensor) -> None:
-        run(x, permutation_map, n_used, expected_rows, out)
+                expected_rows: Optional[int] = None, programmatic_launch: bool = False, *,
+                out: Tensor) -> None:
+        run(x, permutation_map, n_used, expected_rows, programmatic_launch, out)
 
-    def fake_out(x: Tensor, permutation_map: Tensor, n_used: Tensor, expected_rows: Any = None, *,
-                 out: Tensor) -> None:
+    def fake_out(x: Tensor, permutation_map: Tensor, n_used: Tensor, expected_rows: Any = None,
+                 programmatic_launch: bool = False, *, out: Tensor) -> None:
         check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         check_output("out", out, dtype, (rows, columns), x.device)
         row_stride("out", out)
 
-    new = register(f"{name}({_OPERANDS}, {_EXPECTED}) -> Tensor", run, fake)
-    into = register(f"{name}_out({_OPERANDS}, {_EXPECTED}, *, Tensor(a!) out) -> ()", run_out,
+    new = register(f"{name}({_OPERANDS}, {_HINTS}) -> Tensor", run, fake)
+    into = register(f"{name}_out({_OPERANDS}, {_HINTS}, *, Tensor(a!) out) -> ()", run_out,
                     fake_out, function=name)
 
     direct = make_direct(op, ((dtype,),))
 
     def call(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-             out: Optional[Tensor] = None, expected_rows: Optional[int] = None) -> Tensor:
+             out: Optional[Tensor] = None, expected_rows: Optional[int] = None,
+             programmatic_launch: bool = False) -> Tensor:
         result: Optional[Tensor]
         if not _is_compiling():
-            result = direct(x, permutation_map, n_used, expected_rows, out)
+            result = direct(x, permutation_map, n_used, expected_rows, programmatic_launch, out)
             if result is not None:
                 return result
         if out is None:
             check_types(permutation_map=permutation_map, n_used=n_used)
-            result = new(x, permutation_map, n_used, to_schema(expected_rows))
+            result = new(x, permutation_map, n_used,
+                         *to_schema(expected_rows, programmatic_launch))
             return result
         check_types(permutation_map=permutation_map, n_used=n_used, out=out)
-        into(x, permutation_map, n_used, to_schema(expected_rows), out=out)
+        into(x, permutation_map, n_used, *to_schema(expected_rows, programmatic_launch), out=out)
         return out
 
     return call
@@ -176,9 +186,10 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
 
     def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
             scale_layout: str = default_layout, dead_scales: str = default_dead,
-            expected_rows: Optional[int] = None, data: Any = None,
-            scale: Any = None) -> tuple[Tensor, Tensor]:
-        expected = 0 if expected_rows is None else _expected_rows.parse(expected_rows)
+            expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+            data: Any = None, scale: Any = None) -> tuple[Tensor, Tensor]:
+        expected = parse_expected_rows(expected_rows)
+        flags = parse_programmatic_launch(programmatic_launch)
         rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
         size, scale_stride = scale_bytes(rows, groups, layout), 0
@@ -197,13 +208,14 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
             elif layout:
                 size = (rows - 1) * scale_stride + groups
         launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
-               permutation_map.data_ptr(), n_used.data_ptr(), expected, data.data_ptr(),
+               permutation_map.data_ptr(), n_used.data_ptr(), expected, flags, data.data_ptr(),
                data_stride, scale.data_ptr(), size, scale_stride, layout, dead)
         return data, scale
 
     def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,
              scale_layout: str = default_layout, dead_scales: str = default_dead,
-             expected_rows: Any = None) -> tuple[Tensor, Tensor]:
+             expected_rows: Any = None,
+             programmatic_launch: bool = False) -> tuple[Tensor, Tensor]:
         check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
@@ -220,19 +232,21 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
 
     def run_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
                  dead_scales: str, scale: Optional[Tensor],
-                 expected_rows: Optional[int] = None, *, data: Tensor) -> Tensor:
+                 expected_rows: Optional[int] = None, programmatic_launch: bool = False, *,
+                 data: Tensor) -> Tensor:
         if scale is None:
             rows, columns = x.shape
             shape = scale_shape(rows, columns // group, parse_layout(scale_layout))
             scale = _empty(shape, dtype=_BYTE, device=x.device)
         else:
             scale = scale.clone()
-        run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data, scale)
+        run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+            programmatic_launch, data, scale)
         return scale
 
     def fake_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
-                  dead_scales: str, scale: Optional[Tensor], expected_rows: Any = None, *,
-                  data: Tensor) -> Tensor:
+                  dead_scales: str, scale: Optional[Tensor], expected_rows: Any = None,
+                  programmatic_launch: bool = False, *, data: Tensor) -> Tensor:
         check_expected_rows(expected_rows)
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
@@ -243,12 +257,13 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
 
     def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
                 scale_layout: str = default_layout, dead_scales: str = default_dead,
-                expected_rows: Optional[int] = None, *, data: Tensor, scale: Tensor) -> None:
+                expected_rows: Optional[int] = None, programmatic_launch: bool = False, *,
+                data: Tensor, scale: Tensor) -> None:
         refuse_gradients(name, x=x, data=data, scale=scale)
         refuse_inference_tensors(name, data=data, scale=scale)
         if not _is_compiling() and direct_or_bytes(
-                x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data,
-                scale) is not None:
+                x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+                programmatic_launch, data, scale) is not None:
             return
         rows, columns, _ = check_inputs(x, permutation_map, n_used)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
@@ -257,34 +272,35 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         bitcast = torch.ops.moe_mlir.bitcast
         before = bitcast(scale, _BYTE) if dead else None
         after = renewing(x, permutation_map, n_used, scale_layout, dead_scales, before,
-                         expected_rows, data=data)
+                         expected_rows, programmatic_launch, data=data)
         scale.copy_(after if scale.dtype is _BYTE else bitcast(after, scale_dtype))
 
-    new = register(f"{name}({_OPERANDS}, {modes}, {_EXPECTED}) -> "
+    new = register(f"{name}({_OPERANDS}, {modes}, {_HINTS}) -> "
                    "(Tensor data, Tensor scale)", run, fake)
     renewing = register(f"{name}_into({_OPERANDS}, str scale_layout, str dead_scales, "
-                        f"Tensor? scale, {_EXPECTED}, *, Tensor(a!) data) -> Tensor", run_into,
+                        f"Tensor? scale, {_HINTS}, *, Tensor(a!) data) -> Tensor", run_into,
                         fake_into, function=name)
-    into = register_composite(f"{name}_out({_OPERANDS}, {modes}, {_EXPECTED}, *, "
+    into = register_composite(f"{name}_out({_OPERANDS}, {modes}, {_HINTS}, *, "
                               "Tensor(a!) data, Tensor(b!) scale) -> ()", run_out)
 
     def call(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: ScaleLayout,
              dead_scales: DeadScales, out: Any,
-             expected_rows: Optional[int] = None) -> MXFP8[Tensor]:
+             expected_rows: Optional[int] = None,
+             programmatic_launch: bool = False) -> MXFP8[Tensor]:
         data: Any
         scale: Any
         data, scale = (None, None) if out is None else unpack_out(out, scale_layout)
         if not _is_compiling():
             result = direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
-                            data, scale)
+                            programmatic_launch, data, scale)
             if result is not None:
                 data, scale = result
                 return MXFP8(data, scale, scale_layout, _BF16)
         parse_layout(scale_layout), parse_dead(dead_scales)
         check_types(permutation_map=permutation_map, n_used=n_used)
-        expected_rows = to_schema(expected_rows)
+        hints = to_schema(expected_rows, programmatic_launch)
         if out is None:
-            data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows)
+            data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, *hints)
             return MXFP8(data, scale, scale_layout, _BF16)
         check_types(data=data, scale=scale)
         # Bytes are for the ops: a caller of these functions has mistaken one for the other.
@@ -292,8 +308,7 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
             raise TypeError(f"data: expected dtype {data_dtype}, found {_BYTE}")
         if scale.dtype is _BYTE:
             raise TypeError(f"scale: expected dtype {scale_dtype}, found {_BYTE}")
-        into(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows, data=data,
-             scale=scale)
+        into(x, permutation_map, n_used, scale_layout, dead_scales, *hints, data=data, scale=scale)
         return MXFP8(data, scale, scale_layout, _BF16)
 
     return call

@@ -151,7 +151,7 @@ def test_on_the_current_device_and_stream(world: World, index: int) -> None:
     world.current = index
     out = Tensor(0x400, (6, 64), BF16, index)
     out.resize((6, 64), (80, 1))
-    assert world.make(RELU)(*inputs(index), 7, out) is out
+    assert world.make(RELU)(*inputs(index), 7, False, out) is out
     assert world.spy.told == [Told(moe.find_op(RELU.dialect), (1, 0, 100 + index, None, 0, 0, 7), X,
                                    MAP, USED, (0x400, 6, 64, 80), None)]
     assert world.versions == [(out,)] and not world.elsewhere
@@ -159,7 +159,7 @@ def test_on_the_current_device_and_stream(world: World, index: int) -> None:
 
 def test_new_results(world: World) -> None:
     direct = world.make(RELU)
-    assert [direct(*inputs(), None, None), direct(*inputs(), None, None)] == world.made
+    assert [direct(*inputs(), None, False, None), direct(*inputs(), None, False, None)] == world.made
     assert [told.out for told in world.spy.told] == [(0x1000, 6, 64, 64), (0x2000, 6, 64, 64)]
     assert not world.versions
     assert [tuple(made.shape) for made in world.made] == [(6, 64)] * 2
@@ -171,33 +171,46 @@ def test_new_results(world: World) -> None:
 def test_scales(world: World, layout: str, shape: tuple[int, ...], told: tuple[int, ...],
                 dead: str) -> None:
     direct = world.make(QUANTIZE)
-    result = direct(*inputs(), layout, dead, None, None, None)
+    result = direct(*inputs(), layout, dead, None, False, None, None)
     assert result == tuple(world.made) and tuple(result[1].shape) == shape
     wanted = (told[0], told[1], told[2], int(dead == "untouched"))
     assert world.spy.told[0].scale == (0x2000, *wanted)
     for types in ((E4M3, E8M0), (UINT8, UINT8)):
         outs = Tensor(0x400, (6, 64), types[0]), Tensor(0x500, shape, types[1])
-        assert direct(*inputs(), layout, dead, None, *outs) == outs
+        assert direct(*inputs(), layout, dead, None, False, *outs) == outs
         stride = 2 if layout == "linear" else 0
         assert world.spy.told.pop().scale == (0x500, told[0], stride, *wanted[2:])
         assert world.versions.pop() == outs
     if layout == "linear":
         outs[1].resize(shape, (5, 1))
-        direct(*inputs(), layout, dead, None, *outs)
+        direct(*inputs(), layout, dead, None, False, *outs)
         assert world.spy.told.pop().scale == (0x500, 5 * 5 + 2, 5, *wanted[2:])
 
 
 def test_on_the_cpu(world: World) -> None:
     world.current = 5
-    assert world.make(RELU)(*inputs(device=CPU), None, None) is world.made[0]
+    assert world.make(RELU)(*inputs(device=CPU), None, False, None) is world.made[0]
     assert world.spy.told[0].launch == (0, 0, None, None, 0, 0, 0)
+
+
+@pytest.mark.parametrize("op", [RELU, QUANTIZE], ids=lambda op: op.name)
+def test_programmatic_launch(world: World, op: Any) -> None:
+    direct = world.make(op)
+    modes = [default for _, default in op.format.modes]
+    outs = [None] * len(op.format.outputs)
+    for value, flags in ((False, 0), (True, 1)):
+        assert direct(*inputs(), *modes, None, value, *outs) is not None
+        assert world.spy.told.pop().launch == (1, flags, 100, None, 0, 0, 0)
+    for value in (None, 0, 1, "True"):
+        assert direct(*inputs(), *modes, None, value, *outs) is None
+    assert not world.spy.told
 
 
 def test_offsets(world: World) -> None:
     operands = [*inputs(), Tensor(0x400, (6, 64), BF16)]
     for offset, operand in enumerate(operands):
         operand.byte_offset = 2 * offset
-    world.make(RELU)(*operands[:3], None, operands[3])
+    world.make(RELU)(*operands[:3], None, False, operands[3])
     told = world.spy.told[0]
     assert (told.x[0], told.permutation_map, told.n_used, told.out[0]) == (
         0x100, 0x202, 0x304, 0x406)
@@ -205,17 +218,17 @@ def test_offsets(world: World) -> None:
 
 def test_on_another_device_python_launches(world: World) -> None:
     world.current = 1
-    assert world.make(RELU)(*inputs(2), 7, None) is world.made[0]
-    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 7, 0x1000, 64)]
+    assert world.make(RELU)(*inputs(2), 7, True, None) is world.made[0]
+    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 7, 1, 0x1000, 64)]
     outs = Tensor(0x400, (6, 64), E4M3, 2), Tensor(0x500, (512,), E8M0, 2)
-    assert world.make(QUANTIZE)(*inputs(2), "swizzle_32_4_4", "untouched", None, *outs) == outs
-    assert world.elsewhere[1] == ("the call", 2, *X, MAP, USED, 0, 0x400, 64, 0x500, 512, 0, 0, 1)
+    assert world.make(QUANTIZE)(*inputs(2), "swizzle_32_4_4", "untouched", None, False, *outs) == outs
+    assert world.elsewhere[1] == ("the call", 2, *X, MAP, USED, 0, 0, 0x400, 64, 0x500, 512, 0, 0, 1)
     assert not world.spy.told and world.versions == [outs]
 
 
 def test_without_a_context_python_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, _runtime.NO_CONTEXT)
-    world.make(RELU)(*inputs(), None, None)
+    world.make(RELU)(*inputs(), None, False, None)
     assert len(world.spy.told) == len(world.elsewhere) == 1
     assert world.elsewhere[0][0] == "the call"
 
@@ -224,7 +237,7 @@ def test_without_a_context_python_launches(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_the_runtime_refuses_is_raised(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     world = World(monkeypatch, status)
     with pytest.raises(RuntimeError, match="of the runtime"):
-        world.make(RELU)(*inputs(), None, Tensor(0x400, (6, 64), BF16))
+        world.make(RELU)(*inputs(), None, False, Tensor(0x400, (6, 64), BF16))
     assert world.elsewhere == [(status,)] and not world.versions
 
 
@@ -235,11 +248,11 @@ def test_what_is_raised_while_it_launches_is_raised(world: World) -> None:
     for name in ("current_device", "increment_versions"):
         setattr(world.environment, name, fail)
         with pytest.raises(KeyError, match="a fault"):
-            world.make(RELU)(*inputs(), None, Tensor(0x400, (6, 64), BF16))
+            world.make(RELU)(*inputs(), None, False, Tensor(0x400, (6, 64), BF16))
         setattr(world.environment, name, lambda *arguments: 1)
     world.environment.launch = fail
     with pytest.raises(KeyError, match="a fault"):
-        world.make(RELU)(*inputs(), None, None)
+        world.make(RELU)(*inputs(), None, False, None)
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -256,11 +269,11 @@ def test_tensors_that_are_not_taken(world: World, position: int, change: str) ->
     operands = [*inputs(), Tensor(0x400, (1, 64), BF16)]
     operands[0].resize((1, 64))
     operands[1].resize((1,))
-    assert world.make(RELU)(*operands[:3], None, operands[3]) is operands[3]
+    assert world.make(RELU)(*operands[:3], None, False, operands[3]) is operands[3]
     world.spy.told.clear(), world.versions.clear()
     for name, value in CHANGES[change].items():
         setattr(operands[position], name, value)
-    assert world.make(RELU)(*operands[:3], None, operands[3]) is None
+    assert world.make(RELU)(*operands[:3], None, False, operands[3]) is None
     assert not world.spy.told and not world.elsewhere and not world.versions
 
 
@@ -272,12 +285,12 @@ def test_tensors_that_are_not_taken(world: World, position: int, change: str) ->
 def test_states_that_are_not_taken(world: World, change: dict[str, Any]) -> None:
     for name, value in change.items():
         setattr(world.environment, name, value)
-    assert world.make(RELU)(*inputs(), None, None) is None
+    assert world.make(RELU)(*inputs(), None, False, None) is None
     assert not world.spy.told
 
 
 def test_other_devices_are_not_taken(world: World) -> None:
-    assert world.make(RELU)(*inputs(device=10), None, None) is None
+    assert world.make(RELU)(*inputs(device=10), None, False, None) is None
 
 
 def test_exchanges_that_are_not_known(world: World) -> None:
@@ -295,7 +308,7 @@ def test_exchanges_that_are_not_known(world: World) -> None:
 
 
 def test_the_number_of_arguments(world: World) -> None:
-    for op, count in ((RELU, 5), (QUANTIZE, 8)):
+    for op, count in ((RELU, 6), (QUANTIZE, 9)):
         for wrong in (count - 1, count + 1):
             with pytest.raises(TypeError, match="number of arguments"):
                 world.make(op)(*[None] * wrong)

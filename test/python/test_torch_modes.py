@@ -330,7 +330,7 @@ def test_plain_calls_go_around_the_dispatcher(op: Op) -> None:
                 for outs in ([None] * len(op.format.outputs), Call(op.name).outs()):
                     if outs[0] is not None and tensor.shape != outs[0].shape:
                         continue
-                    result = direct(tensor, *others, *modes, None, *outs)
+                    result = direct(tensor, *others, *modes, None, False, *outs)
                     assert result is not None
                     results = result if op.format.has_scales else (result,)
                     assert outs[0] is None or all(a is b for a, b in zip(results, outs))
@@ -349,7 +349,7 @@ def test_calls_that_do_not(op: Op) -> None:
 
     def call(x: Any = x, permutation_map: Any = permutation_map, n_used: Any = n_used,
              modes: Any = modes, expected_rows: Any = None, outs: Any = outs) -> Any:
-        return direct(x, permutation_map, n_used, *modes, expected_rows, *outs)
+        return direct(x, permutation_map, n_used, *modes, expected_rows, False, *outs)
 
     def inference(tensor: Any) -> Any:
         with torch.inference_mode():

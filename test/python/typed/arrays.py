@@ -52,6 +52,7 @@ backend: str | None = q.backend
 moe_mlir.squared_relu_and_quantize_mxfp8(x, rows, 4, out=(data, scale))
 assert_type(moe_mlir.padded_squared_relu(x, rows, 4, out=x.copy()), Array)
 assert_type(moe_mlir.padded_squared_relu(x, rows, 4, expected_rows=2), Array)
+assert_type(moe_mlir.padded_squared_relu(x, rows, 4, programmatic_launch=True), Array)
 assert_type(moe_mlir.quantize_mxfp8(x, rows, 4, expected_rows=None), moe_mlir.MXFP8[Array])
 assert_type(moe_mlir.runtime_description(), str)
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     moe_mlir.quantize_mxfp8(x, rows, 4, dead_scales="zeros")  # type: ignore[call-overload]
     moe_mlir.quantize_mxfp8(x, rows, 4, out=(data,))  # type: ignore[arg-type]
     moe_mlir.padded_squared_relu(x, rows, 4, expected_rows="2")  # type: ignore[call-overload]
+    moe_mlir.quantize_mxfp8(x, rows, 4, programmatic_launch=None)  # type: ignore[call-overload]
     moe_mlir.scale_size(4, 32, "rows")  # type: ignore[arg-type]
     moe_mlir.MXFP8(data, scale, "rows")  # type: ignore[arg-type]
     moe_mlir.compile("quantize_mxfp8", scale_layout="rows")  # type: ignore[arg-type]

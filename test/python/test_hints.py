@@ -1,6 +1,6 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""expected_rows on arrays, and what of it reaches the runtime library."""
+"""expected_rows and programmatic_launch on arrays, and what of them reaches the runtime library."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import ml_dtypes
 import moe_mlir
 import numpy as np
 import pytest
-from moe_mlir import _expected_rows, _runtime
+from moe_mlir import _hints, _runtime
 from moe_mlir._op_table import OPS, Op
 from moe_testing import runtime as moe
-from moe_testing.fake_driver import FakeDriver, build, in_child
+from moe_testing.fake_driver import FakeDriver, Launch, build, in_child
 from moe_testing.run_spy import RunSpy, Told
 
 M, K = 130, 96
-ACCEPTED = [None, 0, 1, M, 10 * M, 2**31, 2**63 - 1, 2**63, 10**30, np.int32(7), np.uint64(2**63)]
+EXPECTED_ROWS = [None, 0, 1, M, 10 * M, 2**31, 2**63 - 1, 2**63, 10**30, np.int32(7), np.uint64(2**63)]
 ERRORS: list[tuple[Any, type[Exception], str]] = [
     (-1, ValueError, "expected_rows: expected a number of rows that is not negative, found -1"),
     (np.int8(-3), ValueError,
@@ -44,23 +44,35 @@ def outputs(op: Op) -> list[Any]:
 
 
 @by_op
-@pytest.mark.parametrize("expected_rows", ACCEPTED)
-def test_it_changes_no_byte(op: Op, expected_rows: Any) -> None:
+@pytest.mark.parametrize("hint", [*({"expected_rows": value} for value in EXPECTED_ROWS),
+                                  {"programmatic_launch": True}, {"programmatic_launch": False}],
+                         ids=str)
+def test_they_change_no_byte(op: Op, hint: dict[str, Any]) -> None:
     found, wanted = outputs(op), outputs(op)
-    for outs, settings in ((found, {"expected_rows": expected_rows}), (wanted, {})):
+    for outs, settings in ((found, hint), (wanted, {})):
         out = tuple(outs) if op.format.has_scales else outs[0]
         getattr(moe_mlir, op.name)(*operands(), out=out, **settings)
     for a, b in zip(found, wanted):
         assert (a.view(np.uint8) == b.view(np.uint8)).all() and (a.view(np.uint8) != 0x5A).any()
-    getattr(moe_mlir, op.name)(*operands(), expected_rows=expected_rows)
+    getattr(moe_mlir, op.name)(*operands(), **hint)
 
 
 @by_op
 @pytest.mark.parametrize("value, error, message", ERRORS, ids=lambda value: str(value)[:12])
-def test_errors(op: Op, value: Any, error: type[Exception], message: str) -> None:
+def test_expected_rows_that_are_none(op: Op, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         getattr(moe_mlir, op.name)(*operands(), expected_rows=value)
     assert str(caught.value) == message
+
+
+@by_op
+@pytest.mark.parametrize("value", [None, 0, 1, "True", np.bool_(True)], ids=repr)
+def test_programmatic_launch_is_a_bool(op: Op, value: Any) -> None:
+    kind = type(value)
+    with pytest.raises(TypeError) as caught:
+        getattr(moe_mlir, op.name)(*operands(), programmatic_launch=value)
+    assert str(caught.value) == ("programmatic_launch: expected a bool, found "
+                                 f"{kind.__module__}.{kind.__qualname__}")
 
 
 @pytest.mark.parametrize("given, wanted", [
@@ -73,18 +85,19 @@ def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int,
     monkeypatch.setattr(_runtime, "run_op", spy.address)
     call = _runtime.make_call(op)
     more = (10, 11, 12, 1, 0) if op.format.has_scales else ()
-    assert call(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _expected_rows.parse(given), 9, 13, *more) == 5
+    assert call(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _hints.parse_expected_rows(given), 14, 9, 13,
+                *more) == 5
     assert spy.told == [Told(
-        moe.find_op(op.dialect), launch=(_runtime.CUDA, 0, 2, None, 0, 0, wanted), x=(3, 4, 5, 6),
+        moe.find_op(op.dialect), launch=(_runtime.CUDA, 14, 2, None, 0, 0, wanted), x=(3, 4, 5, 6),
         permutation_map=7, n_used=8, out=(9, 4, 5, 13), scale=more or None)]
 
 
 @by_op
-def test_numbers_that_are_none(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_are_no_numbers(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = RunSpy()
     monkeypatch.setattr(_runtime, "run_op", spy.address)
     call = _runtime.make_call(op)
-    numbers = [1] * (16 if op.format.has_scales else 11)
+    numbers = [1] * (17 if op.format.has_scales else 12)
     for wrong in (numbers[1:], [*numbers, 1]):
         with pytest.raises(TypeError, match="number of arguments"):
             call(*wrong)
@@ -103,25 +116,53 @@ def driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("driver"))
 
 
+def launch(driver: FakeDriver, op: Op, expected_rows: int | None = None,
+           programmatic_launch: bool = False) -> Launch:
+    """The launch that the driver sees."""
+    driver.take_calls()
+    addresses = [n << 56 for n in range(1, 6)]
+    scales = (addresses[4], moe.scale_size(1 << 16, 2048), 0, 0, 0)
+    status = _runtime.calls[op.name](
+        _runtime.CUDA, 0, addresses[0], 1 << 16, 2048, 2048, *addresses[1:3],
+        _hints.parse_expected_rows(expected_rows),
+        _hints.parse_programmatic_launch(programmatic_launch), addresses[3], 2048,
+        *(scales if op.format.has_scales else ()))
+    if status:
+        _runtime.raise_last_error(status)
+    [found] = driver.launches()
+    return found
+
+
 @by_op
 @in_child
-def test_the_grid_grows_with_it(op: Op, driver_path: Path) -> None:
+def test_the_grid_grows_with_expected_rows(op: Op, driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
     driver.create_context()
 
     def grid(expected_rows: int | None) -> int:
-        driver.take_calls()
-        addresses = [n << 56 for n in range(1, 6)]
-        scales = (addresses[4], moe.scale_size(1 << 16, 2048), 0, 0, 0)
-        status = _runtime.calls[op.name](
-            _runtime.CUDA, 0, addresses[0], 1 << 16, 2048, 2048, *addresses[1:3],
-            _expected_rows.parse(expected_rows), addresses[3], 2048,
-            *(scales if op.format.has_scales else ()))
-        if status:
-            _runtime.raise_last_error(status)
-        [launch] = driver.launches()
-        return launch.grid[0] * launch.grid[1] * launch.grid[2]
+        x, y, z = launch(driver, op, expected_rows).grid
+        return x * y * z
 
     few, some, many = grid(0), grid(200), grid(1 << 16)
     assert few <= some < many and few < grid(None)
     assert grid(10**30) == many
+
+
+@by_op
+@in_child
+def test_a_programmatic_launch_is_one(op: Op, driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    assert launch(driver, op, programmatic_launch=True).programmatic
+    assert not launch(driver, op).programmatic
+
+
+@by_op
+@in_child
+def test_a_programmatic_launch_where_there_is_none(op: Op, driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.set_device(80)
+    driver.create_context()
+    launch(driver, op)
+    with pytest.raises(moe_mlir.MoeRuntimeError, match="MOE_PROGRAMMATIC_LAUNCH: the kernels"):
+        launch(driver, op, programmatic_launch=True)
