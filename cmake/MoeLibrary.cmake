@@ -16,6 +16,27 @@ file(RELATIVE_PATH bin_to_lib "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FU
 set(MOE_TOOL_RPATH "$ORIGIN/${bin_to_lib}" "$ORIGIN/../lib")
 list(REMOVE_DUPLICATES MOE_TOOL_RPATH)
 
+# Half of what it takes to compile a file are these headers. GCC's precompiled ones are not
+# for compiler caches, which do as well without.
+if(CMAKE_CXX_COMPILER_LAUNCHER)
+  set(precompiles OFF)
+else()
+  set(precompiles ON)
+endif()
+option(MOE_PRECOMPILED_HEADERS "Precompile the headers of MLIR that most files include"
+       ${precompiles})
+if(MOE_PRECOMPILED_HEADERS)
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/MLIRHeaders.cpp CONTENT "")
+  add_library(MoeMLIRHeaders OBJECT ${PROJECT_BINARY_DIR}/MLIRHeaders.cpp)
+  set_target_properties(MoeMLIRHeaders PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  llvm_update_compile_flags(MoeMLIRHeaders)
+  target_precompile_headers(MoeMLIRHeaders PRIVATE
+    <mlir/Dialect/Arith/IR/Arith.h>
+    <mlir/Dialect/MemRef/IR/MemRef.h>
+    <mlir/Dialect/Vector/IR/VectorOps.h>
+    <mlir/IR/PatternMatch.h>)
+endif()
+
 # add_moe_library(<name> <sources>... [DEPENDS <tablegen targets>...] [LINK_LIBS <libs>...])
 function(add_moe_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LINK_LIBS" ${ARGN})
@@ -24,6 +45,9 @@ function(add_moe_library name)
   # Static, yet linked into the plugin, which is a shared object.
   set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   llvm_update_compile_flags(${name})
+  if(MOE_PRECOMPILED_HEADERS)
+    target_precompile_headers(${name} REUSE_FROM MoeMLIRHeaders)
+  endif()
   if(ARG_DEPENDS)
     add_dependencies(${name} ${ARG_DEPENDS})
   endif()
