@@ -174,9 +174,10 @@ def rehearse_host_cost(json_file: Path) -> None:
     # Its fresh processes need the interpreter prepared too: main() sees their argument.
     host_cost.__file__ = __file__
     assert run_main(host_cost, "--device", "cpu", "--json", str(json_file)) is None
-    host_cost.build_loop = lambda folder: None
-    times, how = host_cost.measure_c("cpu")
-    assert "ctypes" in how and len(times) == 2
+    host_cost.build_loops = lambda folder: None
+    calls, how = host_cost.c_calls("cpu")
+    assert "ctypes" in how and len(calls) == 2
+    assert all(isinstance(call(3), float) for call in calls.values())
 
 
 def main() -> None:
