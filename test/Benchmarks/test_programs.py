@@ -46,7 +46,7 @@ def no_torch(tmp_path: Path) -> str:
     return python_path(tmp_path)
 
 
-@pytest.mark.parametrize("program", ["gpu.py", "host_cost.py", "plot.py", "variants.py"])
+@pytest.mark.parametrize("program", ["chain.py", "gpu.py", "host_cost.py", "plot.py", "variants.py"])
 def test_help_needs_no_torch(program: str, no_torch: str) -> None:
     done = benchmark(program, "--help", PYTHONPATH=no_torch)
     assert done.returncode == 0 and "usage:" in done.stdout and not done.stderr
