@@ -70,6 +70,17 @@ static Value cloneBody(OpBuilder &builder, linalg::LinalgOp producer, Value elem
   return mapping.lookup(body->getTerminator()->getOperand(0));
 }
 
+/// The kernel name that the program gives, unless that is an op's: the kernel computes
+/// another activation now.
+static StringAttr getGivenKernelName(PaddingAwareOpInterface op) {
+  auto mapRows = dyn_cast<MapRowsOp>(op.getOperation());
+  StringAttr name = mapRows ? mapRows.getKernelNameAttr() : StringAttr();
+  if (!name)
+    return name;
+  std::string opName = (MoeDialect::getDialectNamespace() + "." + name.getValue()).str();
+  return RegisteredOperationName::lookup(opName, op.getContext()) ? StringAttr() : name;
+}
+
 namespace {
 
 struct FuseProducer : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
@@ -91,10 +102,9 @@ struct FuseProducer : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
       return rewriter.notifyMatchFailure(op, *violation);
 
     Location loc = rewriter.getFusedLoc({producer.getLoc(), op.getLoc()});
-    auto fused = MapRowsOp::create(rewriter, loc, op->getResultTypes(), op.getX(),
-                                   op.getPermutationMap(), op.getNUsed(),
-                                   op.getDestinations(), op.getFormat(),
-                                   /*kernel_name=*/StringAttr());
+    auto fused = MapRowsOp::create(
+        rewriter, loc, op->getResultTypes(), op.getX(), op.getPermutationMap(),
+        op.getNUsed(), op.getDestinations(), op.getFormat(), getGivenKernelName(op));
     fused->setOperand(0, input);
     fused->setDiscardableAttrs(llvm::to_vector(op->getDiscardableAttrs()));
     {

@@ -60,6 +60,39 @@ func.func @before_an_activation(%x: tensor<?x64xbf16>, %map: tensor<?xi32>,
 
 // -----
 
+// The name that a program gives the kernels stays. One that is an op's does not: they compute
+// something else.
+// CHECK-LABEL: func @kernel_names
+// CHECK:         moe.map_rows {{.*}} format(#moe.bf16) kernel_name("negated") {
+// CHECK-NEXT:    ^bb0(%[[V:.*]]: bf16):
+// CHECK-NEXT:      %[[ABS:.*]] = math.absf %[[V]] : bf16
+// CHECK-NEXT:      arith.negf %[[ABS]] : bf16
+// CHECK:         moe.map_rows {{.*}} format(#moe.bf16) {
+// CHECK-NEXT:    ^bb0(%[[V:.*]]: bf16):
+// CHECK-NEXT:      math.absf
+func.func @kernel_names(%x: tensor<?x64xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
+                        %init: tensor<?x64xbf16>) -> (tensor<?x64xbf16>, tensor<?x64xbf16>) {
+  %a = linalg.abs ins(%x : tensor<?x64xbf16>) outs(%init : tensor<?x64xbf16>)
+    -> tensor<?x64xbf16>
+  %r = moe.map_rows ins(%a, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%init : tensor<?x64xbf16>) format(#moe.bf16) kernel_name("negated") {
+  ^bb0(%v: bf16):
+    %y = arith.negf %v : bf16
+    moe.yield %y : bf16
+  } -> tensor<?x64xbf16>
+  %b = linalg.abs ins(%x : tensor<?x64xbf16>) outs(%init : tensor<?x64xbf16>)
+    -> tensor<?x64xbf16>
+  %s = moe.map_rows ins(%b, %map, %n : tensor<?x64xbf16>, tensor<?xi32>, tensor<i32>)
+    outs(%init : tensor<?x64xbf16>) format(#moe.bf16) kernel_name("padded_squared_relu") {
+  ^bb0(%v: bf16):
+    %y = arith.mulf %v, %v : bf16
+    moe.yield %y : bf16
+  } -> tensor<?x64xbf16>
+  return %r, %s : tensor<?x64xbf16>, tensor<?x64xbf16>
+}
+
+// -----
+
 #id = affine_map<(i, j) -> (i, j)>
 
 // CHECK-LABEL: func @has_other_uses

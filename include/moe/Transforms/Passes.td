@@ -39,7 +39,9 @@ def MoeFuseElementwise : Pass<"moe-fuse-elementwise"> {
     An op of linalg that computes each element of `x` from the element of one tensor at the
     same place, and is used by a padding-aware op alone, becomes part of that op's
     activation, in a `moe.map_rows`. It is then computed for live rows alone, and its result
-    never written. Rows that are not live decide nothing, so no byte changes.
+    never written. Rows that are not live decide nothing, so no byte changes. The
+    `kernel_name` of a `moe.map_rows` stays, unless it is the name of an op, which the
+    kernels of the result do not compute.
 
     The linalg op has one input and one result, both matrices of bf16 of one shape, identity
     indexing maps, parallel iterators, and a body of what the region of `moe.map_rows` may
