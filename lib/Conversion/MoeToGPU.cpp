@@ -125,7 +125,8 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
   if (failed(attachDescription(kernel, op, schedule)))
     return nullptr;
   b.setInsertionPointToStart(&kernel.getBody().front());
-  kernel->setAttr(kKernelScheduleAttrName, ScheduleAttr::get(b.getContext(), ofKernel));
+  kernel->setAttr(warp::kKernelScheduleAttrName,
+                  ScheduleAttr::get(b.getContext(), ofKernel));
   buildWarpKernel(b, op, kernel.getArguments(), schedule);
   gpu::ReturnOp::create(b);
   kernels.push_back({op, ofKernel, kernel});

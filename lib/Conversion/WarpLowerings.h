@@ -20,9 +20,6 @@
 
 namespace mlir::moe {
 
-/// A kernel's discardable attribute with its `#moe.schedule`, until that is obeyed.
-inline constexpr llvm::StringLiteral kKernelScheduleAttrName = "moe_warp.schedule";
-
 /// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel, in
 /// moe_warp: its rows one by one.
 void buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,

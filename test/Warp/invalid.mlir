@@ -149,3 +149,41 @@ func.func @no_quad(%columns: index, %c: i32) {
   }
   return
 }
+
+// -----
+
+gpu.module @kernels {
+  // expected-error@+1 {{expected 'moe_warp.schedule' on a kernel, found it on a 'gpu.func' that is none}}
+  gpu.func @f() attributes {moe_warp.schedule = #moe.schedule<steps = 2>} {
+    moe_warp.wait_for_predecessor
+    gpu.return
+  }
+}
+
+// -----
+
+// expected-error@+1 {{expected 'moe_warp.schedule' on a kernel, found it on a 'func.func' that is none}}
+func.func @f() attributes {moe_warp.schedule = #moe.schedule<steps = 2>} {
+  moe_warp.wait_for_predecessor
+  return
+}
+
+// -----
+
+gpu.module @kernels {
+  // expected-error@+1 {{expected 'moe_warp.schedule' to be a #moe.schedule, found [#moe.schedule<steps = 2>]}}
+  gpu.func @f() kernel attributes {moe_warp.schedule = [#moe.schedule<steps = 2>]} {
+    moe_warp.wait_for_predecessor
+    gpu.return
+  }
+}
+
+// -----
+
+gpu.module @kernels {
+  // expected-error@+1 {{expected 'moe_warp.schedule' to have the threads of known_block_size, 128, found 256 in #moe.schedule<steps = 2>}}
+  gpu.func @f() kernel attributes {known_block_size = array<i32: 128, 1, 1>, moe_warp.schedule = #moe.schedule<steps = 2>} {
+    moe_warp.wait_for_predecessor
+    gpu.return
+  }
+}

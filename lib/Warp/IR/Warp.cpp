@@ -11,6 +11,7 @@
 
 #include "moe/Warp/IR/Warp.h"
 
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/Support/MathExtras.h"
@@ -26,6 +27,29 @@ void WarpDialect::initialize() {
 #define GET_OP_LIST
 #include "moe/Warp/IR/WarpOps.cpp.inc"
       >();
+}
+
+LogicalResult WarpDialect::verifyOperationAttribute(Operation *op,
+                                                    NamedAttribute attribute) {
+  if (attribute.getName() != kKernelScheduleAttrName)
+    return success();
+  auto kernel = dyn_cast<gpu::GPUFuncOp>(op);
+  if (!kernel || !kernel.isKernel())
+    return op->emitError("expected '")
+           << kKernelScheduleAttrName << "' on a kernel, found it on a '" << op->getName()
+           << "' that is none";
+  auto schedule = dyn_cast<ScheduleAttr>(attribute.getValue());
+  if (!schedule)
+    return op->emitError("expected '")
+           << kKernelScheduleAttrName << "' to be a #moe.schedule, found "
+           << attribute.getValue();
+  std::optional<ArrayRef<int32_t>> size = kernel.getKnownBlockSize();
+  if (size && size->front() != schedule.getValue().threads)
+    return op->emitError("expected '")
+           << kKernelScheduleAttrName << "' to have the threads of known_block_size, "
+           << size->front() << ", found " << schedule.getValue().threads << " in "
+           << schedule;
+  return success();
 }
 
 //===----------------------------------------------------------------------===//

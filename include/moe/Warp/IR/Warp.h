@@ -26,6 +26,9 @@ inline constexpr int64_t kLanes = 32;
 /// Rows of a row tile whose scales are neighbours in the swizzled layout.
 inline constexpr int64_t kRowsPerQuad = 4;
 
+/// A kernel's discardable attribute with its `#moe.schedule`, until that is obeyed.
+inline constexpr llvm::StringLiteral kKernelScheduleAttrName = "moe_warp.schedule";
+
 } // namespace mlir::moe::warp
 
 #include "moe/Warp/IR/WarpOpsDialect.h.inc"

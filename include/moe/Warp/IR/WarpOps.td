@@ -36,6 +36,8 @@ def Warp_Dialect : Dialect {
       and what a lane has computed of them. In a scope in which registers are short, lane
       numbers are computed in the scope.
     - The grid is any: x runs over chunks of columns, y and the warps of a CTA over rows.
+    - A kernel has the schedule that it is to follow as its attribute `moe_warp.schedule`, a
+      `#moe.schedule`, whose `threads` are those of its `known_block_size` if it has one.
 
     ```mlir
     gpu.func @padded_squared_relu(...) kernel {
@@ -57,6 +59,7 @@ def Warp_Dialect : Dialect {
     }
     ```
   }];
+  let hasOperationAttrVerify = 1;
 }
 
 class Warp_Op<string mnemonic, list<Trait> traits = []>
