@@ -60,12 +60,12 @@ public:
 
 private:
   gpu::GPUModuleOp getKernelModule();
-  /// Null after an error.
-  gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule);
+  /// Null after an error. `isFirst`: of the schedules that the op may be launched with.
+  gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule, bool isFirst);
   LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                                 ArrayRef<Schedule> schedules);
+                                 ArrayRef<Schedule> schedules, bool isFirst);
   LogicalResult buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                            const Schedule &schedule);
+                            const Schedule &schedule, bool isFirst);
 
   ModuleOp module;
   gpu::GPUModuleOp kernelModule;
@@ -100,7 +100,7 @@ static bool haveSameKernel(MapRowsOp lhs, MapRowsOp rhs) {
              OperationEquivalence::IgnoreLocations);
 }
 
-gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
+gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule, bool isFirst) {
   // The same kernel is launched with any number of CTAs.
   Schedule ofKernel = schedule;
   ofKernel.numCTAs = Schedule().numCTAs;
@@ -112,6 +112,8 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule) {
   std::string name = op.getKernelBaseName().str() + op.getFormat().getKernelSuffix();
   if (schedule.isElementwise())
     name += "_unaligned";
+  else if (!isFirst)
+    name += "_aligned" + std::to_string(schedule.alignment);
   ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
   auto kernel = gpu::GPUFuncOp::create(
       b, name, b.getFunctionType(op->getOperandTypes(), TypeRange()));
@@ -159,8 +161,8 @@ static void emitScheduleRemark(MapRowsOp op, gpu::GPUFuncOp kernel,
 }
 
 LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                                    const Schedule &schedule) {
-  gpu::GPUFuncOp kernel = getKernel(op, schedule);
+                                    const Schedule &schedule, bool isFirst) {
+  gpu::GPUFuncOp kernel = getKernel(op, schedule, isFirst);
   if (!kernel)
     return failure();
   emitScheduleRemark(op, kernel, schedule);
@@ -190,7 +192,7 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
 /// Of `schedules` the first whose needs hold: a launch if that is known now, else
 /// launches under conditions.
 LogicalResult Lowering::buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                                         ArrayRef<Schedule> schedules) {
+                                         ArrayRef<Schedule> schedules, bool isFirst) {
   if (schedules.empty())
     return emitError(op.getLoc())
            << "expected a schedule that needs no alignment as the last in '"
@@ -199,15 +201,15 @@ LogicalResult Lowering::buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value isSuitable = buildIsAligned(b, op, describeKernel(op, schedule));
   if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
     if (!*known)
-      return buildFirstLaunch(b, op, schedules.drop_front());
-    return buildLaunch(b, op, schedule);
+      return buildFirstLaunch(b, op, schedules.drop_front(), isFirst);
+    return buildLaunch(b, op, schedule, isFirst);
   }
   auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
   b.setInsertionPointToStart(ifOp.thenBlock());
-  if (failed(buildLaunch(b, op, schedule)))
+  if (failed(buildLaunch(b, op, schedule, isFirst)))
     return failure();
   b.setInsertionPointToStart(ifOp.elseBlock());
-  return buildFirstLaunch(b, op, schedules.drop_front());
+  return buildFirstLaunch(b, op, schedules.drop_front(), /*isFirst=*/false);
 }
 
 /// Whether `op`, on memrefs, is where and on what it can be launched from.
@@ -236,7 +238,7 @@ LogicalResult Lowering::lower(MapRowsOp op) {
   else
     schedules = chooseSchedules(op, ScheduleTarget());
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  return buildFirstLaunch(b, op, schedules);
+  return buildFirstLaunch(b, op, schedules, /*isFirst=*/true);
 }
 
 LogicalResult mlir::moe::lowerMoeOpsToWarp(ModuleOp module, StringRef passName) {

@@ -36,6 +36,21 @@ func.func @candidates(%x: memref<?x100xbf16>, %map: memref<?xi32>, %n: memref<i3
 
 // -----
 
+// Several that may suit: the kernels after the first say what they need.
+// CHECK-LABEL: func.func @aligned_less
+// CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu blocks
+// CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu_aligned8 blocks
+// CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu_aligned4 blocks
+// CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu_unaligned blocks
+func.func @aligned_less(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>, %out: memref<?x?xbf16>) {
+  moe.padded_squared_relu ins(%x, %map, %n : memref<?x?xbf16>, memref<?xi32>, memref<i32>) outs(%out : memref<?x?xbf16>)
+    {moe.schedule = [#moe.schedule<>, #moe.schedule<access_bytes = 8>, #moe.schedule<alignment = 4>,
+                     #moe.schedule<access_bytes = 2>]}
+  return
+}
+
+// -----
+
 // Accesses in parts, of what is aligned less. E4M3 needs half of it.
 // CHECK-LABEL: func.func @parts
 // CHECK: gpu.func @quantize_mxfp8_linear(
