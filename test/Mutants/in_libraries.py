@@ -18,6 +18,7 @@ _CPU = "lib/Runtime/Cpu.cpp"
 _CUDA = "lib/Runtime/Cuda.cpp"
 _MGPU = "lib/MgpuRuntime/Mgpu.cpp"
 _IMAGE = "lib/Runtime/Image.cpp"
+_CALLS = "lib/Runtime/PythonCalls.cpp"
 
 MUTANTS = [
     # Python.
@@ -328,6 +329,30 @@ MUTANTS = [
         "~RelaxedCaptureMode() { exchange(); }",
         "~RelaxedCaptureMode() {}",
     ),
+    # What Python calls it by.
+    Mutant(
+        "calls-device-of-another-index",
+        _CALLS,
+        " &&\n         tensor.device.index == device.index",
+        "",
+    ),
+    Mutant("calls-current-device", _CALLS, "if (current != device.index)", "if (current < 0)"),
+    Mutant(
+        "calls-inner-stride",
+        _CALLS,
+        "return tensor.strides[1] == 1 || matrix.columns <= 1;",
+        "return true;",
+    ),
+    Mutant("calls-rank-of-n-used", _CALLS, "tensor.rank <= 1 &&", ""),
+    Mutant("calls-no-rows-expected", _CALLS, "std::max<int64_t>(rows, 1)", "rows"),
+    Mutant(
+        "calls-scales-apart",
+        _CALLS,
+        "(rows.rows - 1) * rows.row_stride + rows.columns",
+        "rows.rows * rows.row_stride",
+    ),
+    Mutant("calls-version-of-new-results", _CALLS, "  if (isGiven &&", "  if ("),
+    Mutant("calls-result-of-another-type", _CALLS, "if ((type != op.types", "if (false && (type != op.types"),
     Mutant("mgpu-empty-allocation", _MGPU, "  if (size == 0)\n    return nullptr;\n", ""),
     Mutant(
         "mgpu-free-null",

@@ -55,6 +55,7 @@ FIRST = [
         "moe-opt moe-translate moe_runtime",
         "Runtime/test_runtime_cuda.py Conversion Docs/test_kernel_abi.py",
     ),
+    ("lib/Runtime/Python", "moe_runtime", "python/test_direct.py python/test_hints.py"),
     (
         "lib/Runtime/",
         "moe_runtime",

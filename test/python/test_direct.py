@@ -7,6 +7,7 @@ runtime are stand-ins, so that no branch needs a GPU or PyTorch. test_torch_mode
 from __future__ import annotations
 
 import ctypes
+import sys
 from ctypes import (
     POINTER,
     c_int,
@@ -277,6 +278,59 @@ def test_tensors_that_are_not_taken(world: World, position: int, change: str) ->
     assert not world.spy.told and not world.elsewhere and not world.versions
 
 
+@pytest.mark.parametrize("position, shape, strides", [
+    (0, (6, 64), (1, 6)), (0, (6, 64), (128, 2)), (0, (6,), None), (0, (6, 8, 8), None),
+    (1, (5,), None), (1, (7,), None), (1, (6,), (2,)), (1, (6, 1), None), (1, (), None),
+    (2, (2,), None), (2, (0,), None), (2, (1, 1), None),
+    (3, (5, 64), None), (3, (6, 63), None), (3, (6, 64), (1, 6)), (3, (6,), None)])
+def test_shapes_that_are_not_taken(world: World, position: int, shape: tuple[int, ...],
+                                   strides: tuple[int, ...] | None) -> None:
+    operands = [*inputs(), Tensor(0x400, (6, 64), BF16)]
+    operands[position].resize(shape, strides or ((8,) * (len(shape) - 1) + (1,))[:len(shape)])
+    assert world.make(RELU)(*operands[:3], None, False, operands[3]) is None
+    assert not world.spy.told
+
+
+def test_shapes_that_are_taken(world: World) -> None:
+    x, permutation_map, n_used, out = [*inputs(), Tensor(0x400, (1, 1), BF16)]
+    x.resize((1, 1), (9, 7))
+    permutation_map.resize((1,), (3,))
+    n_used.resize((1,), (4,))
+    assert world.make(RELU)(x, permutation_map, n_used, None, False, out) is out
+    assert world.spy.told[0].x == (0x100, 1, 1, 9)
+
+
+@pytest.mark.parametrize("scale, layout, shape, strides", [
+    (0x500, "swizzle_32_4_4", (511,), (1,)), (0x500, "swizzle_32_4_4", (512,), (2,)),
+    (0x500, "swizzle_32_4_4", (6, 2), (2, 1)), (0x500, "linear", (512,), (1,)),
+    (0x500, "linear", (5, 2), (2, 1)), (0x500, "linear", (6, 3), (3, 1)),
+    (0x500, "linear", (6, 2), (1, 6)), (None, "linear", (6, 2), (2, 1))])
+def test_scales_that_are_not_taken(world: World, scale: int | None, layout: str,
+                                   shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    outs = Tensor(0x400, (6, 64), E4M3), Tensor(scale, shape, E8M0)
+    outs[1].resize(shape, strides)
+    assert world.make(QUANTIZE)(*inputs(), layout, "zero", None, False, *outs) is None
+    assert not world.spy.told
+
+
+@pytest.mark.parametrize("modes", [("other", "zero"), ("linear", "other"), (None, "zero"),
+                                   ("linear", 0), ([], "zero")], ids=str)
+def test_modes_that_are_not_taken(world: World, modes: tuple[Any, Any]) -> None:
+    assert world.make(QUANTIZE)(*inputs(), *modes, None, False, None, None) is None
+    operands = inputs()
+    operands[0].resize((6, 48))
+    assert world.make(QUANTIZE)(*operands, "linear", "zero", None, False, None, None) is None
+
+
+@pytest.mark.parametrize("given, told", [
+    (None, 0), (0, 1), (1, 1), (2**63 - 1, 2**63 - 1), (2**63, 2**63 - 1), (-1, None),
+    (-2**70, None), (True, None), (2.0, None), ("1", None)])
+def test_expected_rows(world: World, given: Any, told: int | None) -> None:
+    result = world.make(RELU)(*inputs(), given, False, None)
+    assert [call.launch[-1] for call in world.spy.told] == ([] if told is None else [told])
+    assert (result is None) == (told is None)
+
+
 @pytest.mark.parametrize("change", [
     {"included_keys": lambda: SimpleNamespace(raw_repr=lambda: 12)},
     {"included_keys": lambda: 1 // 0}, {"count_function_modes": lambda: 1},
@@ -305,6 +359,41 @@ def test_exchanges_that_are_not_known(world: World) -> None:
     del world.environment.exchange
     with pytest.raises(AttributeError, match="exchange"):
         world.make(RELU)
+
+
+@pytest.mark.parametrize("op", [RELU, QUANTIZE], ids=lambda op: op.name)
+def test_references_are_given_back(world: World, op: Any) -> None:
+    modes = [default for _, default in op.format.modes]
+    outs = [Tensor(0x400, (6, 64), BF16 if op is RELU else E4M3)]
+    outs += [Tensor(0x500, (512,), E8M0)] * op.format.has_scales
+    operands, nothing = inputs(), [None] * len(outs)
+    direct = world.make(op)
+
+    def call_all(times: int) -> None:
+        for _ in range(times):
+            direct(*operands, *modes, 7, True, *outs)
+            direct(*operands, *modes, None, False, *nothing)
+            world.current = 1
+            direct(*operands, *modes, 2**70, False, *outs)
+            world.current = 0
+            direct(*operands, *modes, -1, False, *outs)
+            world.environment.forward_ad._current_level = 0
+            direct(*operands, *modes, None, False, *outs)
+            world.environment.forward_ad._current_level = -1
+            world.versions.clear(), world.elsewhere.clear(), world.spy.told.clear()
+
+    def count() -> list[int]:
+        objects = [*operands, *outs, *modes, direct, Tensor, BF16, world.environment.forward_ad,
+                   world.environment.plain_keys, *world.made[:2]]
+        return [sys.getrefcount(found) for found in objects]
+
+    found = []
+    for times in (3, 100):
+        call_all(times)
+        # Which have references of their own.
+        del world.made[2:]
+        found.append(count())
+    assert found[0] == found[1]
 
 
 def test_the_number_of_arguments(world: World) -> None:
