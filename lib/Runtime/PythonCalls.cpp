@@ -433,8 +433,9 @@ bool TensorCall::readOutput(PyObject *object, int number, int rank,
   Py_IncRef(object);
   outputs[number] = Ref(object);
   // Outside of inference mode PyTorch refuses to write to its tensors.
-  return callMethod(object, torch.names.isInference).get() == False ||
-         callFunction(torch.isInferenceMode).get() == True;
+  Ref isInference = callMethod(object, torch.names.isInference);
+  return isInference && (isInference.get() == False ||
+                         callFunction(torch.isInferenceMode).get() == True);
 }
 
 bool TensorCall::readOutputs(PyObject *const *objects) {

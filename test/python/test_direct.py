@@ -343,6 +343,18 @@ def test_states_that_are_not_taken(world: World, change: dict[str, Any]) -> None
     assert not world.spy.told
 
 
+@pytest.mark.parametrize("is_inference, is_mode, is_taken", [
+    (False, False, True), (False, True, True), (True, True, True), (True, False, False),
+    (None, True, False)])
+def test_outputs_of_inference_mode(world: World, is_inference: bool | None, is_mode: bool,
+                                   is_taken: bool) -> None:
+    out = Tensor(0x400, (6, 64), BF16)
+    # None has no answer, and that is no reason to take it.
+    out.is_inference = None if is_inference is None else lambda: is_inference
+    world.environment.is_inference_mode = lambda: is_mode
+    assert world.make(RELU)(*inputs(), None, False, out) is (out if is_taken else None)
+
+
 def test_other_devices_are_not_taken(world: World) -> None:
     assert world.make(RELU)(*inputs(device=10), None, False, None) is None
 
