@@ -93,9 +93,23 @@ def float_binary(d: Decoder, inst: Instruction, type_name: str) -> Action:
     return binary(d, inst, type_name, lambda a, b: nx.narrow_binary(kind, op, a, b))
 
 
+def mixed(d: Decoder, inst: Instruction, kind: str) -> Action:
+    """add, sub or fma on f32, of which all operands but the last are `kind` (from sm_100 on)."""
+    mods = d.only(inst, "rn", "f32", "sat")
+    finish = float_finish(mods)
+    up = nx.bf16_to_f32 if kind == "bf16" else nx.f16_to_f32
+    if inst.opcode == "fma":
+        return ternary(d, inst, ("f32", kind, kind, "f32"),
+                       lambda a, b, c: finish(nx.fma_f32(up(a), up(b), c)))
+    fn = ARITHMETIC[inst.opcode]
+    return binary(d, inst, kind, lambda a, c: finish(fn(up(a), c)), result="f32", second="f32")
+
+
 @builder("fma")
 def build_fma(d: Decoder, inst: Instruction) -> Action:
     type_name = d.type_of(inst, "f32", "f64", "f32x2", *NARROW)
+    if type_name in ("f16", "bf16") and "f32" in inst.mods:
+        return mixed(d, inst, type_name)
     types = ("b64" if type_name == "f32x2" else type_name,) * 4
     if type_name == "f64":
         d.only(inst, "rn")
@@ -126,6 +140,8 @@ def build_fma(d: Decoder, inst: Instruction) -> Action:
 def build_arithmetic(d: Decoder, inst: Instruction) -> Action:
     op = inst.opcode
     type_name = inst.mods[-1] if inst.mods else ""
+    if op != "mul" and type_name in ("f16", "bf16") and "f32" in inst.mods:
+        return mixed(d, inst, type_name)
     if type_name in ("f32", "f64", "f32x2") + NARROW:
         return float_binary(d, inst, type_name)
     if op == "add" and type_name in ("u16x2", "s16x2"):

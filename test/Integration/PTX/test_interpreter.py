@@ -1406,3 +1406,36 @@ def test_f32x2_arithmetic_is_that_of_the_halves() -> None:
     Module(ptx).launch("k", grid=(1, 1, 1), block=(1, 1, 1), args=[buffer], memory=memory)
     expected = [21.0, -2.0, 10.0, 3.5, 24.0, -2.5]
     assert buffer.array(np.float32, (10,))[4:].tolist() == expected
+
+
+def test_mixed_arithmetic_widens_the_narrow_operands() -> None:
+    ptx = """
+.version 8.8
+.target sm_100
+.address_size 64
+.visible .entry k(.param .u64 p)
+{
+    .reg .b64 %rd<2>;
+    .reg .b32 %r<6>;
+    .reg .b16 %rs<3>;
+    ld.param.b64 %rd1, [p];
+    ld.global.b16 %rs1, [%rd1];
+    ld.global.b16 %rs2, [%rd1+2];
+    ld.global.b32 %r1, [%rd1+4];
+    add.rn.f32.bf16 %r2, %rs1, %r1;
+    sub.rn.f32.bf16 %r3, %rs1, %r1;
+    fma.rn.f32.bf16 %r4, %rs1, %rs2, %r1;
+    st.global.b32 [%rd1+8], %r2;
+    st.global.b32 [%rd1+12], %r3;
+    st.global.b32 [%rd1+16], %r4;
+    ret;
+}
+"""
+    memory = Memory()
+    # 2.5 and -3 as bf16, then an f32 that bf16 does not hold.
+    words = np.array([0xC0404020, 0, 0, 0, 0], np.uint32)
+    words[1] = np.float32(1 + 2.0**-20).view(np.uint32)
+    buffer = memory.allocate(words)
+    Module(ptx).launch("k", grid=(1, 1, 1), block=(1, 1, 1), args=[buffer], memory=memory)
+    expected = [3.5 + 2.0**-20, 1.5 - 2.0**-20, -6.5 + 2.0**-20]
+    assert buffer.array(np.float32, (5,))[2:].tolist() == expected
