@@ -26,8 +26,9 @@ def ConvertMoeToSCF : Pass<"convert-moe-to-scf"> {
     target is little-endian, for what `vector.bitcast` means. The result has the activation
     on vectors of bf16: run `moe-legalize-bf16` and `arith-expand` next.
   }];
-  let dependentDialects = ["arith::ArithDialect", "memref::MemRefDialect",
-                           "scf::SCFDialect", "vector::VectorDialect"];
+  let dependentDialects = ["arith::ArithDialect", "math::MathDialect",
+                           "memref::MemRefDialect", "scf::SCFDialect",
+                           "vector::VectorDialect"];
 }
 
 def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
@@ -115,8 +116,16 @@ def MoeConvertKernelMath : Pass<"moe-convert-kernel-math"> {
     In a `gpu.module`, converts absolute values, rounding, square roots, `math.fma`, classes of
     floats and bit counts to LLVM's intrinsics. Other functions are left to
     `convert-gpu-to-nvvm`, which calls libdevice, a library of the CUDA toolkit.
+
+    What a GPU has fewer instructions for becomes those, with the same bits:
+
+    - `d > 2^126 ? 0 : 1 / d` in f32, if `d` is proven to be finite and 1 at least:
+      `rcp.approx.ftz` and two `fma`;
+    - `t is NaN ? 0x7fff : arith.truncf t` from f32 to bf16: the `arith.truncf`.
   }];
-  let dependentDialects = ["LLVM::LLVMDialect"];
+  let dependentDialects = ["arith::ArithDialect", "LLVM::LLVMDialect",
+                           "math::MathDialect", "NVVM::NVVMDialect",
+                           "vector::VectorDialect"];
 }
 
 def MoeVerifyLowered : Pass<"moe-verify-lowered"> {
@@ -160,7 +169,7 @@ def MoeLegalizeBF16 : Pass<"moe-legalize-bf16"> {
 
     Subnormals are kept. A NaN is 0x7fc0, as it is after `arith-expand`, but for `mulf` and
     for what works on bits, `select`, `negf`, `absf` and `copysign`, which keep an
-    operand's.
+    operand's, and where a program selects another NaN for that of a conversion to bf16.
 
     Other ops on bf16 are left to `arith-emulate-unsupported-floats` and `arith-expand`: run
     them next.
