@@ -131,6 +131,40 @@ static Value matchRelu(Operation *op) {
   return Value();
 }
 
+static bool isNumber(Value value) {
+  APFloat constant(0.0f);
+  return matchPattern(value, m_ConstantFloat(&constant)) && !constant.isNaN();
+}
+
+/// Whether the bf16 that `op` gives is one of its operands, and never NaN.
+static bool isExactNumber(Operation *op) {
+  return isa<arith::MaxNumFOp, arith::MinNumFOp>(op) &&
+         llvm::any_of(op->getOperands(), isNumber);
+}
+
+namespace {
+/// A conversion of f32 to bf16, and the NaN, as f32 bits, that is selected for its own.
+struct Narrowing {
+  arith::TruncFOp rounded;
+  int64_t nan = 0;
+};
+} // namespace
+
+/// That, if `op` is it.
+static Narrowing matchNarrowing(Operation *op) {
+  auto select = dyn_cast<arith::SelectOp>(op);
+  auto isNaN =
+      select ? select.getCondition().getDefiningOp<arith::CmpFOp>() : arith::CmpFOp();
+  auto rounded = select ? select.getFalseValue().getDefiningOp<arith::TruncFOp>()
+                        : arith::TruncFOp();
+  APFloat nan(0.0f);
+  if (!isNaN || !rounded || isNaN.getPredicate() != arith::CmpFPredicate::UNO ||
+      isNaN.getLhs() != isNaN.getRhs() || isNaN.getLhs() != rounded.getIn() ||
+      !matchPattern(select.getTrueValue(), m_ConstantFloat(&nan)) || !nan.isNaN())
+    return {};
+  return {rounded, nan.bitcastToAPInt().getSExtValue() << 16};
+}
+
 namespace {
 
 class Legalizer {
@@ -138,6 +172,12 @@ public:
   explicit Legalizer(Operation *root) : ops(findArithmetic(root)) {}
 
   void legalize() {
+    // While conversions can be told from what becomes of them.
+    for (Operation *op : ops)
+      if (Narrowing narrowing = matchNarrowing(op); narrowing.rounded &&
+                                                    isBF16(op->getResult(0).getType()) &&
+                                                    ops.contains(narrowing.rounded))
+        narrowings[op] = narrowing;
     for (Operation *op : ops)
       legalize(op);
     // Users before what they use.
@@ -151,10 +191,15 @@ private:
       return;
     WordBuilder b(op->getLoc(), op);
     Value result = op->getResult(0);
-    if (isBF16(result.getType()))
-      result.replaceAllUsesWith(b.buildBitcast(buildBits(b, op), b.getBF16Type()));
-    else
+    if (!isBF16(result.getType())) {
       halves[result] = buildHalves(b, op);
+    } else {
+      Value bits = b.buildBitcast(buildBits(b, op), b.getBF16Type());
+      // What is only widened again need not be put together.
+      if (!matchRelu(op) && isExactNumber(op))
+        halves[bits] = buildHalves(b, op);
+      result.replaceAllUsesWith(bits);
+    }
     done.insert(op);
   }
 
@@ -172,12 +217,17 @@ private:
     if (isa<math::AbsFOp>(op))
       return b.build<arith::AndIOp>(b.toI16(op->getOperand(0)), 0x7fff);
 
+    int64_t nanBits = kQuietNaN;
+    if (Narrowing narrowing = narrowings.lookup(op); narrowing.rounded) {
+      op = narrowing.rounded;
+      nanBits = narrowing.nan;
+    }
     Halves found = buildHalves(b, op);
-    if (!keepsNaN(op)) {
+    if (!keepsNaN(op) && !isExactNumber(op)) {
       for (Value *half : {&found.even, &found.odd}) {
         Value isNaN = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, *half, *half);
         Value bits = b.toI32(*half);
-        Value nan = b.buildConstant(bits.getType(), kQuietNaN);
+        Value nan = b.buildConstant(bits.getType(), nanBits);
         *half = b.toF32(arith::SelectOp::create(b, isNaN, nan, bits));
       }
     }
@@ -217,6 +267,8 @@ private:
     if (!isa<VectorType>(value.getType()))
       return {value, value};
     VectorType type = getHalfType(value.getType());
+    if (auto known = halves.find(value); known != halves.end())
+      return known->second;
     if (Value scalar = getScalar(value)) {
       if (scalar.getType().isBF16())
         scalar = arith::ExtFOp::create(b, b.getF32Type(), scalar);
@@ -257,7 +309,8 @@ private:
   llvm::SetVector<Operation *> ops;
   /// In the order of their definitions.
   llvm::SetVector<Operation *> done;
-  /// Those of results that are not bf16.
+  DenseMap<Operation *, Narrowing> narrowings;
+  /// Those of results that are not bf16, and of some that are.
   DenseMap<Value, Halves> halves;
 };
 

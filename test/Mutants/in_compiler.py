@@ -124,12 +124,12 @@ MUTANTS = [
         "f8-high-and-low", _F8, "b, b.getI16Type(), high, low,", "b, b.getI16Type(), low, high,"
     ),
     Mutant("bf16-product-tie", _BF16, "ugt, lower, 0x8000)", "uge, lower, 0x8000)"),
-    Mutant("bf16-rounded-nan", _BF16, "if (!keepsNaN(op)) {", "if (keepsNaN(op)) {"),
+    Mutant("bf16-rounded-nan", _BF16, "if (!keepsNaN(op) && !isExactNumber(op)) {", "if (false) {"),
     Mutant("bf16-other-vectors", _BF16, "llvm::all_of(op->getUsers(), isOp)", "true"),
     Mutant(
         "bf16-relu-infinity", _BF16, "ule, bits, kBF16Infinity)", "ult, bits, kBF16Infinity)"
     ),
-    Mutant("scf-odd-columns", _SCF, "  buildSpan(whole, columns, 1);\n", ""),
+    Mutant("scf-odd-columns", _SCF, "\n  buildSpan(whole, columns, 1);\n", "\n"),
     Mutant(
         "scf-padding-columns",
         _SCF,
