@@ -41,7 +41,8 @@ moe::FormatAttrInterface own::PaddedLeakyReluOp::getFormat() {
 }
 
 Value own::PaddedLeakyReluOp::buildActivation(OpBuilder &builder, Location loc,
-                                              Value elements) {
+                                              ValueRange parts) {
+  Value elements = parts.front();
   auto constant = [&](double value) -> Value {
     TypedAttr attribute = builder.getFloatAttr(builder.getBF16Type(), value);
     if (auto vector = dyn_cast<VectorType>(elements.getType()))

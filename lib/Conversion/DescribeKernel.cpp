@@ -45,15 +45,16 @@ static void describeAlignment(MapRowsOp op, const Schedule &schedule,
     operand.addressAlignment = operand.rowStrideAlignment = bytes;
   };
   requireRows(operands[0], schedule.alignment);
-  // What it holds are whole accesses.
-  operands[0].rowAlignment = schedule.accessBytes;
-  OperandDescription &out = operands[kNumInputs];
+  // What it holds are whole accesses. Of pairs there are two for a destination's, so that
+  // the second half of a row begins with one too.
+  operands[0].rowAlignment = schedule.accessBytes * op.getNumParts();
+  OperandDescription &out = operands[op.getNumInputs()];
   requireRows(out, schedule.alignmentOf(schedule.elements() * getElementBytes(out)));
   if (schedule.hasQuads()) {
     auto format = cast<BlockFormatAttrInterface>(op.getFormat());
-    operands[kNumInputs + 1].addressAlignment = format.getDeadScales() == DeadScales::Zero
-                                                    ? schedule.clearBytes
-                                                    : kScaleTileColumns;
+    operands[op.getNumInputs() + 1].addressAlignment =
+        format.getDeadScales() == DeadScales::Zero ? schedule.clearBytes
+                                                   : kScaleTileColumns;
   }
 }
 

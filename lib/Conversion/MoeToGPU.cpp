@@ -109,7 +109,7 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule, bool 
       return key.kernel;
 
   // A stable name, so that who launches a kernel without this host code can find it.
-  std::string name = op.getKernelBaseName().str() + op.getFormat().getKernelSuffix();
+  std::string name = op.getKernelBaseName() + op.getFormat().getKernelSuffix();
   if (schedule.isElementwise())
     name += "_unaligned";
   else if (!isFirst)
@@ -167,7 +167,7 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
     return failure();
   emitScheduleRemark(op, kernel, schedule);
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
-  Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
+  Value columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
   IndexOps arithmetic(b);
   ::moe::launch::GridInput<IndexOps> input = {rows,
                                               columns,

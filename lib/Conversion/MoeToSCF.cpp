@@ -15,11 +15,14 @@
 #include "GroupArithmetic.h"
 #include "GroupWords.h"
 #include "IndexArithmetic.h"
+#include "PairLoads.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 #include "moe/IR/Moe.h"
 
@@ -48,6 +51,8 @@ static void buildLoop(ImplicitLocOpBuilder &b, Value begin, Value end, int64_t s
 static Value buildIsLive(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
                          Value usedRows) {
   Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, usedRows);
+  if (!op.getPermutationMap())
+    return isUsed;
   auto ifOp = scf::IfOp::create(b, b.getI1Type(), isUsed, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
@@ -59,21 +64,63 @@ static Value buildIsLive(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
   return ifOp.getResult(0);
 }
 
+/// The activation of `size` columns of a row of the destination, which has `columns`.
+static Value buildActivation(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
+                             Value column, Value columns, int64_t size) {
+  auto load = [&](Value column, int64_t size) -> Value {
+    auto type = VectorType::get(size, b.getBF16Type());
+    return vector::LoadOp::create(b, type, op.getX(), ValueRange{row, column});
+  };
+  SmallVector<Value> parts =
+      buildPartLoads(b, op.getPairsAttr(), column, columns, size, load);
+  if (Value probs = op.getProbs()) {
+    Value prob = memref::LoadOp::create(b, probs, row);
+    parts.push_back(
+        vector::BroadcastOp::create(b, VectorType::get(size, b.getF32Type()), prob));
+  }
+  return op.buildActivation(b, b.getLoc(), parts);
+}
+
 /// out[row, :] = activation(x[row, :])
 static void buildActivationRow(ImplicitLocOpBuilder &b, MapRowsOp op, Value out,
                                Value row, Value columns) {
   auto buildSpan = [&](Value begin, Value end, int64_t size) {
     buildLoop(b, begin, end, size, [&](Value column) {
-      auto type = VectorType::get(size, b.getBF16Type());
-      Value fragment =
-          vector::LoadOp::create(b, type, op.getX(), ValueRange{row, column});
-      Value result = op.buildActivation(b, b.getLoc(), fragment);
+      Value result = buildActivation(b, op, row, column, columns, size);
       vector::StoreOp::create(b, result, out, ValueRange{row, column});
     });
   };
   Value whole = buildMul(b, buildDiv(b, columns, kVectorSize), kVectorSize);
   buildSpan(buildIndex(b, 0), whole, kVectorSize);
   buildSpan(whole, columns, 1);
+}
+
+static Value buildZeros(ImplicitLocOpBuilder &b, VectorType type) {
+  VectorType integers = type.clone(b.getIntegerType(type.getElementTypeBitWidth()));
+  Value zeros = arith::ConstantOp::create(b, cast<TypedAttr>(b.getZeroAttr(integers)));
+  return arith::BitcastOp::create(b, type, zeros);
+}
+
+/// Zeros in a row of the matrix of elements, if that is what becomes of those that are
+/// not live and `row` is below the used ones.
+static void buildDeadRow(ImplicitLocOpBuilder &b, MapRowsOp op, Value row, Value usedRows,
+                         Value columns) {
+  // Without a map all of them are live.
+  if (op.getDeadRows() == DeadRows::Untouched || !op.getPermutationMap())
+    return;
+  Value matrix = op.getOuts().front();
+  Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, usedRows);
+  buildIf(b, isUsed, [&] {
+    auto buildSpan = [&](Value begin, Value end, int64_t size) {
+      auto type = VectorType::get(size, getElementTypeOrSelf(matrix.getType()));
+      buildLoop(b, begin, end, size, [&](Value column) {
+        vector::StoreOp::create(b, buildZeros(b, type), matrix, ValueRange{row, column});
+      });
+    };
+    Value whole = buildMul(b, buildDiv(b, columns, kVectorSize), kVectorSize);
+    buildSpan(buildIndex(b, 0), whole, kVectorSize);
+    buildSpan(whole, columns, 1);
+  });
 }
 
 namespace {
@@ -84,7 +131,7 @@ public:
   QuantizeRows(ImplicitLocOpBuilder &b, MapRowsOp op, BlockFormatAttrInterface format,
                Value columns)
       : b(b), op(op), format(format), data(op.getOuts()[0]), scale(op.getOuts()[1]),
-        groupSize(format.getGroupSize()),
+        columns(columns), groupSize(format.getGroupSize()),
         isSwizzled(format.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
     ActivationFacts facts = getActivationFacts(op.getActivation().front());
     isNonNegative = !facts.mayBeNaN && !facts.mayBeNegative;
@@ -146,13 +193,11 @@ private:
   /// The activations of `count` groups from `group` on and a vector of their exponents.
   /// Activations as words of two elements: LLVM takes bf16 that a loop carries apart.
   SmallVector<Value> buildExponents(Value row, Value group, int64_t count) {
-    auto type = VectorType::get(groupSize, b.getBF16Type());
     auto wordsType = VectorType::get(groupSize / 2, b.getI32Type());
     SmallVector<Value> results, keys;
     for (int64_t i = 0; i < count; ++i) {
-      Value x =
-          vector::LoadOp::create(b, type, op.getX(), ValueRange{row, columnOf(group, i)});
-      Value fragment = op.buildActivation(b, b.getLoc(), x);
+      Value fragment =
+          buildActivation(b, op, row, columnOf(group, i), columns, groupSize);
       keys.push_back(buildMagnitudeKeys(b, fragment, isNonNegative));
       results.push_back(vector::BitCastOp::create(b, wordsType, fragment));
     }
@@ -215,6 +260,7 @@ private:
   MapRowsOp op;
   BlockFormatAttrInterface format;
   Value data, scale;
+  Value columns;
   int64_t groupSize;
   bool isSwizzled;
   /// Whether no activation is negative or NaN.
@@ -235,29 +281,40 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     rewriter.setInsertionPoint(op);
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
-    Value columns = b.createOrFold<memref::DimOp>(op.getX(), int64_t(1));
+    Value columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
     Value usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, op.getNUsed()), rows);
     Value zero = buildIndex(b, 0);
 
+    // Those that are not live.
+    auto buildIfLive = [&](Value row, function_ref<void()> live,
+                           function_ref<void()> dead = {}) {
+      Value isLive = buildIsLive(b, op, row, usedRows);
+      if (op.getDeadRows() == DeadRows::Untouched && !dead)
+        return buildIf(b, isLive, live);
+      buildIf(b, isLive, live, [&] {
+        if (dead)
+          dead();
+        buildDeadRow(b, op, row, usedRows, columns);
+      });
+    };
     auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
     if (!format) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        buildIf(b, buildIsLive(b, op, row, usedRows),
-                [&] { buildActivationRow(b, op, op.getOuts().front(), row, columns); });
+        buildIfLive(
+            row, [&] { buildActivationRow(b, op, op.getOuts().front(), row, columns); });
       });
       rewriter.eraseOp(op);
       return success();
     }
 
     QuantizeRows quantizeRows(b, op, format, columns);
-    auto isLive = [&](Value row) { return buildIsLive(b, op, row, usedRows); };
     if (format.getDeadScales() == DeadScales::Untouched) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
         auto live = [&] {
           quantizeRows.buildLiveRow(row);
           quantizeRows.buildPaddingColumns(row);
         };
-        buildIf(b, isLive(row), live);
+        buildIfLive(row, live);
       });
     } else if (format.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
       // In a row tile the scales of a row are not contiguous, those of all its rows are.
@@ -268,13 +325,13 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
         Value end =
             arith::MinSIOp::create(b, buildAdd(b, begin, kScaleTileRows), usedRows);
         buildLoop(b, begin, end, 1, [&](Value row) {
-          buildIf(b, isLive(row), [&] { quantizeRows.buildLiveRow(row); });
+          buildIfLive(row, [&] { quantizeRows.buildLiveRow(row); });
         });
       });
     } else {
       buildLoop(b, zero, rows, 1, [&](Value row) {
-        buildIf(
-            b, isLive(row), [&] { quantizeRows.buildLiveRow(row); },
+        buildIfLive(
+            row, [&] { quantizeRows.buildLiveRow(row); },
             [&] { quantizeRows.buildZeroRow(row); });
       });
     }

@@ -45,12 +45,27 @@ std::optional<std::string> mlir::moe::checkActivationOp(Operation *op) {
                        op->getName().getStringRef());
 }
 
+/// What the region of a `moe.map_rows` takes that computes the activation of `op`.
+static SmallVector<Type> getActivationTypes(PaddingAwareOpInterface op) {
+  MLIRContext *context = op->getContext();
+  SmallVector<Type> types(op.getNumParts(), BFloat16Type::get(context));
+  if (op.getProbs())
+    types.push_back(Float32Type::get(context));
+  return types;
+}
+
 LogicalResult MapRowsOp::verifyRegions() {
   Block &block = getActivation().front();
   Type type = BFloat16Type::get(getContext());
-  if (block.getNumArguments() != 1 || block.getArgument(0).getType() != type) {
-    auto diagnostic = emitOpError("expected the region to take one ")
-                      << type << ", found (";
+  SmallVector<Type> types = getActivationTypes(*this);
+  if (block.getArgumentTypes() != ArrayRef<Type>(types)) {
+    auto diagnostic = emitOpError("expected the region to take ")
+                      << (getPairs() ? "two " : "one ") << type;
+    if (getPairs())
+      diagnostic << " under pairs";
+    if (getProbs())
+      diagnostic << " and, with probs, " << types.back();
+    diagnostic << ", found (";
     llvm::interleaveComma(block.getArgumentTypes(), diagnostic);
     return diagnostic << ") (C12)";
   }
@@ -71,22 +86,28 @@ LogicalResult MapRowsOp::verifyRegions() {
 // The interface
 //===----------------------------------------------------------------------===//
 
-StringRef MapRowsOp::getKernelBaseName() { return getKernelName().value_or("map_rows"); }
+std::string MapRowsOp::getKernelBaseName() {
+  return getKernelName().value_or("map_rows").str();
+}
+
+PairsAttr MapRowsOp::getColumnPairs() { return getPairsAttr(); }
 
 bool MapRowsOp::isIdentity() {
+  if (getPairs() || getProbs())
+    return false;
   Block &block = getActivation().front();
   return cast<YieldOp>(block.getTerminator()).getActivation() == block.getArgument(0);
 }
 
-Value MapRowsOp::buildActivation(OpBuilder &builder, Location loc, Value elements) {
+Value MapRowsOp::buildActivation(OpBuilder &builder, Location loc, ValueRange elements) {
   return moe::buildActivation(builder, loc, getActivation().front(), elements);
 }
 
 Value mlir::moe::buildActivation(OpBuilder &builder, Location loc, Block &block,
-                                 Value elements) {
-  auto vector = dyn_cast<VectorType>(elements.getType());
+                                 ValueRange elements) {
+  auto vector = dyn_cast<VectorType>(elements.front().getType());
   IRMapping mapping;
-  mapping.map(block.getArgument(0), elements);
+  mapping.map(block.getArguments(), elements);
   for (Operation &op : block.without_terminator()) {
     if (auto constant = dyn_cast<arith::ConstantOp>(op); constant && vector) {
       auto type = vector.clone(constant.getType());
@@ -105,21 +126,30 @@ Value mlir::moe::buildActivation(OpBuilder &builder, Location loc, Block &block,
   return mapping.lookupOrDefault(cast<YieldOp>(block.getTerminator()).getActivation());
 }
 
+void mlir::moe::buildActivationRegion(OpBuilder &builder, Location loc, Region &region,
+                                      PaddingAwareOpInterface op,
+                                      function_ref<Value(ValueRange)> build) {
+  OpBuilder::InsertionGuard guard(builder);
+  SmallVector<Type> types = getActivationTypes(op);
+  Block *block =
+      builder.createBlock(&region, {}, types, SmallVector<Location>(types.size(), loc));
+  YieldOp::create(builder, loc, build(block->getArguments()));
+}
+
 MapRowsOp mlir::moe::generalize(RewriterBase &rewriter, PaddingAwareOpInterface op) {
   if (auto generic = dyn_cast<MapRowsOp>(op.getOperation()))
     return generic;
   Location loc = op.getLoc();
   OpBuilder::InsertionGuard guard(rewriter);
   rewriter.setInsertionPoint(op);
-  auto generic =
-      MapRowsOp::create(rewriter, loc, op->getResultTypes(), op.getX(),
-                        op.getPermutationMap(), op.getNUsed(), op.getDestinations(),
-                        op.getFormat(), rewriter.getStringAttr(op.getKernelBaseName()));
+  auto generic = MapRowsOp::create(
+      rewriter, loc, op->getResultTypes(), op.getX(), op.getPermutationMap(),
+      op.getNUsed(), op.getProbs(), op.getDestinations(), op.getColumnPairs(),
+      op.getFormat(), op.getDeadRows(), rewriter.getStringAttr(op.getKernelBaseName()));
   generic->setDiscardableAttrs(llvm::to_vector(op->getDiscardableAttrs()));
-  Block *block =
-      rewriter.createBlock(&generic.getActivation(), {}, {rewriter.getBF16Type()}, {loc});
-  Value activation = op.buildActivation(rewriter, loc, block->getArgument(0));
-  YieldOp::create(rewriter, loc, activation);
+  buildActivationRegion(
+      rewriter, loc, generic.getActivation(), op,
+      [&](ValueRange parts) { return op.buildActivation(rewriter, loc, parts); });
   rewriter.replaceOp(op, generic);
   return generic;
 }

@@ -38,14 +38,25 @@ int64_t mlir::moe::getSwizzledScaleSize(int64_t rows, int64_t columns,
 //===----------------------------------------------------------------------===//
 
 SmallVector<StringRef> mlir::moe::detail::getOperandNames(Operation *op) {
-  SmallVector<StringRef> names = {"x", "permutation_map", "n_used"};
-  llvm::append_range(names,
-                     cast<PaddingAwareOpInterface>(op).getFormat().getDestinationNames());
+  auto padded = cast<PaddingAwareOpInterface>(op);
+  SmallVector<StringRef> names = {"x"};
+  if (padded.getPermutationMap())
+    names.push_back("permutation_map");
+  names.push_back("n_used");
+  if (padded.getProbs())
+    names.push_back("probs");
+  llvm::append_range(names, padded.getFormat().getDestinationNames());
   return names;
 }
 
+unsigned mlir::moe::detail::getNumInputs(Operation *op) {
+  auto padded = cast<PaddingAwareOpInterface>(op);
+  return 2 + (padded.getPermutationMap() ? 1 : 0) + (padded.getProbs() ? 1 : 0);
+}
+
 MutableOperandRange mlir::moe::detail::getDestinationsMutable(Operation *op) {
-  return MutableOperandRange(op, kNumInputs, op->getNumOperands() - kNumInputs);
+  unsigned numInputs = getNumInputs(op);
+  return MutableOperandRange(op, numInputs, op->getNumOperands() - numInputs);
 }
 
 //===----------------------------------------------------------------------===//
@@ -150,21 +161,23 @@ static Violation checkExtent(StringRef name, ShapedType type) {
 }
 
 /// What an op asks of its inputs, and of the strides and extents of all operands, whose
-/// types are `types`. (C1-C4, C6, C11)
+/// types are `types`. (C1-C4, C6, C11, C18)
 static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types) {
   if (Violation violation = checkOneKind(types))
     return violation;
   auto x = cast<ShapedType>(types[0]);
-  auto map = cast<ShapedType>(types[1]);
-  auto nUsed = cast<ShapedType>(types[2]);
+  unsigned next = 1;
+  auto map = op.getPermutationMap() ? cast<ShapedType>(types[next++]) : ShapedType();
+  auto nUsed = cast<ShapedType>(types[next++]);
+  auto probs = op.getProbs() ? cast<ShapedType>(types[next]) : ShapedType();
   if (Violation violation = checkMatrix("x", x, BFloat16Type::get(op.getContext()),
                                         ShapedType::kDynamic, ShapedType::kDynamic, "C2"))
     return violation;
   if (!x.isDynamicDim(1) && (x.getDimSize(1) < 1 || !llvm::isInt<32>(x.getDimSize(1))))
     return llvm::formatv(
         "expected 'x' to have from 1 to 2^31 - 1 columns, found {0} (C2)", quote(x));
-  if (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
-      differ(map.getDimSize(0), x.getDimSize(0)))
+  if (map && (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
+              differ(map.getDimSize(0), x.getDimSize(0))))
     return llvm::formatv(
         "expected 'permutation_map' to be a vector [{0}] of i32, found {1} (C3)",
         dimToString(x.getDimSize(0)), quote(map));
@@ -174,6 +187,10 @@ static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types
         "expected 'n_used' to be one i32, of rank 0 or of rank 1 with one "
         "element, found {0} (C4)",
         quote(nUsed));
+  if (probs && (probs.getRank() != 1 || !probs.getElementType().isF32() ||
+                differ(probs.getDimSize(0), x.getDimSize(0))))
+    return llvm::formatv("expected 'probs' to be a vector [{0}] of f32, found {1} (C18)",
+                         dimToString(x.getDimSize(0)), quote(probs));
   for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
     if (Violation violation = checkContiguousInnermost(name, cast<ShapedType>(type)))
       return violation;
@@ -183,16 +200,30 @@ static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types
   return std::nullopt;
 }
 
+/// `columns` are those of a destination that is half as wide as `x`. (C14)
+static Violation checkPairs(PairsAttr pairs, StringRef name, ShapedType x,
+                            int64_t columns) {
+  if (!x.isDynamicDim(1) && x.getDimSize(1) % 2 != 0)
+    return llvm::formatv("expected 'x' to have an even number of columns under {0}, "
+                         "found {1} (C14)",
+                         pairs, quote(x));
+  if (!pairs.areHalves() && !ShapedType::isDynamic(columns) &&
+      columns % pairs.getBlock() != 0)
+    return llvm::formatv("expected the columns of '{0}' to be a multiple of {1} under "
+                         "{2}, found {3} (C14)",
+                         name, pairs.getBlock(), pairs, columns);
+  return std::nullopt;
+}
+
+/// A matrix [rows, columns], `columns` those of the operand `name`, has these scales.
 /// (C8, C9)
-static Violation checkScale(BlockFormatAttrInterface format, ShapedType x,
-                            ShapedType scale) {
-  int64_t rows = x.getDimSize(0);
-  int64_t columns = x.getDimSize(1);
+static Violation checkScale(BlockFormatAttrInterface format, StringRef name, int64_t rows,
+                            int64_t columns, ShapedType scale) {
   int64_t groupSize = format.getGroupSize();
   if (!ShapedType::isDynamic(columns) && columns % groupSize != 0)
     return llvm::formatv(
-        "expected the columns of 'x' to be a multiple of {0}, found {1} (C8)", groupSize,
-        columns);
+        "expected the columns of '{0}' to be a multiple of {1}, found {2} (C8)", name,
+        groupSize, columns);
 
   if (format.getScaleLayout() == ScaleLayout::Linear) {
     int64_t groups = ShapedType::isDynamic(columns) ? columns : columns / groupSize;
@@ -214,17 +245,34 @@ static Violation checkScale(BlockFormatAttrInterface format, ShapedType x,
 /// The constraints on operands of these types; see those of the operands themselves
 /// below.
 Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
+  return checkOperandTypes(op, op.getColumnPairs(), types);
+}
+
+Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, PairsAttr pairs,
+                                       TypeRange types) {
   if (Violation violation = checkPaddingAwareOp(op, types))
     return violation;
   FormatAttrInterface format = op.getFormat();
+  StringRef name = format.getDestinationNames().front();
   auto x = cast<ShapedType>(types[0]);
-  auto elements = cast<ShapedType>(types[kNumInputs]);
+  unsigned numInputs = op.getNumInputs();
+  auto elements = cast<ShapedType>(types[numInputs]);
+  int64_t rows = x.getDimSize(0), columns = x.getDimSize(1);
+  if (pairs) {
+    if (!ShapedType::isDynamic(columns))
+      columns /= 2;
+    int64_t known = ShapedType::isDynamic(columns) && elements.getRank() == 2
+                        ? elements.getDimSize(1)
+                        : columns;
+    if (Violation violation = checkPairs(pairs, name, x, known))
+      return violation;
+  }
   if (Violation violation =
-          checkMatrix(format.getDestinationNames().front(), elements,
-                      format.getElementType(), x.getDimSize(0), x.getDimSize(1), "C5"))
+          checkMatrix(name, elements, format.getElementType(), rows, columns, "C5"))
     return violation;
   if (auto block = dyn_cast<BlockFormatAttrInterface>(format))
-    return checkScale(block, x, cast<ShapedType>(types[kNumInputs + 1]));
+    return checkScale(block, pairs ? name : "x", rows, columns,
+                      cast<ShapedType>(types[numInputs + 1]));
   return std::nullopt;
 }
 

@@ -167,6 +167,14 @@ std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
   if (schedule.hasQuads() &&
       (!format || format.getScaleLayout() != ScaleLayout::Swizzle32_4_4))
     return "rows = quads is for swizzled scales, found an op without";
+  if (op.getDeadRows() == DeadRows::Zero &&
+      (schedule.hasQuads() || schedule.earlyBytes != 0))
+    return "dead_rows<zero> is for rows = single and 'early_bytes' of 0";
+  PairsAttr pairs = op.getColumnPairs();
+  if (pairs && !pairs.haveVectors(schedule.elements()))
+    return llvm::formatv("expected 'access_bytes' of {0} elements that divide blocks of "
+                         "{1}, or are a multiple of them, found {2}",
+                         schedule.elements(), pairs, schedule.accessBytes);
   if (!format)
     return std::nullopt;
   if (schedule.earlyBytes != 0)

@@ -52,10 +52,10 @@ static Value castToContiguousInnermost(RewriterBase &rewriter, Location loc,
 bool mlir::moe::detail::bufferizesToMemoryRead(Operation *op, OpOperand &operand) {
   // A destination keeps the rows that are not live, so its old value matters: all but
   // a scale buffer of which every byte is written.
-  auto format =
-      dyn_cast<BlockFormatAttrInterface>(cast<PaddingAwareOpInterface>(op).getFormat());
+  auto padded = cast<PaddingAwareOpInterface>(op);
+  auto format = dyn_cast<BlockFormatAttrInterface>(padded.getFormat());
   return !format || format.getDeadScales() == DeadScales::Untouched ||
-         operand.getOperandNumber() != kNumInputs + 1;
+         operand.getOperandNumber() != padded.getNumInputs() + 1;
 }
 
 LogicalResult mlir::moe::detail::bufferize(Operation *op, RewriterBase &rewriter,

@@ -117,6 +117,24 @@ static Schedule toElements(Schedule schedule) {
 SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
                                                  const ScheduleTarget &target) {
   Schedule schedule = getSchedule(getRow(target.capability, getScales(op)), target);
+  PairsAttr pairs = op.getColumnPairs();
+  if (op.getDeadRows() == DeadRows::Zero) {
+    schedule.rows = RowOrder::Single;
+    schedule.earlyBytes = 0;
+    schedule.clearBytes = 1;
+  }
+  // A step of pairs has twice the bytes. A quad's chunks have the steps that they need.
+  if (pairs && !schedule.hasQuads()) {
+    schedule.steps /= 2;
+    int64_t minSteps = isa<BlockFormatAttrInterface>(op.getFormat()) ? 2 : 1;
+    if (schedule.steps < minSteps) {
+      schedule.accessBytes /= 2;
+      schedule.alignment = schedule.accessBytes;
+      schedule.steps = minSteps;
+    }
+  }
+  if (pairs && !pairs.haveVectors(schedule.elements()))
+    return {toElements(schedule)};
   return {schedule, toElements(schedule)};
 }
 

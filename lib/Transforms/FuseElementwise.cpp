@@ -104,16 +104,18 @@ struct FuseProducer : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     Location loc = rewriter.getFusedLoc({producer.getLoc(), op.getLoc()});
     auto fused = MapRowsOp::create(
         rewriter, loc, op->getResultTypes(), op.getX(), op.getPermutationMap(),
-        op.getNUsed(), op.getDestinations(), op.getFormat(), getGivenKernelName(op));
+        op.getNUsed(), op.getProbs(), op.getDestinations(), op.getColumnPairs(),
+        op.getFormat(), op.getDeadRows(), getGivenKernelName(op));
     fused->setOperand(0, input);
     fused->setDiscardableAttrs(llvm::to_vector(op->getDiscardableAttrs()));
-    {
-      OpBuilder::InsertionGuard guard(rewriter);
-      Block *block = rewriter.createBlock(&fused.getActivation(), {},
-                                          {rewriter.getBF16Type()}, {loc});
-      Value element = cloneBody(rewriter, producer, block->getArgument(0));
-      YieldOp::create(rewriter, loc, op.buildActivation(rewriter, loc, element));
-    }
+    buildActivationRegion(rewriter, loc, fused.getActivation(), op,
+                          [&](ValueRange parts) {
+                            // What is no element of x is a factor of the row.
+                            SmallVector<Value> elements(parts);
+                            for (int64_t i = 0; i < op.getNumParts(); ++i)
+                              elements[i] = cloneBody(rewriter, producer, parts[i]);
+                            return op.buildActivation(rewriter, loc, elements);
+                          });
     rewriter.replaceOp(op, fused);
     rewriter.eraseOp(producer);
     return success();

@@ -65,11 +65,14 @@ struct FuseIntoStore : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     // Static sizes may contradict each other across a result of dynamic ones.
     SmallVector<Type> types(store->getOperandTypes());
     types.front() = activation.getX().getType();
-    if (std::optional<std::string> violation = checkOperandTypes(store, types))
+    // Factors have as many rows as x.
+    if (std::optional<std::string> violation =
+            checkOperandTypes(store, activation.getColumnPairs(), types))
       return rewriter.notifyMatchFailure(store, *violation);
 
-    SmallVector<Value> operands(store->getOperands());
-    operands.front() = activation.getX();
+    SmallVector<Value> operands(
+        activation->getOperands().take_front(activation.getNumInputs()));
+    llvm::append_range(operands, store.getDestinations());
     Location loc = rewriter.getFusedLoc({activation.getLoc(), store.getLoc()});
     Operation *fused = buildFused(rewriter, loc, activation, store, operands);
     fused->setDiscardableAttrs(llvm::to_vector(store->getDiscardableAttrs()));
@@ -91,17 +94,28 @@ private:
           state.attributes.push_back(attribute);
       if (auto block = dyn_cast<BlockFormatAttrInterface>(format))
         block.addOpAttributes(state.attributes);
+      if (state.attributes.get("dead_rows"))
+        state.attributes.set(
+            "dead_rows", DeadRowsAttr::get(activation.getContext(), store.getDeadRows()));
+      if (name->hasTrait<OpTrait::AttrSizedOperandSegments>()) {
+        SmallVector<int32_t> sizes(3 + 1 + store.getDestinations().size(), 1);
+        sizes[1] = activation.getPermutationMap() ? 1 : 0;
+        sizes[3] = activation.getProbs() ? 1 : 0;
+        state.attributes.set("operandSegmentSizes",
+                             DenseI32ArrayAttr::get(activation.getContext(), sizes));
+      }
       return rewriter.create(state);
     }
     auto fused = MapRowsOp::create(
         rewriter, loc, store->getResultTypes(), store.getX(), store.getPermutationMap(),
-        store.getNUsed(), store.getDestinations(), format, /*kernel_name=*/StringAttr());
+        store.getNUsed(), activation.getProbs(), store.getDestinations(),
+        activation.getColumnPairs(), format, store.getDeadRows(),
+        /*kernel_name=*/StringAttr());
     fused->setOperands(operands);
-    OpBuilder::InsertionGuard guard(rewriter);
-    Block *block =
-        rewriter.createBlock(&fused.getActivation(), {}, {rewriter.getBF16Type()}, {loc});
-    Value result = activation.buildActivation(rewriter, loc, block->getArgument(0));
-    YieldOp::create(rewriter, loc, result);
+    buildActivationRegion(rewriter, loc, fused.getActivation(), activation,
+                          [&](ValueRange parts) {
+                            return activation.buildActivation(rewriter, loc, parts);
+                          });
     return fused;
   }
 };

@@ -64,25 +64,26 @@ private:
 
 } // namespace
 
-static void checkScale(BlockFormatAttrInterface format, Value scale, SizeChecks &checks,
-                       Value rows, Value columns) {
+/// `columns` are those of the operand `matrix`.
+static void checkScale(BlockFormatAttrInterface format, StringRef matrix, Value scale,
+                       SizeChecks &checks, Value rows, Value columns) {
   OpBuilder &b = checks.builder;
   Location loc = checks.loc;
   Value groupSize = checks.constant(format.getGroupSize());
-  checks.expectEqual(arith::RemUIOp::create(b, loc, columns, groupSize),
-                     checks.constant(0),
-                     llvm::formatv("expected the columns of 'x' to be a multiple of {0} "
-                                   "(C8)",
-                                   format.getGroupSize())
-                         .str());
+  checks.expectEqual(
+      arith::RemUIOp::create(b, loc, columns, groupSize), checks.constant(0),
+      llvm::formatv("expected the columns of '{0}' to be a multiple of {1} "
+                    "(C8)",
+                    matrix, format.getGroupSize())
+          .str());
   if (format.getScaleLayout() == ScaleLayout::Linear) {
     checks.expectEqual(checks.dim(scale, 0), rows,
                        "expected 'scale' to have as many rows as 'x' (C9)");
     checks.expectEqual(checks.dim(scale, 1),
                        arith::DivUIOp::create(b, loc, columns, groupSize),
                        llvm::formatv("expected 'scale' to have a column for each {0} of "
-                                     "'x' (C9)",
-                                     format.getGroupSize())
+                                     "'{1}' (C9)",
+                                     format.getGroupSize(), matrix)
                            .str());
     return;
   }
@@ -103,16 +104,39 @@ void mlir::moe::detail::generateRuntimeVerification(
   auto paddingAware = cast<PaddingAwareOpInterface>(op);
   Value rows = checks.dim(paddingAware.getX(), 0);
   Value columns = checks.dim(paddingAware.getX(), 1);
-  checks.expectEqual(checks.dim(paddingAware.getPermutationMap(), 0), rows,
-                     "expected 'permutation_map' to have as many elements as 'x' has "
-                     "rows (C3)");
+  if (Value map = paddingAware.getPermutationMap())
+    checks.expectEqual(checks.dim(map, 0), rows,
+                       "expected 'permutation_map' to have as many elements as 'x' has "
+                       "rows (C3)");
+  if (Value probs = paddingAware.getProbs())
+    checks.expectEqual(checks.dim(probs, 0), rows,
+                       "expected 'probs' to have as many elements as 'x' has rows (C18)");
   Value matrix = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
   checks.expectEqual(checks.dim(matrix, 0), rows,
                      "expected the destination to have as many rows as 'x' (C5)");
-  checks.expectEqual(checks.dim(matrix, 1), columns,
-                     "expected the destination to have as many columns as 'x' (C5)");
+  if (PairsAttr pairs = paddingAware.getColumnPairs()) {
+    Value found = columns;
+    columns = checks.dim(matrix, 1);
+    checks.expectEqual(found, checks.mul(columns, checks.constant(2)),
+                       "expected 'x' to have two columns for each of the destination "
+                       "(C14)");
+    if (pairs.getBlock() > 1)
+      checks.expectEqual(
+          arith::RemUIOp::create(builder, loc, columns,
+                                 checks.constant(pairs.getBlock())),
+          checks.constant(0),
+          llvm::formatv("expected the columns of the destination to be a multiple of {0} "
+                        "(C14)",
+                        pairs.getBlock())
+              .str());
+  } else {
+    checks.expectEqual(checks.dim(matrix, 1), columns,
+                       "expected the destination to have as many columns as 'x' (C5)");
+  }
   if (auto format = dyn_cast<BlockFormatAttrInterface>(paddingAware.getFormat()))
-    checkScale(format, paddingAware.getDestinations()[1], checks, rows, columns);
+    checkScale(format,
+               paddingAware.getColumnPairs() ? format.getDestinationNames().front() : "x",
+               paddingAware.getDestinations()[1], checks, rows, columns);
 }
 
 void mlir::moe::detail::loadRuntimeVerificationDialects(MLIRContext *context) {

@@ -44,7 +44,7 @@ func.func @c1_unranked(%x: memref<*xbf16>, %map: memref<4xi32>, %n: memref<i32>,
 
 func.func @c1_scalar_n_used(%x: memref<4x8xbf16>, %map: memref<4xi32>, %n: i32, %out: memref<4x8xbf16>) {
   // expected-error@+1 {{'moe.padded_squared_relu' op operand #2 must be ranked tensor or strided memref, but got 'i32'}}
-  "moe.padded_squared_relu"(%x, %map, %n, %out) : (memref<4x8xbf16>, memref<4xi32>, i32, memref<4x8xbf16>) -> ()
+  "moe.padded_squared_relu"(%x, %map, %n, %out) <{operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>}> : (memref<4x8xbf16>, memref<4xi32>, i32, memref<4x8xbf16>) -> ()
   return
 }
 

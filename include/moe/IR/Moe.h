@@ -34,14 +34,12 @@ int64_t getSwizzledScaleSize(int64_t rows, int64_t columns,
 
 class PaddingAwareOpInterface;
 
-/// The operands of a padding-aware op that come before its destinations.
-inline constexpr unsigned kNumInputs = 3;
-
 /// What the interface asks of an op, by the numbered constraints of the dialect's ops.
 LogicalResult verifyPaddingAwareOp(Operation *op);
 
 namespace detail {
 SmallVector<StringRef> getOperandNames(Operation *op);
+unsigned getNumInputs(Operation *op);
 } // namespace detail
 
 } // namespace mlir::moe
@@ -72,6 +70,16 @@ Speculation::Speculatability getSpeculatability(Operation *op);
 LogicalResult reifyShapes(Operation *op, OpBuilder &builder,
                           ReifiedRankedShapedTypeDims &shapes);
 
+/// What the ops of gated linear units have in common.
+PairsAttr getGatePairs(GateLayoutAttr layout, MLIRContext *context);
+std::string getGatedKernelSuffix(Operation *op);
+Value buildGatedActivation(Operation *op, OpBuilder &builder, Location loc,
+                           ValueRange elements, Value prob);
+std::optional<std::string> checkGatedOp(Operation *op);
+/// The name of the kernels of a named op: what its activation has for its parameters, and
+/// what the operands and rows are.
+std::string getKernelName(PaddingAwareOpInterface op, const std::string &parameters);
+
 } // namespace mlir::moe::detail
 
 #define GET_OP_CLASSES
@@ -83,14 +91,25 @@ namespace mlir::moe {
 /// it; nothing if it would be valid. For a rewrite that puts other operands in their
 /// place.
 std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, TypeRange types);
+/// The same for an op that computes its columns of other `pairs`.
+std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, PairsAttr pairs,
+                                             TypeRange types);
 
 /// Which op of the region of `moe.map_rows` may not be there, as the verifier says it;
 /// nothing if all may. (C13)
 std::optional<std::string> checkActivationOp(Operation *op);
 
-/// The activation that `block`, the region of a `moe.map_rows`, computes of `elements`: a
-/// bf16 or a vector of them, of any shape. The result has its type.
-Value buildActivation(OpBuilder &builder, Location loc, Block &block, Value elements);
+/// The activation that `block`, the region of a `moe.map_rows`, computes of `elements`:
+/// for each of its arguments a bf16 or a vector of them, of any shape. The result has
+/// their type.
+Value buildActivation(OpBuilder &builder, Location loc, Block &block,
+                      ValueRange elements);
+
+/// Makes the region of a `moe.map_rows` that computes, by `build`, its activation of what
+/// `op` computes it of.
+void buildActivationRegion(OpBuilder &builder, Location loc, Region &region,
+                           PaddingAwareOpInterface op,
+                           function_ref<Value(ValueRange)> build);
 
 /// What `block`, the region of a `moe.map_rows`, is proven to yield.
 struct ActivationFacts {

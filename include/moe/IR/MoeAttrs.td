@@ -61,6 +61,110 @@ def Moe_DeadScalesAttr : EnumAttr<Moe_Dialect, Moe_DeadScales, "dead_scales"> {
   }];
 }
 
+def Moe_DeadRows : I32EnumAttr<
+    "DeadRows", "what becomes of rows below n_used that are not live",
+    [I32EnumAttrCase<"Untouched", 0, "untouched">,
+     I32EnumAttrCase<"Zero", 1, "zero">]> {
+  let cppNamespace = "::mlir::moe";
+  let genSpecializedAttr = 0;
+}
+
+def Moe_DeadRowsAttr : EnumAttr<Moe_Dialect, Moe_DeadRows, "dead_rows"> {
+  let summary = "What becomes of rows below n_used that are not live";
+  let assemblyFormat = "`<` $value `>`";
+  let description = [{
+    `untouched` leaves them alone. `zero` writes zeros to the elements of rows below `n_used`
+    whose entry in the map is negative: the padding of experts. Rows from `n_used` on are
+    untouched under both.
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Pairs of columns
+//===----------------------------------------------------------------------===//
+
+def Moe_PairsAttr : AttrDef<Moe_Dialect, "Pairs"> {
+  let mnemonic = "pairs";
+  let summary = "Which two columns of x a column of the destination is computed of";
+  let description = [{
+    `x` has two columns for each of the `N` of the destination: of column `c`,
+
+    | | the first | the second |
+    |---|---|---|
+    | `halves` | `c` | `N + c` |
+    | `interleaved<b>` | `(c / b) * 2b + c % b` | that and `b` |
+
+    With `interleaved`, blocks of `b` columns take turns, and `N` is a multiple of `b`.
+
+    Example: `#moe.pairs<halves>`, `#moe.pairs<interleaved<8>>`
+  }];
+  let parameters = (ins "int64_t":$block);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The `block` of halves.
+    static constexpr int64_t kHalves = 0;
+    bool areHalves() const { return getBlock() == kHalves; }
+    /// Whether the first columns of `elements` neighbours of the destination, from a
+    /// multiple of `elements` on, are neighbours too.
+    bool areNeighbours(int64_t elements) const {
+      return areHalves() || getBlock() % elements == 0;
+    }
+    /// Whether `elements` neighbours of the destination, from a multiple of `elements` on,
+    /// are loaded as vectors of as many: their columns are two runs, or one.
+    bool haveVectors(int64_t elements) const {
+      return areNeighbours(elements) || elements % getBlock() == 0;
+    }
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Gated linear units
+//===----------------------------------------------------------------------===//
+
+def Moe_GateLayoutAttr : AttrDef<Moe_Dialect, "GateLayout"> {
+  let mnemonic = "gate_layout";
+  let summary = "Where a gated linear unit has its gates";
+  let description = [{
+    | | gate of column c | other factor | who |
+    |---|---|---|---|
+    | `gate_up` | `x[c]` | `x[N + c]` | Megatron-Core, vLLM `silu_and_mul`, TransformerEngine |
+    | `up_gate` | `x[N + c]` | `x[c]` | FlashInfer and TensorRT-LLM CUTLASS MoE |
+    | `interleaved<b>` | `x[(c / b) * 2b + c % b]` | `b` columns after it | b = 1: gpt-oss; 8: DeepGEMM; 32: TransformerEngine, cuDNN |
+
+    Example: `#moe.gate_layout<gate_up>`, `#moe.gate_layout<interleaved<32>>`
+  }];
+  let parameters = (ins "::mlir::moe::PairsAttr":$pairs, "bool":$is_gate_second);
+  let hasCustomAssemblyFormat = 1;
+}
+
+def Moe_LimitAt : I32EnumAttr<
+    "LimitAt", "what of the gate a limit is of",
+    [I32EnumAttrCase<"Before", 0, "before">,
+     I32EnumAttrCase<"After", 1, "after">]> {
+  let cppNamespace = "::mlir::moe";
+  let genSpecializedAttr = 0;
+}
+
+def Moe_LimitAtAttr : EnumAttr<Moe_Dialect, Moe_LimitAt, "limit_at"> {
+  let summary = "Whether a limit is of the gate before or after its activation";
+  let assemblyFormat = "`<` $value `>`";
+}
+
+def Moe_GateActivation : I32EnumAttr<
+    "GateActivation", "the activation of a gate",
+    [I32EnumAttrCase<"Silu", 0, "silu">,
+     I32EnumAttrCase<"GeluTanh", 1, "gelu_tanh">]> {
+  let cppNamespace = "::mlir::moe";
+  let genSpecializedAttr = 0;
+}
+
+def Moe_GateActivationAttr
+    : EnumAttr<Moe_Dialect, Moe_GateActivation, "gate_activation"> {
+  let summary = "The activation of a gate";
+  let assemblyFormat = "`<` $value `>`";
+}
+
 //===----------------------------------------------------------------------===//
 // The schedule
 //===----------------------------------------------------------------------===//

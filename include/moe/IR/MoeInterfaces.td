@@ -18,8 +18,9 @@ include "mlir/IR/Interfaces.td"
 def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
   let description = [{
     An op that computes an activation of the live rows of `x`, stores it in a format, and
-    leaves the other rows alone. Its operands are `x`, `permutation_map`, `n_used` and then
-    the destinations of the format; it is in destination style.
+    leaves the other rows alone. Its operands are `x`, `permutation_map` unless it has none,
+    `n_used`, `probs` if it has them, and then the destinations of the format; it is in
+    destination style.
 
     An op of another dialect that implements this and `DestinationStyleOpInterface`
     verifies (`verifyPaddingAwareOp`), bufferizes and checks its sizes at run time
@@ -27,9 +28,12 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
   }];
   let cppNamespace = "::mlir::moe";
   let methods = [
-    InterfaceMethod<"The input, [M, N] bf16.",
+    InterfaceMethod<"The input, [M, N] bf16, or [M, 2N] with pairs of columns.",
       "::mlir::TypedValue<::mlir::ShapedType>", "getX">,
-    InterfaceMethod<"The original token of each row, [M] i32, negative for padding.",
+    InterfaceMethod<[{
+        The original token of each row, [M] i32, negative for padding. Null if all rows below
+        `n_used` are live.
+      }],
       "::mlir::TypedValue<::mlir::ShapedType>", "getPermutationMap">,
     InterfaceMethod<"The number of rows in use, one i32.",
       "::mlir::TypedValue<::mlir::ShapedType>", "getNUsed">,
@@ -37,12 +41,24 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
       "::mlir::moe::FormatAttrInterface", "getFormat">,
     InterfaceMethod<[{
         Builds the activation of one element, or of a vector of them: bf16 in, the same type
-        out. This is the only place where the arithmetic of an activation is written. It may
-        use what the region of `moe.map_rows` may contain, and nothing else.
+        out. `elements` is one value, or with `getColumnPairs` the two of a pair; then, with
+        `getProbs`, the factor of the row, in f32. This is the only place where the
+        arithmetic of an activation is written. It may use what the region of `moe.map_rows`
+        may contain, and nothing else.
       }],
       "::mlir::Value", "buildActivation",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc,
-           "::mlir::Value":$elements)>,
+           "::mlir::ValueRange":$elements)>,
+    InterfaceMethod<[{
+        Which two columns of `x`, `[M, 2N]` then, a column of the destination is computed of.
+        Null if it is computed of the one at the same place.
+      }],
+      "::mlir::moe::PairsAttr", "getColumnPairs", (ins), "", "return {};">,
+    InterfaceMethod<"A factor of each row, [M] f32. Null if there is none.",
+      "::mlir::TypedValue<::mlir::ShapedType>", "getProbs", (ins), "", "return {};">,
+    InterfaceMethod<"What becomes of rows below `n_used` that are not live.",
+      "::mlir::moe::DeadRows", "getDeadRows", (ins), "",
+      "return ::mlir::moe::DeadRows::Untouched;">,
     InterfaceMethod<[{
         The name of the activation, by which fusion finds the op that computes and quantises
         it: `<activation>_<suffix of the format>` of the same dialect. Empty if there is no
@@ -54,18 +70,26 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
       }],
       "bool", "isIdentity", (ins), "", "return false;">,
     InterfaceMethod<"What the kernels for the op are called, before the format's suffix.",
-      "::llvm::StringRef", "getKernelBaseName", (ins), "",
-      "return $_op->getName().stripDialect();">,
+      "std::string", "getKernelBaseName", (ins), "",
+      "return $_op->getName().stripDialect().str();">,
   ];
   let extraSharedClassDeclaration = [{
     /// The names of the operands, for messages.
     ::llvm::SmallVector<::llvm::StringRef> getOperandNames() {
       return ::mlir::moe::detail::getOperandNames($_op);
     }
+    /// How many columns of `x` a column of the destination is computed of.
+    int64_t getNumParts() { return $_op.getColumnPairs() ? 2 : 1; }
+    /// The operand whose columns are those of the destination: `x`, if that has them.
+    ::mlir::Value getColumnsOperand() {
+      return $_op.getColumnPairs() ? getDestinations().front() : ::mlir::Value($_op.getX());
+    }
     /// The destinations: the matrix of elements, and the scales if the format has some.
     ::mlir::OperandRange getDestinations() {
-      return $_op->getOperands().drop_front(::mlir::moe::kNumInputs);
+      return $_op->getOperands().drop_front(getNumInputs());
     }
+    /// The number of operands in front of them.
+    unsigned getNumInputs() { return ::mlir::moe::detail::getNumInputs($_op); }
   }];
   let verify = [{ return ::mlir::moe::verifyPaddingAwareOp($_op); }];
 }

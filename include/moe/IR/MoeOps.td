@@ -14,6 +14,7 @@
 #define MOE_IR_MOEOPS
 
 include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "moe/IR/MoeAttrs.td"
 include "moe/IR/MoeDialect.td"
 include "moe/IR/MoeFormats.td"
 include "moe/IR/MoeOpBase.td"
@@ -28,21 +29,64 @@ class Moe_PaddingAwareOp<string mnemonic, list<string> methods = [],
 
 // An activation: its name, by which fusion finds the op that computes it and stores it in
 // another format, and the C++ expression that builds it, of `builder`, `loc` and `elements`,
-// as buildActivation has them, and of the op's attributes. Functions for it are in
-// lib/IR/Activations.cpp.
+// of which buildActivation has the first, and of the op's attributes. Functions for it are
+// in lib/IR/Activations.cpp.
 class Moe_Activation<string name_, code expression_, bit isIdentity_ = 0> {
   string name = name_;
   code expression = expression_;
   bit isIdentity = isIdentity_;
+  // Of an activation with parameters: the attributes of its ops, the text of those that are
+  // not in the dictionary of attributes, and C++ expressions of the parameters: what comes
+  // after the name of a kernel, a std::string, and which constraint they break, as an error
+  // says it, a std::optional<std::string>.
+  dag attributes = (ins);
+  string assembly = "";
+  code kernelSuffix = "std::string()";
+  code violation = "std::optional<std::string>()";
+  // Of one of pairs of columns, the PairsAttr; `parts` are both then.
+  code pairs = "::mlir::moe::PairsAttr()";
+  // Whether the expression multiplies by `prob`, the factor of the row, which is null if
+  // there is none. Else the bf16 that it gives is multiplied and rounded again.
+  bit takesProb = 0;
 }
 
 def Moe_Identity : Moe_Activation<"", "elements", /*isIdentity=*/1>;
 def Moe_SquaredRelu
-    : Moe_Activation<"squared_relu", "buildSquaredRelu(builder, loc, elements)">;
+    : Moe_Activation<"squared_relu",
+                     "buildSquaredRelu(builder, loc, elements, getClampScale(), prob)"> {
+  let takesProb = 1;
+  let attributes = (ins OptionalAttr<F32Attr>:$clamp_scale);
+  let kernelSuffix = "getClampSuffix(getClampScale())";
+  let violation = "checkClampScale(getClampScale())";
+}
+
+// Gated linear units, whose gates are one of two parts.
+def Moe_SwiGLU
+    : Moe_Activation<"swiglu", "detail::buildGatedActivation(*this, builder, loc, parts, prob)"> {
+  let takesProb = 1;
+  let attributes = (ins
+      OptionalAttr<Moe_GateLayoutAttr>:$gate_layout,
+      OptionalAttr<F32Attr>:$limit,
+      DefaultValuedAttr<Moe_LimitAtAttr, "::mlir::moe::LimitAt::Before">:$limit_at,
+      DefaultValuedAttr<F32Attr, "1.0f">:$alpha,
+      DefaultValuedAttr<F32Attr, "0.0f">:$beta,
+      DefaultValuedAttr<Moe_GateActivationAttr,
+        "::mlir::moe::GateActivation::Silu">:$activation);
+  let assembly = [{
+    (`gate_layout` `` $gate_layout^)? (`limit_at` `` $limit_at^)?
+    (`activation` `` $activation^)?
+  }];
+  let kernelSuffix = "detail::getGatedKernelSuffix(*this)";
+  let violation = "detail::checkGatedOp(*this)";
+  let pairs = "detail::getGatePairs(getGateLayoutAttr(), getContext())";
+}
 
 // An op with an activation that is stored in a format, the C++ expression of its attribute.
 class Moe_NamedOp<string mnemonic, Moe_Activation activation, code format>
-    : Moe_PaddingAwareOp<mnemonic, ["getActivationName", "isIdentity"]> {
+    : Moe_PaddingAwareOp<mnemonic, ["getActivationName", "getColumnPairs", "getProbs",
+                                    "getDeadRows", "getKernelBaseName", "isIdentity"],
+                         [AttrSizedOperandSegments]> {
+  let hasVerifier = 1;
   let extraClassDefinition = baseClassDefinition # [{
     ::mlir::moe::FormatAttrInterface $cppClass::getFormat() {
       return }] # format # [{;
@@ -51,12 +95,26 @@ class Moe_NamedOp<string mnemonic, Moe_Activation activation, code format>
       return "}] # activation.name # [{";
     }
     bool $cppClass::isIdentity() {
-      return }] # !if(activation.isIdentity, "true", "false") # [{;
+      return }] # !if(activation.isIdentity, "!getProbs()", "false") # [{;
+    }
+    ::mlir::moe::PairsAttr $cppClass::getColumnPairs() {
+      return }] # activation.pairs # [{;
+    }
+    std::string $cppClass::getKernelBaseName() {
+      return ::mlir::moe::detail::getKernelName(*this, }] # activation.kernelSuffix # [{);
     }
     ::mlir::Value $cppClass::buildActivation(::mlir::OpBuilder &builder,
                                              ::mlir::Location loc,
-                                             ::mlir::Value elements) {
-      return }] # activation.expression # [{;
+                                             ::mlir::ValueRange parts) {
+      [[maybe_unused]] ::mlir::Value elements = parts.front();
+      ::mlir::Value prob = getProbs() ? parts.back() : ::mlir::Value();
+      ::mlir::Value activation = }] # activation.expression # [{;
+      return }] # !if(activation.takesProb, "activation",
+                      "buildWeighted(builder, loc, activation, prob)") # [{;
+    }
+    ::llvm::LogicalResult $cppClass::verify() {
+      std::optional<std::string> violation = }] # activation.violation # [{;
+      return violation ? emitOpError(*violation) : ::mlir::success();
     }
   }];
 }
@@ -64,13 +122,20 @@ class Moe_NamedOp<string mnemonic, Moe_Activation activation, code format>
 // An op that stores its activation in bf16.
 class Moe_BF16Op<string mnemonic, Moe_Activation activation>
     : Moe_NamedOp<mnemonic, activation, "BF16Attr::get(getContext())"> {
-  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
-                       Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$out);
+  let arguments = !con(
+      (ins Moe_TensorOrMemRef:$x, Optional<Moe_TensorOrMemRef>:$permutation_map,
+           Moe_TensorOrMemRef:$n_used, Optional<Moe_TensorOrMemRef>:$probs,
+           Moe_TensorOrMemRef:$out), activation.attributes,
+      (ins DefaultValuedAttr<Moe_DeadRowsAttr,
+             "::mlir::moe::DeadRows::Untouched">:$dead_rows));
   let results = (outs Optional<AnyRankedTensor>:$result);
   let assemblyFormat = [{
-    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
-              type($x) `,` type($permutation_map) `,` type($n_used) `)`
-    `outs` `(` $out `:` type($out) `)` attr-dict (`->` type($result)^)?
+    `ins` `(` custom<Inputs>($x, $permutation_map, $n_used, type($x),
+                             type($permutation_map), type($n_used)) `)`
+    (`probs` `(` $probs^ `:` type($probs) `)`)?
+    `outs` `(` $out `:` type($out) `)`
+  }] # activation.assembly # [{
+    (`dead_rows` `` $dead_rows^)? attr-dict (`->` type($result)^)?
   }];
 }
 
@@ -99,19 +164,25 @@ class Moe_MXFP8QuantizeOp<string mnemonic, Moe_Activation activation,
     - (C10) In memory no destination is also another operand.
     - (C11) No operand spans 2^63 bytes or more.
   }];
-  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
-                       Moe_TensorOrMemRef:$n_used, Moe_TensorOrMemRef:$data,
-                       Moe_TensorOrMemRef:$scale,
-                       DefaultValuedAttr<Moe_ScaleLayoutAttr,
-                         "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
-                       DefaultValuedAttr<Moe_DeadScalesAttr,
-                         "::mlir::moe::DeadScales::Zero">:$dead_scales);
+  let arguments = !con(
+      (ins Moe_TensorOrMemRef:$x, Optional<Moe_TensorOrMemRef>:$permutation_map,
+           Moe_TensorOrMemRef:$n_used, Optional<Moe_TensorOrMemRef>:$probs,
+           Moe_TensorOrMemRef:$data, Moe_TensorOrMemRef:$scale), activation.attributes,
+      (ins DefaultValuedAttr<Moe_DeadRowsAttr,
+             "::mlir::moe::DeadRows::Untouched">:$dead_rows,
+           DefaultValuedAttr<Moe_ScaleLayoutAttr,
+             "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
+           DefaultValuedAttr<Moe_DeadScalesAttr,
+             "::mlir::moe::DeadScales::Zero">:$dead_scales));
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let assemblyFormat = [{
-    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
-              type($x) `,` type($permutation_map) `,` type($n_used) `)`
+    `ins` `(` custom<Inputs>($x, $permutation_map, $n_used, type($x),
+                             type($permutation_map), type($n_used)) `)`
+    (`probs` `(` $probs^ `:` type($probs) `)`)?
     `outs` `(` $data `,` $scale `:` type($data) `,` type($scale) `)`
-    (`scale_layout` `` $scale_layout^)? (`dead_scales` `` $dead_scales^)?
+  }] # activation.assembly # [{
+    (`dead_rows` `` $dead_rows^)? (`scale_layout` `` $scale_layout^)?
+    (`dead_scales` `` $dead_scales^)?
     attr-dict (`->` type($results)^)?
   }];
 }
@@ -130,6 +201,25 @@ def Moe_PaddedSquaredReluOp : Moe_BF16Op<"padded_squared_relu", Moe_SquaredRelu>
     rounded to nearest, ties to even, where `relu(v) = max(v, 0)` by IEEE 754-2019
     `maximumNumber`: NaN gives 0, -0 gives +0, +inf gives +inf. An overflow rounds to
     +inf and subnormals are kept. All other rows are untouched.
+
+    With `clamp_scale`, a positive f32 `s`, the relu is clamped before it is squared,
+
+        r = relu(x[r, c])
+        v = f32(r / s)
+        t = f32(s * tanh(v))
+        out[r, c] = bf16(f32(t * t))
+
+    where `tanh` is a sequence of IEEE operations (`buildTanh` in lib/IR/Activations.cpp),
+    within 3 units in the last place of the exact function and the same bits everywhere.
+
+    `permutation_map` may be left out: then all rows below `n_used` are live. With `probs`
+    a live row is multiplied by its factor, `out[r, c]` being
+
+        bf16(f32(f32(bf16(f32(relu(x[r, c])^2))) * probs[r]))
+        bf16(f32(f32(t * t) * probs[r]))                         with clamp_scale
+
+    and a NaN being 0x7fff. `dead_rows<zero>` writes zeros to rows below `n_used` that are
+    not live. All ops of the dialect have these three, each with the formula that it says.
 
     Constraints:
     - (C1) The operands are all tensors, or all memrefs.
@@ -151,7 +241,19 @@ def Moe_PaddedSquaredReluOp : Moe_BF16Op<"padded_squared_relu", Moe_SquaredRelu>
            outs(%init : tensor<?x1856xbf16>) -> tensor<?x1856xbf16>
     ```
 
-    Source: `padded_squared_relu` of Megatron-Core's `core.inference.moe.activations`.
+    - (C17) `clamp_scale` is positive and finite.
+    - (C18) `probs` is a vector `[M]` of f32.
+
+    Example, with what is optional:
+
+    ```mlir
+    moe.padded_squared_relu
+      ins(%x, %n : memref<?x1856xbf16>, memref<i32>) probs(%probs : memref<?xf32>)
+      outs(%out : memref<?x1856xbf16>) dead_rows<zero> {clamp_scale = 16.0 : f32}
+    ```
+
+    Source: `padded_squared_relu` of Megatron-Core's `core.inference.moe.activations`, whose
+    newer versions have `activation_func_tanh_clamp_scale`.
   }];
 }
 
@@ -181,8 +283,11 @@ def Moe_SquaredReluQuantizeMXFP8Op
   let description = [{
     `moe.padded_squared_relu` and `moe.quantize_mxfp8` in one pass over `x`. The
     activation is rounded to bf16 before it is quantised, so the bytes are those of the
-    two ops one after the other.
+    two ops one after the other, also with `clamp_scale`.
   }] # constraints # [{
+    - (C17) `clamp_scale` is positive and finite.
+    - (C18) `probs` is a vector `[M]` of f32.
+
     Example:
 
     ```mlir
@@ -196,13 +301,111 @@ def Moe_SquaredReluQuantizeMXFP8Op
   }];
 }
 
+// What the ops of gated linear units have in common, for their descriptions.
+defvar Moe_GatedFormula = [{
+    Of every live row `r` (see the dialect's description) and every column `c`, `g` and `u`
+    are the pair of `c` that `gate_layout` says: `x[r, c]` and `x[r, N + c]` by default, the
+    other way round with `up_gate`; with `interleaved<b>` blocks of `b` columns take turns,
+    and that of the gate comes first. In bf16 and f32 arithmetic, rounded where it says so
+    and nowhere else,
+
+        gc = limit ? min(g, limit) : g
+        uc = limit ? max(-limit, min(u, limit)) : u
+        w  = f32(alpha * gc)
+        s  = f32(gc * sigma(w))
+        t  = f32(uc + beta)
+        a  = bf16(f32(s * t))
+        a  = bf16(f32(f32(s * t) * probs[r]))      with probs
+
+    to nearest, ties to even. `sigma`, the logistic function, is a sequence of IEEE
+    operations (`buildSigmoid` in lib/IR/GatedUnit.cpp), so that its bits are the same
+    everywhere: within 2.2 units in the last place of the exact function, and in no `a` of
+    plain SwiGLU different from `1 / (1 + exp(-w))` with an exact `exp`. Subnormals are
+    kept. Minima and maxima keep NaN; a NaN in `g` or `u` gives NaN, which is 0x7fff, and so
+    does `g` of -inf, as -inf * 0.
+
+    | attribute | default | |
+    |---|---|---|
+    | `gate_layout` | `gate_up` | where gates are: `gate_up`, `up_gate`, `interleaved<b>` |
+    | `limit` | none | a positive bf16 value |
+    | `limit_at` | `before` | `after`: of `s`, `s = min(s, limit)`, rather than of `g` |
+    | `alpha` | 1 | with `silu` |
+    | `beta` | 0 | |
+    | `activation` | `silu` | `gelu_tanh`: `w = f32(gc * fma(c1, f32(gc * gc), c0))`, `c0` and `c1` being 0x3fcc422a and 0x3d922279 |
+  }];
+defvar Moe_GatedConstraints = [{
+    - (C14) `x` has two columns for each of the destination, of which there is a multiple of
+      the blocks that are `interleaved`.
+    - (C15) `limit` is a positive finite bf16 value. `limit_at<after>` has one.
+    - (C16) `alpha` and `beta` are finite, and `alpha` is 1 with `gelu_tanh`.
+    - (C18) `probs` is a vector `[M]` of f32.
+  }];
+defvar Moe_GatedSources = [{
+    Sources: `padded_swiglu` of Megatron-Core's `core.inference.moe.activations`, which is
+    this without attributes, and its `clamped_swiglu` (`limit = 10`, DeepSeek-V4);
+    `SwigluBiasAdaptor` (`limit = 7`, `alpha = 1.702`, `beta = 1`: gpt-oss) and
+    `SwigluStepAdaptor` (`limit_at<after>`: Step-3.5) of FlashInfer.
+  }];
+
+def Moe_PaddedSwiGLUOp
+    : Moe_BF16Op<"padded_swiglu", Moe_SwiGLU> {
+  let summary = "SwiGLU of the live rows";
+  let description = Moe_GatedFormula # [{
+    Rows of `out`, which holds `a`, that are not live are untouched.
+
+    Constraints, besides C1 to C4, C6, C7, C10 and C11 of `moe.padded_squared_relu`:
+    - (C5) `out` is a matrix `[M, N]` of bf16, and `x` one `[M, 2N]`.
+  }] # Moe_GatedConstraints # [{
+    Example:
+
+    ```mlir
+    %r = moe.padded_swiglu
+           ins(%x, %map, %n : tensor<?x3712xbf16>, tensor<?xi32>, tensor<i32>)
+           outs(%init : tensor<?x1856xbf16>) -> tensor<?x1856xbf16>
+    ```
+
+  }] # Moe_GatedSources;
+}
+
+def Moe_SwiGLUQuantizeMXFP8Op
+    : Moe_MXFP8QuantizeOp<"swiglu_quantize_mxfp8", Moe_SwiGLU> {
+  let summary = "SwiGLU of the live rows, quantised to MXFP8";
+  let description = [{
+    `moe.padded_swiglu` and `moe.quantize_mxfp8` in one pass over `x`. The activation is
+    rounded to bf16 before it is quantised, so the bytes are those of the two ops one after
+    the other.
+
+  }] # Moe_GatedFormula # [{
+    Constraints, besides C1 to C4, C6, C7, C10 and C11 of `moe.padded_squared_relu`:
+    - (C5) `data` is a matrix `[M, K]` of f8E4M3FN, and `x` one `[M, 2K]`.
+    - (C8) `K` is a multiple of 32.
+    - (C9) `scale` is of f8E8M0FNU, as that of `moe.quantize_mxfp8`.
+  }] # Moe_GatedConstraints # [{
+    Example:
+
+    ```mlir
+    moe.swiglu_quantize_mxfp8
+      ins(%x, %map, %n : memref<?x5760xbf16>, memref<?xi32>, memref<i32>)
+      outs(%data, %scale : memref<?x2880xf8E4M3FN>, memref<?xf8E8M0FNU>)
+      gate_layout<interleaved<1>>
+      {limit = 7.0 : f32, alpha = 1.702 : f32, beta = 1.0 : f32}
+    ```
+
+    Nobody else has this with a mask of padding. Others quantise the f32 activation, which
+    gives other bytes: TransformerEngine, DeepGEMM. As here, after rounding to bf16:
+    TensorRT-LLM, vLLM, SGLang.
+
+  }] # Moe_GatedSources;
+}
+
 //===----------------------------------------------------------------------===//
 // The generic op
 //===----------------------------------------------------------------------===//
 
 def Moe_MapRowsOp
-    : Moe_PaddingAwareOp<"map_rows", ["isIdentity", "getKernelBaseName"],
-                         [IsolatedFromAbove, SingleBlock]> {
+    : Moe_PaddingAwareOp<"map_rows", ["isIdentity", "getKernelBaseName", "getColumnPairs",
+                                      "getProbs", "getDeadRows"],
+                         [AttrSizedOperandSegments, IsolatedFromAbove, SingleBlock]> {
   let summary = "An activation of the live rows, stored in a format";
   let description = [{
     For every live row `r` (see the dialect's description) and every column `c`, the region
@@ -214,14 +417,27 @@ def Moe_MapRowsOp
     `moe-generalize` makes them so. `kernel_name` is what kernels for the op are called, by
     default `map_rows`; it changes nothing else.
 
+    With `pairs`, `x` is `[M, 2N]` and the region computes column `c` of two of its columns,
+    those that `#moe.pairs` says. Which of the two is a gate, and which is not, is for the
+    region to say.
+
+    `probs` is a factor of each row, or anything else: the region gets that of its row after
+    the elements. Without `permutation_map` all rows below `n_used` are live, and under
+    `dead_rows<zero>` the elements of rows below it that are not live become zeros.
+
     The region says what is computed, not how. Each of its ops rounds as it says, by IEEE
     754, to nearest; subnormals are kept. A lowering works on many elements at once.
 
     Constraints, besides C1 to C7, C10 and C11 of `moe.padded_squared_relu` and, for a
     format with scales, C8 and C9 of `moe.quantize_mxfp8`:
-    - (C12) The region takes one bf16 and yields one bf16, by `moe.yield`.
+    - (C12) The region takes one bf16, two under `pairs`, then with `probs` an f32, and
+      yields one bf16, by `moe.yield`.
     - (C13) It consists of `arith.constant` and of elementwise ops of `arith` and `math`
       without side effects, on scalars: integers and floats.
+    - (C14) Under `pairs`, `x` has an even number of columns, two for each of the destination
+      (C5, C8, C9 are about half of them), of which there is a multiple of the blocks that
+      are `interleaved`.
+    - (C18) `probs` is a vector `[M]` of f32.
 
     Example: a leaky relu, quantised.
 
@@ -237,19 +453,36 @@ def Moe_MapRowsOp
       moe.yield %a : bf16
     }
     ```
+
+    And the product of two halves of each row.
+
+    ```mlir
+    moe.map_rows
+      ins(%x, %map, %n : memref<?x3712xbf16>, memref<?xi32>, memref<i32>)
+      outs(%out : memref<?x1856xbf16>) pairs<halves> format(#moe.bf16) {
+    ^bb0(%first: bf16, %second: bf16):
+      %a = arith.mulf %first, %second : bf16
+      moe.yield %a : bf16
+    }
+    ```
   }];
-  let arguments = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
-                       Moe_TensorOrMemRef:$n_used,
+  let arguments = (ins Moe_TensorOrMemRef:$x,
+                       Optional<Moe_TensorOrMemRef>:$permutation_map,
+                       Moe_TensorOrMemRef:$n_used, Optional<Moe_TensorOrMemRef>:$probs,
                        Variadic<Moe_TensorOrMemRef>:$outs,
+                       OptionalAttr<Moe_PairsAttr>:$pairs,
                        Moe_FormatAttrInterface:$format,
+                       DefaultValuedAttr<Moe_DeadRowsAttr,
+                         "::mlir::moe::DeadRows::Untouched">:$dead_rows,
                        OptionalAttr<StrAttr>:$kernel_name);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let regions = (region SizedRegion<1>:$activation);
   let assemblyFormat = [{
-    `ins` `(` $x `,` $permutation_map `,` $n_used `:`
-              type($x) `,` type($permutation_map) `,` type($n_used) `)`
-    `outs` `(` $outs `:` type($outs) `)` `format` `(` $format `)`
-    (`kernel_name` `(` $kernel_name^ `)`)? attr-dict-with-keyword $activation
+    `ins` `(` custom<Inputs>($x, $permutation_map, $n_used, type($x),
+                             type($permutation_map), type($n_used)) `)`
+    (`probs` `(` $probs^ `:` type($probs) `)`)?
+    `outs` `(` $outs `:` type($outs) `)` (`pairs` `` $pairs^)? `format` `(` $format `)`
+    (`dead_rows` `` $dead_rows^)? (`kernel_name` `(` $kernel_name^ `)`)? attr-dict-with-keyword $activation
     (`->` type($results)^)?
   }];
   let hasRegionVerifier = 1;

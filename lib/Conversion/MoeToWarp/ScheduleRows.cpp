@@ -132,6 +132,9 @@ static LogicalResult loadEarly(ForLiveRowOp loop, int64_t bytes) {
     return loop.emitOpError("expected, to load rows early, a body of chunks, and none "
                             "for rows that are not live");
   ImplicitLocOpBuilder b(loop.getLoc(), loop);
+  // A chunk of pairs is twice as many bytes.
+  if (auto load = findOnly<LoadOp>(chunks.getBody()))
+    bytes /= load.getNumResults();
   Value isSmall = IsSmallOp::create(b, b.getI1Type(), loop.getRows(), chunks.getColumns(),
                                     chunks.getElements(), bytes);
   auto ifOp = scf::IfOp::create(b, isSmall, /*withElseRegion=*/true);

@@ -12,7 +12,9 @@
 
 #include "../IndexArithmetic.h"
 #include "../WarpLowerings.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "moe/Warp/IR/Warp.h"
 
 using namespace mlir;
@@ -41,17 +43,20 @@ static void buildBody(ImplicitLocOpBuilder &b, Region &region, Type type,
 
 void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
                                 ValueRange arguments, const Schedule &schedule) {
-  Value x = toGlobal(b, arguments[0]);
-  Value map = toGlobal(b, arguments[1]);
-  Value nUsed = toGlobal(b, arguments[2]);
-  Value out = toGlobal(b, arguments[3]);
+  unsigned next = 0;
+  Value x = toGlobal(b, arguments[next++]);
+  Value map = op.getPermutationMap() ? toGlobal(b, arguments[next++]) : Value();
+  Value nUsed = toGlobal(b, arguments[next++]);
+  Value probs = op.getProbs() ? toGlobal(b, arguments[next++]) : Value();
+  Value out = toGlobal(b, arguments[next++]);
   // Null for a format without scales.
   auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
-  Value scale = format ? toGlobal(b, arguments[4]) : Value();
+  Value scale = format ? toGlobal(b, arguments[next++]) : Value();
   bool isSwizzled = format && format.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
   bool clears = format && format.getDeadScales() == DeadScales::Zero;
   Value rows = b.createOrFold<memref::DimOp>(x, int64_t(0));
-  Value columns = b.createOrFold<memref::DimOp>(x, int64_t(1));
+  PairsAttr pairs = op.getPairsAttr();
+  Value columns = b.createOrFold<memref::DimOp>(pairs ? out : x, int64_t(1));
 
   auto getAlign = [&](Value matrix) {
     int64_t bytes = cast<MemRefType>(matrix.getType()).getElementTypeBitWidth() / 8;
@@ -74,13 +79,24 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value end;
   if (clears) // The last row tile of the scales may go past the last row.
     end = isSwizzled ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;
+  // Without a map no row below the used ones is dead.
+  bool zeroes = map && op.getDeadRows() == DeadRows::Zero;
+  if (zeroes && !end)
+    end = buildUsedRowCount(b, used, rows);
 
   auto forRow = ForLiveRowOp::create(b, map, rows, used, entries, end);
   buildBody(b, forRow.getBody(), b.getIndexType(), [&](Value row) {
     buildForChunk([&](Value chunk) {
       auto type = VectorType::get({schedule.steps, schedule.elements()}, b.getBF16Type());
-      Value fragment = LoadOp::create(b, type, x, row, chunk, getAlign(x));
-      fragment = op.buildActivation(b, b.getLoc(), fragment);
+      SmallVector<Type> types(op.getNumParts(), type);
+      auto parts = LoadOp::create(b, types, x, row, chunk, pairs, getAlign(x));
+      SmallVector<Value> values(parts.getFragments());
+      if (probs) {
+        Value prob = memref::LoadOp::create(b, probs, row);
+        values.push_back(
+            vector::BroadcastOp::create(b, type.clone(b.getF32Type()), prob));
+      }
+      Value fragment = op.buildActivation(b, b.getLoc(), values);
       if (!format) {
         StoreOp::create(b, fragment, out, row, chunk, Value(), getAlign(out));
         return;
@@ -95,9 +111,22 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
       StoreScaleOp::create(b, code, scale, row, chunk, format);
     });
   });
-  if (clears)
+  if (clears || zeroes)
     buildBody(b, forRow.getDead(), b.getIndexType(), [&](Value row) {
-      buildForChunk(
-          [&](Value chunk) { ClearScalesOp::create(b, scale, row, chunk, format); });
+      buildForChunk([&](Value chunk) {
+        if (clears)
+          ClearScalesOp::create(b, scale, row, chunk, format);
+        if (!zeroes)
+          return;
+        auto type = VectorType::get({schedule.steps, schedule.elements()},
+                                    op.getFormat().getElementType());
+        VectorType integers = type.clone(b.getIntegerType(type.getElementTypeBitWidth()));
+        Value zeros =
+            arith::ConstantOp::create(b, cast<TypedAttr>(b.getZeroAttr(integers)));
+        zeros = arith::BitcastOp::create(b, type, zeros);
+        Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row,
+                                             buildUsedRowCount(b, used, rows));
+        StoreOp::create(b, zeros, out, row, chunk, isUsed, getAlign(out));
+      });
     });
 }

@@ -106,6 +106,9 @@ SmallVector<Value> warp::buildLoadIf(ImplicitLocOpBuilder &b, Value condition,
 }
 
 Value warp::buildMapEntry(ImplicitLocOpBuilder &b, Value map, Value rows, Value row) {
+  // What is past the last row is past the used ones.
+  if (!map)
+    return buildI32(b, 0);
   return buildLoadIf(b, buildLess(b, row, rows), 1, [&] {
     return SmallVector<Value>{memref::LoadOp::create(b, map, row)};
   })[0];

@@ -80,7 +80,7 @@ scf::ForOp keepRolled(scf::ForOp loop);
 SmallVector<Value> buildLoadIf(ImplicitLocOpBuilder &b, Value condition, int64_t count,
                                function_ref<SmallVector<Value>()> load);
 
-/// map[row], or -1 for a row past the end.
+/// map[row], or -1 for a row past the end. Without a map every row holds a token.
 Value buildMapEntry(ImplicitLocOpBuilder &b, Value map, Value rows, Value row);
 
 } // namespace mlir::moe::warp

@@ -11,6 +11,7 @@
 
 #include "KernelLowering.h"
 
+#include "../PairLoads.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -59,21 +60,28 @@ static llvm::MaybeAlign toAlign(std::optional<uint64_t> align) {
 void warp::lower(LoadOp op, KernelLowering &kernel) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   const ChunkShape &shape = kernel.getChunk(op.getChunk());
-  auto fragment = op.getFragment().getType();
-  auto type = VectorType::get(shape.elements, fragment.getElementType());
+  Type elementType = op.getMatrix().getType().getElementType();
+  auto load = [&](Value column, int64_t size) -> Value {
+    return vector::LoadOp::create(b, VectorType::get(size, elementType), op.getMatrix(),
+                                  ValueRange{op.getRow(), toIndex(b, column)},
+                                  /*nontemporal=*/false, toAlign(op.getAlign()));
+  };
+  Value columns = op.getPairs() ? kernel.getColumns(shape.columns) : Value();
   Value vectors = kernel.getQuotient(shape.columns, shape.elements);
-  SmallVector<Value> parts;
+  SmallVector<SmallVector<Value>> parts(op.getNumResults());
   for (auto [vector, isInRow] : kernel.getPlaces(b, op.getChunk())) {
     if (isInRow) {
       Value last = arith::SubIOp::create(b, vectors, buildI32(b, 1));
       vector = arith::MinUIOp::create(b, vector, last);
     }
-    Value column = toIndex(b, buildMul(b, vector, shape.elements));
-    parts.push_back(
-        vector::LoadOp::create(b, type, op.getMatrix(), ValueRange{op.getRow(), column},
-                               /*nontemporal=*/false, toAlign(op.getAlign())));
+    Value column = buildMul(b, vector, shape.elements);
+    for (auto [part, loaded] :
+         llvm::zip_equal(parts, buildPartLoads(b, op.getPairsAttr(), column, columns,
+                                               shape.elements, load)))
+      part.push_back(loaded);
   }
-  kernel.setParts(op.getFragment(), parts);
+  for (auto [fragment, part] : llvm::zip_equal(op.getFragments(), parts))
+    kernel.setParts(fragment, part);
 }
 
 void warp::lower(StoreOp op, KernelLowering &kernel) {

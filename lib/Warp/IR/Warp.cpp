@@ -88,6 +88,23 @@ static void printBody(OpAsmPrinter &printer, Operation *, Region &body) {
                           body.front().back().getNumOperands() > 0);
 }
 
+/// The type of a map, if there is one, and that of its entries.
+static ParseResult parseMapType(OpAsmParser &parser, Type &mapType, Type &entriesType) {
+  if (parser.parseType(entriesType))
+    return failure();
+  if (!isa<MemRefType>(entriesType))
+    return success();
+  mapType = entriesType;
+  return failure(parser.parseComma() || parser.parseType(entriesType));
+}
+
+static void printMapType(OpAsmPrinter &printer, Operation *, Type mapType,
+                         Type entriesType) {
+  if (mapType)
+    printer << mapType << ", ";
+  printer << entriesType;
+}
+
 /// A body gets `types` and yields `results`.
 static LogicalResult verifyBody(Operation *op, Region &body, TypeRange types,
                                 TypeRange results = {}) {
@@ -193,8 +210,21 @@ static LogicalResult verifyAccess(Operation *op, Value chunk, MemRefType matrix,
 }
 
 LogicalResult LoadOp::verify() {
-  return verifyAccess(*this, getChunk(), getMatrix().getType(), getFragment().getType(),
-                      getAlign());
+  size_t numParts = getPairs() ? 2 : 1;
+  if (getNumResults() != numParts)
+    return emitOpError("expected ")
+           << (numParts == 1 ? "a fragment" : "two fragments, of pairs") << ", found "
+           << getNumResults();
+  for (Type fragment : getFragments().getTypes())
+    if (failed(verifyAccess(*this, getChunk(), getMatrix().getType(),
+                            cast<VectorType>(fragment), getAlign())))
+      return failure();
+  if (getPairs() && !getPairs()->haveVectors(getChunkLoop(getChunk()).getElements()))
+    return emitOpError(
+               "expected chunks by a number of elements that divides the blocks of "
+               "pairs, or is a multiple of them, found ")
+           << getChunkLoop(getChunk()).getElements() << " for " << *getPairs();
+  return success();
 }
 
 LogicalResult StoreOp::verify() {

@@ -20,6 +20,8 @@ def Warp_Dialect : Dialect {
   let name = "moe_warp";
   let cppNamespace = "::mlir::moe::warp";
   let summary = "What the warps of a kernel do, between the ops of moe and single lanes";
+  // Its ops have attributes of it.
+  let dependentDialects = ["::mlir::moe::MoeDialect"];
   let description = [{
     The body of a kernel, a `gpu.func`, as the work of one warp of 32 lanes. `convert-moe-to-warp`
     makes it of padding-aware ops, `moe-warp-schedule-rows` rewrites it as a schedule says, and
@@ -101,11 +103,14 @@ def Warp_LoadEntriesOp : Warp_Op<"load_entries"> {
   let summary = "Load the map entries of the first 32 rows of a warp";
   let description = [{
     The lane's entry of `permutation_map`, -1 past the last row. The rows are those that
-    `for_live_row`, or with `quads` `for_live_quad`, visits first.
+    `for_live_row`, or with `quads` `for_live_quad`, visits first. Without a map, here and
+    there, every row holds a token.
   }];
-  let arguments = (ins Warp_Buffer:$map, Index:$rows, UnitAttr:$quads);
+  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, UnitAttr:$quads);
   let results = (outs I32:$entry);
-  let assemblyFormat = "$map `to` $rows (`quads` $quads^)? attr-dict `:` type($map)";
+  let assemblyFormat = [{
+    ($map^)? `to` $rows (`quads` $quads^)? attr-dict (`:` type($map)^)?
+  }];
 }
 
 def Warp_LoadTileEntriesOp : Warp_Op<"load_tile_entries"> {
@@ -113,9 +118,11 @@ def Warp_LoadTileEntriesOp : Warp_Op<"load_tile_entries"> {
   let description = [{
     For `for_row_tile`. Those of rows past the last are -1.
   }];
-  let arguments = (ins Warp_Buffer:$map, Index:$rows);
+  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows);
   let results = (outs Warp_Quad:$entries);
-  let assemblyFormat = "$map `to` $rows attr-dict `:` type($map) `->` type($entries)";
+  let assemblyFormat = [{
+    ($map^)? `to` $rows attr-dict (`:` type($map)^)? `->` type($entries)
+  }];
 }
 
 def Warp_LoadUsedRowsOp : Warp_Op<"load_used_rows"> {
@@ -129,7 +136,7 @@ def Warp_LoadUsedRowsOp : Warp_Op<"load_used_rows"> {
 // Rows
 //===----------------------------------------------------------------------===//
 
-def Warp_ForLiveRowOp : Warp_LoopOp<"for_live_row"> {
+def Warp_ForLiveRowOp : Warp_LoopOp<"for_live_row", [AttrSizedOperandSegments]> {
   let summary = "Visit the live rows of a warp one by one";
   let description = [{
     A warp reads 32 entries of the map at once, a lane each and a grid's width apart, votes,
@@ -137,12 +144,12 @@ def Warp_ForLiveRowOp : Warp_LoopOp<"for_live_row"> {
     next are on their way while these are computed. `dead` is for the warp's rows below `end`
     that are not live, of each 32 after the live ones.
   }];
-  let arguments = (ins Warp_Buffer:$map, Index:$rows, I32:$used, I32:$entries,
+  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used, I32:$entries,
                        Optional<Index>:$end);
   let regions = (region SizedRegion<1>:$body, MaxSizedRegion<1>:$dead);
   let assemblyFormat = [{
-    `in` $map `to` $rows `used` $used `from` $entries `:` type($map) custom<Body>($body)
-    (`dead` `to` $end^ custom<Body>($dead))? attr-dict
+    (`in` $map^)? `to` $rows `used` $used `from` $entries (`:` type($map)^)?
+    custom<Body>($body) (`dead` `to` $end^ custom<Body>($dead))? attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -187,11 +194,11 @@ def Warp_ForLiveQuadOp : Warp_LoopOp<"for_live_quad"> {
     seven for eight warps, rows go to warps one by one, for the sake of more loads in flight:
     then one bit is set.
   }];
-  let arguments = (ins Warp_Buffer:$map, Index:$rows, I32:$used, I32:$entries);
+  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used, I32:$entries);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `in` $map `to` $rows `used` $used `from` $entries `:` type($map) custom<Body>($body)
-    attr-dict
+    (`in` $map^)? `to` $rows `used` $used `from` $entries (`:` type($map)^)?
+    custom<Body>($body) attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -214,11 +221,12 @@ def Warp_ForRowTileOp : Warp_LoopOp<"for_row_tile"> {
     `entries` are those of the warp's first tile. The next tile's are on their way while this
     one's are used.
   }];
-  let arguments = (ins Warp_Buffer:$map, Index:$rows, I32:$used, Warp_Quad:$entries);
+  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used,
+                       Warp_Quad:$entries);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `in` $map `to` $rows `used` $used `from` $entries `:` type($map) `,` type($entries)
-    custom<Body>($body) attr-dict
+    (`in` $map^)? `to` $rows `used` $used `from` $entries `:`
+    custom<MapType>(type($map), type($entries)) custom<Body>($body) attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -262,13 +270,16 @@ def Warp_LoadOp : Warp_Op<"load"> {
     Lanes past the end of the row load its last vector: a load under a condition would sink
     to its first use, and the loads would no longer overlap. Accesses are aligned to `align`
     bytes, by default to an element.
+
+    With `pairs`, the matrix has two columns for each of a chunk, and there is a fragment of
+    the first ones and one of the second.
   }];
   let arguments = (ins Warp_Buffer:$matrix, Index:$row, I32:$chunk,
-                       OptionalAttr<I64Attr>:$align);
-  let results = (outs Warp_Fragment:$fragment);
+                       OptionalAttr<Moe_PairsAttr>:$pairs, OptionalAttr<I64Attr>:$align);
+  let results = (outs Variadic<Warp_Fragment>:$fragments);
   let assemblyFormat = [{
-    $matrix `[` $row `,` $chunk `]` (`align` $align^)? attr-dict
-    `:` type($matrix) `,` type($fragment)
+    $matrix `[` $row `,` $chunk `]` (`pairs` `` $pairs^)? (`align` $align^)? attr-dict
+    `:` type($matrix) `,` type($fragments)
   }];
   let hasVerifier = 1;
 }

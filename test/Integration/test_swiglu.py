@@ -1,0 +1,171 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The gated ops, and what all named ops may have, on the CPU and as PTX, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from moe_testing import batches, gated_batches, interpreted, on_cpu, oracle
+from moe_testing.family import FamilyKernel
+from moe_testing.kernels import compile_ptx, descriptor, run_tool
+
+pytestmark = pytest.mark.needs("moe-opt", "moe-translate", "moe-run")
+
+SWIGLU, QUANTIZING = "padded_swiglu", "swiglu_quantize_mxfp8"
+SILU_TABLE = "371b01c38748fb2ce433343f931dab36ebe138c1b608eea6695dbcddeea78838"
+
+
+def silu_module() -> str:
+    """A generic op that gives the upper or the lower half of the bits of silu(gate): the lower one
+    where the up is not 0. It is what the compiler makes of padded_swiglu up to f32(g * sigma).
+    """
+    generic = run_tool("moe-opt", "--moe-generalize", "--mlir-print-op-generic=false",
+                       text=FamilyKernel(SWIGLU).mlir())
+    lines = generic.splitlines()
+    # The last f32 product is with the up: what is in front of it is silu.
+    products = [i for i, line in enumerate(lines) if "arith.mulf" in line and ": f32" in line]
+    silu = lines[products[-2]].split()[0]
+    widened = [line.split()[0] for line in lines if "arith.extf %arg5" in line
+               or "arith.extf %in_0" in line]
+    assert len(widened) == 1
+    cut = next(i for i, line in enumerate(lines) if "moe.yield" in line)
+    body = f"""%zero_up = arith.constant 0.0 : f32
+%bits_of_silu = arith.bitcast {silu} : f32 to i32
+%is_upper = arith.cmpf oeq, {widened[0]}, %zero_up : f32
+%sixteen_bits = arith.constant 16 : i32
+%upper = arith.shrui %bits_of_silu, %sixteen_bits : i32
+%half = arith.select %is_upper, %upper, %bits_of_silu : i32
+%half_bits = arith.trunci %half : i32 to i16
+%as_float = arith.bitcast %half_bits : i16 to bf16
+moe.yield %as_float : bf16"""
+    lines[cut] = body
+    return "\n".join(lines).replace('kernel_name("padded_swiglu")', 'kernel_name("silu")')
+
+
+def table_of(halves: np.ndarray) -> str:
+    """The hash of the table, from its upper halves and its lower ones; every NaN is one."""
+    bits = oracle.bits(halves).reshape(2, 1 << 16).astype(np.uint32)
+    table = (bits[0] << np.uint32(16) | bits[1]).view(np.float32)
+    table = np.where(np.isnan(table), np.uint32(0x7FC00000).view(np.float32), table)
+    return hashlib.sha256(table.astype("<f4").tobytes()).hexdigest()
+
+
+def silu_batch() -> batches.Batch:
+    gates = np.tile(np.arange(1 << 16, dtype=np.uint16).view(oracle.bfloat16), 2).reshape(-1, 1024)
+    ups = np.repeat([0.0, 1.0], 64).astype(oracle.bfloat16)[:, None]
+    return gated_batches.dense(gates, np.broadcast_to(ups, gates.shape))
+
+
+def test_the_table_of_silu_on_the_cpu() -> None:
+    batch = silu_batch()
+    out = np.zeros((batch.M, 1024), oracle.bfloat16)
+    [found] = on_cpu.call(silu_module(), [batch.x, batch.permutation_map,
+                                          np.array(batch.n_used, np.int32), out], [3])
+    assert table_of(found) == SILU_TABLE
+
+
+@pytest.mark.parametrize("chip", ["sm_80", "sm_90", "sm_100"])
+def test_the_table_of_silu_in_the_interpreter(chip: str) -> None:
+    ptx = compile_ptx(silu_module(), chip)
+    assert "rcp.approx.ftz.f32" in ptx and "div" not in ptx and "rcp.rn" not in ptx
+    batch = silu_batch()
+    backend = interpreted.Interpreter()
+    arrays = [batch.x, batch.permutation_map, np.array(batch.n_used, np.int32),
+              np.zeros((batch.M, 1024), oracle.bfloat16)]
+    buffers = [backend.allocate(array, 0) for array in arrays]
+    arguments = [word for buffer, array in zip(buffers, arrays)
+                 for word in descriptor(backend.address(buffer), array)]
+    backend.launch(ptx, "silu", (1, 4, 1), 256, arguments)
+    assert table_of(backend.read(buffers[3], arrays[3])) == SILU_TABLE
+
+
+@pytest.mark.parametrize("op", [SWIGLU, QUANTIZING])
+@pytest.mark.parametrize("variant", gated_batches.VARIANTS)
+def test_variants(op: str, variant: str) -> None:
+    """Every gate once, with ordinary and extreme ups."""
+    settings = gated_batches.VARIANTS[variant]
+    kernel = FamilyKernel.of(op, settings)
+    gate, up = gated_batches.all_gates(1024, rounds=1)
+    on_cpu.run(kernel, gated_batches.dense(gate, up))
+    interpreted.run(kernel, gated_batches.dense(gate[::3], up[::3]), (1, 2))
+    if "limit" in settings:
+        batch = gated_batches.dense(*gated_batches.around_limit(settings["limit"]))
+        on_cpu.run(kernel, batch)
+        interpreted.run(kernel, batch, (1, 2), aligned=batch.x.shape[1] % 32 == 0)
+
+
+@pytest.mark.parametrize("chip", ["sm_80", "sm_89", "sm_100"])
+@pytest.mark.parametrize("op", [SWIGLU, QUANTIZING])
+@pytest.mark.parametrize("layout", ["up_gate", "interleaved<1>", "interleaved<8>"])
+def test_layouts_on_other_chips(chip: str, op: str, layout: str) -> None:
+    batch = gated_batches.random_gated_batch(40, 1184, 37, layout)
+    interpreted.run(FamilyKernel.of(op, {"gate_layout": layout}), batch, (2, 3), chip)
+
+
+def test_groups_that_are_rare() -> None:
+    batch = gated_batches.dense(*gated_batches.special_groups())
+    for layout in (oracle.SWIZZLED, oracle.LINEAR):
+        kernel = FamilyKernel.of(QUANTIZING, {"scale_layout": layout})
+        on_cpu.run(kernel, batch)
+        interpreted.run(kernel, batch, (1, 2))
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_cases_on_the_cpu(seed: int) -> None:
+    op = (SWIGLU, QUANTIZING)[seed % 2]
+    case = gated_batches.random_case(seed, quantizes=op == QUANTIZING)
+    kernel = FamilyKernel.of(op, case.arguments, has_map=case.has_map,
+                             has_probs=case.batch.probs is not None)
+    on_cpu.run(kernel, case.batch)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_cases_in_the_interpreter(seed: int) -> None:
+    op = (SWIGLU, QUANTIZING)[seed % 2]
+    case = gated_batches.random_case(100 + seed, quantizes=op == QUANTIZING, most_elements=6000)
+    kernel = FamilyKernel.of(op, case.arguments, has_map=case.has_map,
+                             has_probs=case.batch.probs is not None)
+    interpreted.run(kernel, case.batch, (1, 2), ("sm_80", "sm_90", "sm_100")[seed % 3],
+                    aligned=False)
+
+
+# What the ops of one column may have.
+
+SQUARED = ["padded_squared_relu", "squared_relu_quantize_mxfp8"]
+
+
+def weighted_batch(rows: int, columns: int) -> batches.Batch:
+    batch = batches.random_batch(rows, columns, rows - 5)
+    probs = np.random.default_rng(3).standard_normal(rows).astype(np.float32)
+    probs[:8] = [0, 1, -1, np.inf, np.nan, 2.0**-140, -np.inf, 3e38]
+    return batches.Batch(batch.x, batch.permutation_map, batch.n_used, probs)
+
+
+@pytest.mark.parametrize("op", SQUARED)
+@pytest.mark.parametrize("scale", [16.0, 7.0])
+@pytest.mark.parametrize("has_probs", [False, True])
+def test_clamp(op: str, scale: float, has_probs: bool) -> None:
+    kernel = FamilyKernel.of(op, {"clamp_scale": scale}, has_probs=has_probs)
+    x = batches.all_bf16_patterns(1024)
+    probs = np.linspace(-2, 2, x.shape[0], dtype=np.float32)
+    on_cpu.run(kernel, batches.Batch(x, np.arange(x.shape[0]), x.shape[0], probs))
+    some = np.ascontiguousarray(x[::9])
+    interpreted.run(kernel, batches.Batch(some, np.arange(some.shape[0]), some.shape[0],
+                                          probs[: some.shape[0]]), (1, 2))
+
+
+@pytest.mark.parametrize("op", SQUARED)
+@pytest.mark.parametrize("has_map", [True, False])
+@pytest.mark.parametrize("has_probs", [True, False])
+@pytest.mark.parametrize("dead_rows", ["zero", "untouched"])
+def test_rows(op: str, has_map: bool, has_probs: bool, dead_rows: str) -> None:
+    layouts = [oracle.SWIZZLED, oracle.LINEAR] if "mxfp8" in op else [None]
+    for layout in layouts:
+        arguments = {"dead_rows": dead_rows} | ({"scale_layout": layout} if layout else {})
+        kernel = FamilyKernel.of(op, arguments, has_map=has_map, has_probs=has_probs)
+        batch = weighted_batch(134, 96)
+        on_cpu.run(kernel, batch)
+        interpreted.run(kernel, batch, (1, 3), aligned=layout != oracle.LINEAR)
