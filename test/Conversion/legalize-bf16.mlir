@@ -226,3 +226,35 @@ func.func @others(%a: bf16, %b: vector<3xbf16>, %c: vector<2x2xbf16>, %d: vector
     : bf16, vector<3xbf16>, vector<2x2xbf16>, vector<[4]xbf16>, vector<4xf16>,
       vector<4xbf16>, vector<4xbf16>, vector<4xbf16>, vector<4xf8E4M3FN>, bf16
 }
+
+// The NaN that a program selects is the one of the conversion, 0x7fff in the upper half.
+// CHECK-LABEL: func @selected_nan
+// CHECK-DAG: %[[NAN:.*]] = arith.constant dense<2147418112> : vector<2xi32>
+// CHECK-COUNT-2: arith.select %{{.*}}, %[[NAN]], %
+// CHECK-NOT: arith.select
+// CHECK: return
+func.func @selected_nan(%v: vector<4xbf16>) -> vector<4xbf16> {
+  %wide = arith.extf %v : vector<4xbf16> to vector<4xf32>
+  %sum = arith.addf %wide, %wide : vector<4xf32>
+  %nan = arith.constant dense<0x7FFF> : vector<4xbf16>
+  %isNaN = arith.cmpf uno, %sum, %sum : vector<4xf32>
+  %narrow = arith.truncf %sum : vector<4xf32> to vector<4xbf16>
+  %result = arith.select %isNaN, %nan, %narrow : vector<4xi1>, vector<4xbf16>
+  return %result : vector<4xbf16>
+}
+
+// What is clamped to a number and then widened is not packed in between: the words are split
+// once.
+// CHECK-LABEL: func @clamped_and_widened
+// CHECK: %[[LOW:.*]] = arith.maxnumf
+// CHECK-NEXT: %[[HIGH:.*]] = arith.maxnumf
+// CHECK-NEXT: arith.mulf %[[LOW]], %[[LOW]]
+// CHECK-NEXT: arith.mulf %[[HIGH]], %[[HIGH]]
+func.func @clamped_and_widened(%v: vector<4xbf16>) -> vector<4xbf16> {
+  %least = arith.constant dense<-8.0> : vector<4xbf16>
+  %clamped = arith.maxnumf %v, %least : vector<4xbf16>
+  %wide = arith.extf %clamped : vector<4xbf16> to vector<4xf32>
+  %square = arith.mulf %wide, %wide : vector<4xf32>
+  %narrow = arith.truncf %square : vector<4xf32> to vector<4xbf16>
+  return %narrow : vector<4xbf16>
+}
