@@ -210,7 +210,8 @@ struct Environment {
 
   bool fill(PyObject *from);
   bool knowsExchange() const {
-    return api->major == dlpack::kExchangeMajor && api->lendFromPython;
+    return api->major == dlpack::kExchangeMajor && api->lendFromPython &&
+           api->getCurrentStream;
   }
 };
 
@@ -518,7 +519,8 @@ bool TensorCall::prepare(PyObject *const *arguments) {
 // Launches
 //===----------------------------------------------------------------------===//
 
-/// Leaves it to Python, which knows how to make another device or a context current.
+/// Leaves it to Python, which knows how to make another device or a context current, and
+/// which stream is.
 bool TensorCall::launchElsewhere() {
   const Operands &o = operands;
   auto address = [](const void *data) { return reinterpret_cast<long long>(data); };
@@ -549,8 +551,11 @@ bool TensorCall::launch() {
       return false;
     if (current != device.index)
       return launchElsewhere();
-    if (torch.api->getCurrentStream(device.type, device.index, &operands.launch.stream))
-      return false;
+    if (torch.api->getCurrentStream(device.type, device.index, &operands.launch.stream)) {
+      // A PyTorch whose exchange has none for this device. Python knows it otherwise.
+      PyErr_Clear();
+      return launchElsewhere();
+    }
   }
   MoeStatus status = run(op.entry, operands);
   if (status == MOE_SUCCESS)

@@ -82,6 +82,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *statuses: int) -> None:
         self.current, self.raised, self.versions = 0, RuntimeError("of the runtime"), []
         self.elsewhere: list[tuple[Any, ...]] = []
+        self.tells_streams = True
         self.made: list[Tensor] = []
         self.spy = RunSpy(statuses)
         monkeypatch.setattr(_runtime, "run_op", self.spy.address)
@@ -112,6 +113,8 @@ class World:
 
     def _current_stream(self, device: int, index: int, stream: Any) -> int:
         assert device == CUDA
+        if not self.tells_streams:
+            return -1
         stream[0] = 100 + index
         return 0
 
@@ -232,6 +235,13 @@ def test_without_a_context_python_launches(monkeypatch: pytest.MonkeyPatch) -> N
     world.make(RELU)(*inputs(), None, False, None)
     assert len(world.spy.told) == len(world.elsewhere) == 1
     assert world.elsewhere[0][0] == "the call"
+
+
+def test_without_a_stream_python_launches(world: World) -> None:
+    world.tells_streams = False
+    assert world.make(RELU)(*inputs(), 7, True, None) is world.made[0]
+    assert world.elsewhere == [("the call", 0, *X, MAP, USED, 7, 1, 0x1000, 64)]
+    assert not world.spy.told
 
 
 @pytest.mark.parametrize("status", [1, 2, 3, 5, 6])
@@ -363,7 +373,9 @@ def test_exchanges_that_are_not_known(world: World) -> None:
     world.exchange.major = 2
     assert world.make(RELU) is None
     world.exchange.major = 1
-    world.exchange.lend = LEND()
+    world.exchange.lend, lend = LEND(), world.exchange.lend
+    assert world.make(RELU) is None
+    world.exchange.lend, world.exchange.current_stream = lend, STREAM()
     assert world.make(RELU) is None
     world.environment.exchange = world._capsule(b"another")
     with pytest.raises(ValueError, match="PyCapsule"):
