@@ -21,6 +21,6 @@ status=0
 scripts/lint.sh || status=1
 echo "test: pytest (execution, tools, package)"
 MOE_TESTS_SKIP_NOTHING=1 build/venv/bin/python -m pytest -q -rfE -p no:cacheprovider \
-  --junit-xml=build/pytest.xml test || status=1
+  --junit-xml=build/pytest.xml --numprocesses="$(nproc)" --dist=loadfile test || status=1
 build/venv/bin/python scripts/count_skips.py build/lit.log build/pytest.xml "$@" || status=1
 exit $status
