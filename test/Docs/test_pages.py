@@ -1,7 +1,7 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Runs the commands and programs of the README, of docs/ and of testing/ as they are printed, and
-compares what they print; pages.py says how a page is read.
+"""Runs the commands and programs of the README, of docs/, testing/ and examples/ as they are printed,
+and compares what they print; pages.py says how a page is read.
 
 A page is one case, but for its blocks that need PyTorch or a package index: those are another, so
 that the rest runs where they are missing.
@@ -25,7 +25,8 @@ from pages import RUN, Block, is_output, read_blocks, split_console
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          *(page for page in sorted((ROOT / "docs").rglob("*.md"))
            if ROOT / "docs" / "reference" not in page.parents),
-         *sorted((ROOT / "testing").rglob("*.md"))]
+         *(page for folder in ("testing", "examples")
+           for page in sorted((ROOT / folder).rglob("*.md")))]
 PYTORCH = "PyTorch"
 # What the commands of every page need: they begin with a build, or use what it left.
 NEEDS = (machine.BUILD_TREE, "cmake", "ninja", machine.C_COMPILER, machine.CXX_COMPILER, "moe-opt",
