@@ -27,7 +27,7 @@ INTERPRETER = ROOT / "testing" / "ptx_interpreter"
 ALLOWED = {
     ROOT / "benchmarks": {"matplotlib", "ml_dtypes", "moe_mlir", "moe_testing", "numpy", "torch",
                           "triton"},
-    ROOT / "examples": {"ml_dtypes", "moe_mlir", "moe_testing", "numpy"},
+    ROOT / "examples": {"matplotlib", "ml_dtypes", "moe_mlir", "moe_testing", "numpy"},
     SUPPORT: {"ml_dtypes", "numpy", "ptx_interpreter", "pytest"},
     INTERPRETER: {"numpy"},
 }
@@ -141,6 +141,8 @@ def test_the_package_knows_nothing_of_its_tests() -> None:
     ("benchmarks/variants.py prepare nowhere", "moe_mlir and moe_testing",
      "$PWD/python:$PWD/testing"),
     ("examples/routed-moe/demo.py", "moe_testing", "$PWD/testing"),
+    ("examples/swiglu/demo.py", "moe_testing", "$PWD/testing"),
+    ("examples/swiglu/errors.py", "moe_testing", "$PWD/testing"),
 ])
 def test_a_python_that_lacks_the_packages(program: str, lacking: str, path: str) -> None:
     """One line says how to run the program. Without its site module Python reads no .pth file, so
