@@ -133,6 +133,10 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
       schedule.steps = minSteps;
     }
   }
+  // Two fragments of a quad and what is computed of them do not fit into the registers of
+  // four CTAs.
+  if (pairs && schedule.hasQuads())
+    schedule.minCTAs = std::max<int64_t>(schedule.minCTAs * 3 / 4, 1);
   if (pairs && !pairs.haveVectors(schedule.elements()))
     return {toElements(schedule)};
   return {schedule, toElements(schedule)};

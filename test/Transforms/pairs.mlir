@@ -37,7 +37,7 @@ func.func @blocks(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>, %o
 }
 
 // CHECK-LABEL: func @quantizing
-// CHECK: moe.schedule = [#moe.schedule<clear_bytes = 16, rows = quads, waits = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true>]
+// CHECK: moe.schedule = [#moe.schedule<clear_bytes = 16, min_ctas = 3, rows = quads, waits = true>, #moe.schedule<access_bytes = 2, steps = 2, min_ctas = 3, waits = true>]
 
 // SIZES-LABEL: func @quantizing
 // SIZES: cf.assert %{{.*}}, "{{.*}}expected 'probs' to have as many elements as 'x' has rows (C18)
