@@ -103,6 +103,55 @@ typedef struct MoeScale {
   MoeDeadScales dead;
 } MoeScale;
 
+/** Where x [M, 2N] of a gated linear unit has the gate of column c, and the other factor,
+    up. */
+typedef enum MoeGateLayout {
+  /** x[c] and x[N + c]. */
+  MOE_GATE_UP = 0,
+  /** x[N + c] and x[c]. */
+  MOE_UP_GATE = 1,
+  /** In blocks of columns, a block of gates first. */
+  MOE_GATE_INTERLEAVED = 2
+} MoeGateLayout;
+
+/** What a limit clamps beside up: gates, or what the activation makes of them. */
+typedef enum MoeLimitAt { MOE_LIMIT_BEFORE = 0, MOE_LIMIT_AFTER = 1 } MoeLimitAt;
+
+typedef enum MoeGateActivation { MOE_SILU = 0, MOE_GELU_TANH = 1 } MoeGateActivation;
+
+/** A gated linear unit; zeros are SwiGLU. docs/family.md says which model has which. The
+    library has kernels for some: for others a call is refused with MOE_UNSUPPORTED, and
+    the message lists those that there are. */
+typedef struct MoeGate {
+  MoeGateLayout layout;
+  /** MOE_GATE_INTERLEAVED: columns of a block. */
+  int32_t block;
+  /** A positive bf16 value; 0 for none. */
+  float limit;
+  MoeLimitAt limit_at;
+  /** 0 for 1. */
+  float alpha;
+  float beta;
+  MoeGateActivation activation;
+} MoeGate;
+
+/** What is in the elements of rows below n_used that are not live. */
+typedef enum MoeDeadRows {
+  MOE_DEAD_ROWS_UNTOUCHED = 0,
+  MOE_DEAD_ROWS_ZERO = 1
+} MoeDeadRows;
+
+/** What an op may have beside its operands; zeros are nothing of it. */
+typedef struct MoeOptions {
+  /** A factor for each row of x, of which those of live rows are read; null for none. */
+  const float *probs;
+  /** Squared ReLU: what its tanh clamps to; 0 for no clamp. */
+  float clamp_scale;
+  MoeDeadRows dead_rows;
+  /** Gated linear units. */
+  MoeGate gate;
+} MoeOptions;
+
 /** Bytes of the scales of an [M, K] matrix without space between rows. K % 32 == 0. */
 MOE_API MoeStatus moeGetScaleSize(int64_t M, int64_t K, MoeScaleLayout layout,
                                   int64_t *bytes);
@@ -171,7 +220,8 @@ typedef struct MoeLaunch {
 
 /*
  * The ops, as docs/reference/MoeDialect.md defines them. A row r is live if r < *n_used
- * and permutation_map[r] >= 0.
+ * and permutation_map[r] >= 0; where an op says that the map may be null, without one, if
+ * r < *n_used.
  *
  * permutation_map has an entry for each row of x; n_used is one value. On CUDA both are
  * in device memory and read by the kernel, as everything is: the host reads no buffer,
@@ -209,6 +259,21 @@ MOE_API MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                                    const int32_t *permutation_map, const int32_t *n_used,
                                    const MoeMatrix *data, const MoeScale *scale);
 
+/** SwiGLU of live rows: x has two columns for each of out. permutation_map and probs may
+   be null, and so may gate, for SwiGLU as it is. */
+MOE_API MoeStatus moePaddedSwiGLU(const MoeLaunch *launch, const MoeMatrix *x,
+                                  const int32_t *permutation_map, const int32_t *n_used,
+                                  const float *probs, const MoeGate *gate,
+                                  const MoeMatrix *out);
+
+/** padded_swiglu and then quantisation to MXFP8. x has two columns for each of data,
+   which has a multiple of 32. */
+MOE_API MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                         const int32_t *permutation_map,
+                                         const int32_t *n_used, const float *probs,
+                                         const MoeGate *gate, const MoeMatrix *data,
+                                         const MoeScale *scale);
+
 /*===----------------------------------------------------------------------===*\
 |* Any op, by its name: what a binding needs, so that it has no code per op.
 \*===----------------------------------------------------------------------===*/
@@ -226,13 +291,19 @@ MOE_API MoeStatus moeFindOp(const char *name, const MoeOp **op);
    form says what it points to:
 
       matrix   const MoeMatrix *
+      pairs    const MoeMatrix *, of two columns for each of the other matrices
       per_row  const int32_t *, an entry for each row of x
       count    const int32_t *, one value
       scales   const MoeScale *
 
-    `num_operands` is their number, which is checked. */
+    A weight is none of them. `num_operands` is their number, which is checked. */
 MOE_API MoeStatus moeRunOp(const MoeLaunch *launch, const MoeOp *op,
                            const void *const *operands, int32_t num_operands);
+
+/** moeRunOp with options; null for none. */
+MOE_API MoeStatus moeRunOpWithOptions(const MoeLaunch *launch, const MoeOp *op,
+                                      const void *const *operands, int32_t num_operands,
+                                      const MoeOptions *options);
 
 #ifdef __cplusplus
 }

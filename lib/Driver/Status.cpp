@@ -14,7 +14,7 @@
 #include <cstdarg>
 #include <cstdio>
 
-static thread_local char lastError[1024];
+static thread_local char lastError[2048];
 
 MoeStatus moe::fail(MoeStatus status, const char *format, ...) {
   va_list arguments;

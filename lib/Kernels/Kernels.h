@@ -14,6 +14,7 @@
 #define MOE_LIB_KERNELS_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* kNumOps, kNumKernels, and kOp_<name> for each op. */
 #include "KernelCounts.h"
@@ -28,10 +29,14 @@ enum { kMaxOperands = 6 };
 typedef enum OperandForm {
   /** A row for each row of x: a MoeMatrix. The first operand is one, x itself. */
   kMatrixForm,
-  /** An element for each row of x: their address. */
+  /** An x that has two columns for each of the other matrices: a MoeMatrix. */
+  kPairsForm,
+  /** An element for each row of x: their address, or null for a kernel without. */
   kPerRowForm,
   /** How many rows are used: the address of one i32. */
   kCountForm,
+  /** An f32 for each row of x, given by MoeOptions and not among the operands. */
+  kWeightForm,
   /** Scales of the matrix before them: a MoeScale. */
   kScalesForm
 } OperandForm;
@@ -43,23 +48,47 @@ typedef struct OperandRow {
   int isWritten;
 } OperandRow;
 
-/** An op, with its operands in the order of the op. The C API knows it by its tag. */
+/** An op, with the operands that its kernels have, in the order of the op. The C API
+   knows it by its tag. */
 typedef struct MoeOp {
   const char *name;
   int numOperands;
   OperandRow operands[kMaxOperands];
-  /** Its kernels by MoeScaleLayout and MoeDeadScales; the first for an op without scales.
-      -1 for one that there is not. */
-  int kernels[2][2];
+  /** Its kernels in kKernels, which are neighbours. */
+  int firstKernel, numKernels;
 } OpRow;
 
 extern const OpRow kOps[kNumOps];
+
+/** A float, whose bits the manifest may have. */
+typedef union FloatBits {
+  float value;
+  uint32_t bits;
+} FloatBits;
+
+enum { kGateUp = 0, kUpGate = 1, kInterleaved = 2 };
+enum { kLimitBefore = 0, kLimitAfter = 1 };
+enum { kSilu = 0, kGeluTanh = 1 };
+enum { kDeadRowsUntouched = 0, kDeadRowsZero = 1 };
+
+/** What a kernel computes and stores, beside its op: the attributes of the op, zero where
+    they are as by default. */
+typedef struct KernelMode {
+  int scale_layout, dead_scales;
+  int gate_layout, gate_block;
+  int limit_at, activation, dead_rows;
+  /** 0 for none, and for an alpha of 1. */
+  FloatBits limit, alpha, beta, clamp_scale;
+} KernelMode;
 
 /** A compiled function, as convert-moe-to-gpu calls its kernels. */
 typedef struct KernelRow {
   const char *name;
   /** Index into kOps. */
   int op;
+  /** Which of the op's operands it takes, a bit for each. */
+  unsigned operands;
+  KernelMode mode;
 } KernelRow;
 
 extern const KernelRow kKernels[kNumKernels];

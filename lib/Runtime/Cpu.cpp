@@ -88,14 +88,14 @@ void Work::run(int64_t slice) const {
 
   MemRef memrefs[kMaxOperands];
   void *arguments[kMaxOperands] = {};
-  for (int i = 0; i < problem.op->numOperands; ++i) {
+  for (int i = 0; i < problem.numOperands; ++i) {
     const Operand &operand = problem.operands[i];
     const void *data = operand.at(firstTile * operand.rowTileElements);
     if (operand.row->form == kCountForm)
       memrefs[i] = {&usedHere, &usedHere, 0, {}};
     else if (operand.rank == 2)
       memrefs[i] = {data, data, 0, {rows, operand.columns, operand.rowStride, 1}};
-    else if (operand.row->form == kPerRowForm)
+    else if (operand.row->form != kScalesForm)
       memrefs[i] = {data, data, 0, {rows, 1}};
     else
       memrefs[i] = {data, data, 0, {tiles * operand.rowTileElements, 1}};
@@ -116,7 +116,7 @@ static const CpuLevel *findLevel() {
 
 /// What the operand that counts them says, or all.
 static int64_t countUsedRows(const Problem &problem) {
-  for (int i = 0; i < problem.op->numOperands; ++i)
+  for (int i = 0; i < problem.numOperands; ++i)
     if (problem.operands[i].row->form == kCountForm)
       return std::clamp<int64_t>(*static_cast<const int32_t *>(problem.operands[i].data),
                                  0, problem.rows);

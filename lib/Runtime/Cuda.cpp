@@ -39,7 +39,7 @@ struct Kernel {
   /// Null if the image does not have it.
   Handle function;
   launch::KernelDescription description;
-  /// For each of its operands, which operand of the op that is.
+  /// For each of its parameters, which of its operands in the order of the op that is.
   uint8_t operands[launch::KernelDescription::kMaxOperands];
   /// Whether it is compiled for some size or stride.
   bool isFixed;
@@ -154,7 +154,8 @@ static MoeStatus getDevice(const Driver &driver, Device &device) {
 //===----------------------------------------------------------------------===//
 
 /// The name of a kernel as convert-moe-to-gpu makes it.
-static void formatKernelName(char (&name)[80], int index, bool isUnaligned) {
+static void formatKernelName(char (&name)[launch::KernelDescription::kNameBytes],
+                             int index, bool isUnaligned) {
   std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name,
                 isUnaligned ? "_unaligned" : "");
 }
@@ -191,7 +192,7 @@ private:
 /// Copies what the image has for the kernel `name`.
 MoeStatus Descriptions::copy(const char *name, uint8_t *bytes, size_t capacity,
                              size_t &size) {
-  char symbol[100];
+  char symbol[sizeof(launch::kDescriptionPrefix) + launch::KernelDescription::kNameBytes];
   std::snprintf(symbol, sizeof(symbol), "%s%s", launch::kDescriptionPrefix, name);
   uint64_t address = 0;
   DriverResult result = driver->ModuleGetGlobal(&address, &size, module, symbol);
@@ -216,7 +217,7 @@ MoeStatus Descriptions::copy(const char *name, uint8_t *bytes, size_t capacity,
 }
 
 MoeStatus Descriptions::read(int index, bool isUnaligned, Kernel &kernel) {
-  char name[80];
+  char name[launch::KernelDescription::kNameBytes];
   formatKernelName(name, index, isUnaligned);
   // What later versions may add to a description is not looked at.
   uint8_t copied[2 * launch::kMaxDescriptionBytes];
@@ -254,7 +255,8 @@ static bool isFor(const launch::OperandDescription &operand, const OperandRow &r
   auto kind = OperandKind::Matrix;
   if (row.form == kCountForm)
     kind = OperandKind::Scalar;
-  else if (row.form == kPerRowForm || (row.form == kScalesForm && !hasLinearScales))
+  else if (row.form == kPerRowForm || row.form == kWeightForm ||
+           (row.form == kScalesForm && !hasLinearScales))
     kind = OperandKind::Vector;
   bool hasRank =
       kind == OperandKind::Scalar ? operand.rank <= 1 : operand.rank == uint8_t(kind);
@@ -265,24 +267,29 @@ static bool isFor(const launch::OperandDescription &operand, const OperandRow &r
 
 /// Finds the operands of the op that the kernel takes, and refuses it if it takes others.
 static MoeStatus bindOperands(int index, Kernel &kernel) {
-  const OpRow &op = kOps[kKernels[index].op];
+  const KernelRow &kernelRow = kKernels[index];
+  const OpRow &op = kOps[kernelRow.op];
+  const OperandRow *rows[kMaxOperands];
+  int numRows = 0;
+  for (int i = 0; i < op.numOperands; ++i)
+    if (kernelRow.operands >> i & 1)
+      rows[numRows++] = &op.operands[i];
   launch::KernelDescription &description = kernel.description;
   if (description.work != launch::Work::Rows)
     return fail(
         MOE_UNSUPPORTED,
         "image: kernel %s: expected work that is given out by rows, found kind %u",
         description.name, unsigned(description.work));
-  bool hasLinearScales = op.kernels[1][0] == index || op.kernels[1][1] == index;
-  if (int(description.numOperands) != op.numOperands)
+  bool hasLinearScales = kernelRow.mode.scale_layout == MOE_SCALE_LINEAR;
+  if (int(description.numOperands) != numRows)
     return fail(MOE_UNSUPPORTED, "image: kernel %s: expected %d operands, found %u",
-                description.name, op.numOperands, description.numOperands);
+                description.name, numRows, description.numOperands);
   for (uint32_t i = 0; i < description.numOperands; ++i) {
     const launch::OperandDescription &operand = description.operands[i];
     int found = 0;
-    while (found < op.numOperands &&
-           std::strcmp(op.operands[found].name, operand.name) != 0)
+    while (found < numRows && std::strcmp(rows[found]->name, operand.name) != 0)
       ++found;
-    if (found == op.numOperands || !isFor(operand, op.operands[found], hasLinearScales))
+    if (found == numRows || !isFor(operand, *rows[found], hasLinearScales))
       return fail(MOE_UNSUPPORTED,
                   "image: kernel %s: expected operands as %s has them, found %s '%s' of "
                   "%d bits an element, rank %d and offset %lld that is %s",
@@ -307,7 +314,7 @@ static MoeStatus findKernels(const Driver &driver, MoeModule &module,
   for (int index = 0; index < kNumKernels; ++index) {
     for (bool isUnaligned : {false, true}) {
       Kernel &kernel = module.kernels[index][isUnaligned];
-      char name[80];
+      char name[launch::KernelDescription::kNameBytes];
       formatKernelName(name, index, isUnaligned);
       DriverResult result =
           driver.ModuleGetFunction(&kernel.function, module.handle, name);
@@ -565,7 +572,7 @@ static MoeStatus checkFixed(const Problem &problem, const Kernel &kernel) {
 
 /// Asks the driver whether every operand is one that the current context can access.
 static MoeStatus validatePointers(const Driver &driver, const Problem &problem) {
-  for (int i = 0; i < problem.op->numOperands; ++i) {
+  for (int i = 0; i < problem.numOperands; ++i) {
     const Operand &operand = problem.operands[i];
     uint64_t device = 0, address = reinterpret_cast<uintptr_t>(operand.data);
     DriverResult result =
@@ -589,7 +596,7 @@ static MoeStatus chooseKernel(const Problem &problem, const MoeModule &module,
     kernel = &candidate;
     return candidate.isFixed ? checkFixed(problem, candidate) : MOE_SUCCESS;
   }
-  char name[80];
+  char name[launch::KernelDescription::kNameBytes];
   formatKernelName(name, problem.kernel, /*isUnaligned=*/kernels[0].function != nullptr);
   if (kernels[0].function)
     return fail(MOE_UNSUPPORTED,

@@ -12,6 +12,7 @@
 #include "Problem.h"
 
 #include "../Driver/Status.h"
+#include "KernelChoice.h"
 #include "Span.h"
 #include <cinttypes>
 
@@ -89,9 +90,9 @@ MoeStatus moe::getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout
   return MOE_SUCCESS;
 }
 
-/// Checks all of `scale` but its pointer, and chooses the kernel by it.
+/// Checks all of `scale` but its pointer.
 static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
-                            Problem &problem, Operand &operand) {
+                            const Problem &problem, Operand &operand) {
   int64_t rows = problem.rows, columns = problem.columns, groups = columns / kGroupSize;
   int64_t expected;
   if (MoeStatus status = getScaleSize(rows, columns, scale.layout, expected))
@@ -100,12 +101,6 @@ static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected dead to be MOE_DEAD_ZERO or MOE_DEAD_UNTOUCHED, found %d",
                 row.name, int(scale.dead));
-  problem.kernel = problem.op->kernels[scale.layout][scale.dead];
-  if (problem.kernel < 0)
-    return fail(MOE_UNSUPPORTED,
-                "%s: the library has no kernel of %s with this layout and these dead "
-                "scales",
-                row.name, problem.op->name);
   bool isLinear = scale.layout == MOE_SCALE_LINEAR;
   if (isLinear) {
     int64_t stride = scale.row_stride;
@@ -188,10 +183,10 @@ static MoeStatus makeSpan(const Operand &operand, Span &span) {
 /// another operand.
 static MoeStatus checkMemory(const Problem &problem) {
   Span spans[kMaxOperands];
-  for (int i = 0; i < problem.op->numOperands; ++i)
+  for (int i = 0; i < problem.numOperands; ++i)
     if (MoeStatus status = makeSpan(problem.operands[i], spans[i]))
       return status;
-  for (int output = 0; output < problem.op->numOperands; ++output) {
+  for (int output = 0; output < problem.numOperands; ++output) {
     if (!problem.operands[output].row->isWritten)
       continue;
     for (int other = 0; other < output; ++other)
@@ -206,48 +201,96 @@ static MoeStatus checkMemory(const Problem &problem) {
   return MOE_SUCCESS;
 }
 
-MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
-                           Problem &problem) {
+//===----------------------------------------------------------------------===//
+// The problem
+//===----------------------------------------------------------------------===//
+
+int moe::countArguments(const OpRow &op) {
+  int count = 0;
   for (int i = 0; i < op.numOperands; ++i)
-    if (!arguments[i] &&
-        (op.operands[i].form == kMatrixForm || op.operands[i].form == kScalesForm))
-      return fail(MOE_INVALID_ARGUMENT,
-                  "%s: expected a description of the operand, found a null pointer",
-                  op.operands[i].name);
-  problem.op = &op;
-  problem.kernel = op.kernels[0][0];
-  Operand *operands = problem.operands;
-  for (int i = 0; i < op.numOperands; ++i)
-    if (op.operands[i].form == kMatrixForm)
-      if (MoeStatus status = makeMatrix(
-              op.operands[i], *static_cast<const MoeMatrix *>(arguments[i]), operands[i]))
-        return status;
+    count += op.operands[i].form != kWeightForm;
+  return count;
+}
+
+static bool isMatrix(const OperandRow &row) {
+  return row.form == kMatrixForm || row.form == kPairsForm;
+}
+
+/// Checks the sizes of the matrices, of which x is the first, against each other, and
+/// fills in those of the problem.
+static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
+                            const Operand *operands, Problem &problem) {
   const Operand &x = operands[0];
-  int64_t rows = problem.rows = x.rows, columns = problem.columns = x.columns;
+  bool hasPairs = x.row->form == kPairsForm;
+  if (hasPairs) {
+    int64_t block =
+        options.gate.layout == MOE_GATE_INTERLEAVED ? options.gate.block : int64_t(1);
+    if (x.columns % (2 * block) != 0)
+      return fail(MOE_INVALID_ARGUMENT,
+                  "%s: expected a multiple of %" PRId64
+                  " columns, for gates and as many others, found %" PRId64,
+                  x.name(), 2 * block, x.columns);
+  }
+  int64_t parts = hasPairs ? 2 : 1;
+  int64_t rows = problem.rows = x.rows, columns = problem.columns = x.columns / parts;
   for (int i = 1; i < op.numOperands; ++i)
-    if (op.operands[i].form == kMatrixForm &&
+    if (isMatrix(op.operands[i]) &&
         (operands[i].rows != rows || operands[i].columns != columns))
       return fail(MOE_INVALID_ARGUMENT,
-                  "%s: expected the %" PRId64 " x %" PRId64 " of %s, found %" PRId64
+                  "%s: expected the %" PRId64 " x %" PRId64 " %s %s, found %" PRId64
                   " x %" PRId64,
-                  operands[i].name(), rows, columns, x.name(), operands[i].rows,
-                  operands[i].columns);
+                  operands[i].name(), rows, columns,
+                  hasPairs ? "of the rows and half of the columns of" : "of", x.name(),
+                  operands[i].rows, operands[i].columns);
   if (hasScales(op) && columns % kGroupSize != 0)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected a multiple of %" PRId64 " columns, found %" PRId64,
-                x.name(), kGroupSize, columns);
+                x.name(), parts * kGroupSize, x.columns);
+  return MOE_SUCCESS;
+}
+
+MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
+                           const MoeOptions &options, Problem &problem) {
+  // For each operand of the op what there is for it.
+  const void *given[kMaxOperands];
+  const MoeScale *scale = nullptr;
+  Operand operands[kMaxOperands];
   for (int i = 0; i < op.numOperands; ++i) {
     const OperandRow &row = op.operands[i];
-    void *data = const_cast<void *>(arguments[i]);
-    if (row.form == kScalesForm) {
-      if (MoeStatus status = makeScales(row, *static_cast<const MoeScale *>(arguments[i]),
-                                        problem, operands[i]))
+    given[i] = row.form == kWeightForm ? options.probs : *arguments++;
+    if (!given[i] && (isMatrix(row) || row.form == kScalesForm))
+      return fail(MOE_INVALID_ARGUMENT,
+                  "%s: expected a description of the operand, found a null pointer",
+                  row.name);
+    if (row.form == kScalesForm)
+      scale = static_cast<const MoeScale *>(given[i]);
+  }
+  for (int i = 0; i < op.numOperands; ++i)
+    if (isMatrix(op.operands[i]))
+      if (MoeStatus status = makeMatrix(
+              op.operands[i], *static_cast<const MoeMatrix *>(given[i]), operands[i]))
         return status;
-    } else if (row.form == kPerRowForm) {
-      operands[i] = {&row, data, 1, rows, 1, 1, kScaleTileRows};
+  if (MoeStatus status = checkOptions(options))
+    return status;
+  if (MoeStatus status = checkSizes(op, options, operands, problem))
+    return status;
+  for (int i = 0; i < op.numOperands; ++i) {
+    const OperandRow &row = op.operands[i];
+    void *data = const_cast<void *>(given[i]);
+    if (row.form == kScalesForm) {
+      if (MoeStatus status = makeScales(row, *scale, problem, operands[i]))
+        return status;
+    } else if (row.form == kPerRowForm || row.form == kWeightForm) {
+      operands[i] = {&row, data, 1, problem.rows, 1, 1, kScaleTileRows};
     } else if (row.form == kCountForm) {
       operands[i] = {&row, data, 0, 1, 1, 1, 0};
     }
   }
+  if (MoeStatus status = chooseKernel(op, given, options, scale, problem.kernel))
+    return status;
+  problem.numOperands = 0;
+  for (int i = 0; i < op.numOperands; ++i)
+    if (kKernels[problem.kernel].operands >> i & 1)
+      problem.operands[problem.numOperands++] = operands[i];
   return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);
 }

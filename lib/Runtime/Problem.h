@@ -43,21 +43,26 @@ struct Operand {
   }
 };
 
-/// An op with its operands.
+/// A kernel with its operands.
 struct Problem {
-  const OpRow *op;
   /// Index into kKernels.
   int kernel;
-  /// Of x.
+  /// Of the destination.
   int64_t rows, columns;
+  /// Those that the kernel takes, in the order of the op.
+  int numOperands;
   Operand operands[kMaxOperands];
 
   bool isEmpty() const { return rows == 0 || columns == 0; }
 };
 
 /// Fills `problem`, with strides that matter to nobody set to the row's length, from what
-/// the caller gave for each operand; see OperandForm.
-MoeStatus makeProblem(const OpRow &op, const void *const *arguments, Problem &problem);
+/// the caller gave for each operand but weights; see OperandForm.
+MoeStatus makeProblem(const OpRow &op, const void *const *arguments,
+                      const MoeOptions &options, Problem &problem);
+
+/// How many operands a caller gives.
+int countArguments(const OpRow &op);
 
 MoeStatus getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout,
                        int64_t &bytes);

@@ -22,6 +22,7 @@
 #include "Problem.h"
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <initializer_list>
 #include <utility>
 
@@ -90,6 +91,16 @@ bool read(PyObject *object, int &value) {
   return true;
 }
 
+/// One of 32 bits by these.
+bool read(PyObject *object, float &value) {
+  int64_t wide;
+  if (!read(object, wide))
+    return false;
+  uint32_t bits = uint32_t(wide);
+  std::memcpy(&value, &bits, sizeof(value));
+  return true;
+}
+
 template <typename T> bool read(const Ref &object, T &value) {
   return object && read(object.get(), value);
 }
@@ -98,11 +109,16 @@ template <typename T> bool read(const Ref &object, T &value) {
 // Calls with numbers
 //===----------------------------------------------------------------------===//
 
-/// An op, and the function that runs it.
+/// An op with its options, but for what is an array among them, and the function that
+/// runs it.
 struct Entry {
-  decltype(&moeRunOp) run;
+  decltype(&moeRunOpWithOptions) run;
   const MoeOp *op;
   bool hasScales;
+  MoeOptions options;
+
+  /// Columns of x for each of the outputs.
+  int64_t numParts() const { return op->operands[0].form == kPairsForm ? 2 : 1; }
 };
 
 /// What it takes. Without scales `scale` is not looked at.
@@ -111,6 +127,7 @@ struct Operands {
   MoeMatrix x = {};
   void *permutationMap = nullptr;
   void *numUsed = nullptr;
+  void *probs = nullptr;
   MoeMatrix out = {};
   MoeScale scale = {};
 };
@@ -119,8 +136,11 @@ struct Operands {
 /// the stream's queue may be full, and on the CPU this is all the work.
 MoeStatus run(const Entry &entry, const Operands &o) {
   const void *const pointers[] = {&o.x, o.permutationMap, o.numUsed, &o.out, &o.scale};
+  MoeOptions options = entry.options;
+  options.probs = static_cast<const float *>(o.probs);
   PyThreadState *state = PyEval_SaveThread();
-  MoeStatus status = entry.run(&o.launch, entry.op, pointers, entry.hasScales ? 5 : 4);
+  MoeStatus status =
+      entry.run(&o.launch, entry.op, pointers, entry.hasScales ? 5 : 4, &options);
   PyEval_RestoreThread(state);
   return status;
 }
@@ -146,26 +166,26 @@ private:
 
 const char *const kEntryName = "moe_mlir.Entry";
 
-/// call(device, stream, x, rows, columns, x_stride, permutation_map, n_used,
+/// call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, probs,
 /// expected_rows, flags, out, out_stride), then (scale, scale_size, scale_stride, layout,
 /// dead) with scales; the MoeStatus.
 PyObject *call(PyObject *self, PyObject *const *arguments, Size count) {
   auto *entry = static_cast<Entry *>(PyCapsule_GetPointer(self, kEntryName));
   if (!entry)
     return nullptr;
-  if (!hasCount(count, entry->hasScales ? 17 : 12))
+  if (!hasCount(count, entry->hasScales ? 18 : 13))
     return nullptr;
   Operands o;
   int device, flags, layout, dead;
   Reader readNext(arguments);
   if (!readNext(device, o.launch.stream, o.x.data, o.x.rows, o.x.columns, o.x.row_stride,
-                o.permutationMap, o.numUsed, o.launch.expected_rows, flags, o.out.data,
-                o.out.row_stride))
+                o.permutationMap, o.numUsed, o.probs, o.launch.expected_rows, flags,
+                o.out.data, o.out.row_stride))
     return nullptr;
   o.launch.device = MoeDevice(device);
   o.launch.flags = uint32_t(flags);
   o.out.rows = o.x.rows;
-  o.out.columns = o.x.columns;
+  o.out.columns = o.x.columns / entry->numParts();
   if (entry->hasScales) {
     if (!readNext(o.scale.data, o.scale.size, o.scale.row_stride, layout, dead))
       return nullptr;
@@ -262,7 +282,8 @@ uint32_t pack(dlpack::DataType type) {
   return type.code | uint32_t(type.bits) << 8 | uint32_t(type.lanes) << 16;
 }
 constexpr uint32_t makeType(int code, int bits) { return code | bits << 8 | 1 << 16; }
-constexpr uint32_t kBF16 = makeType(4, 16), kInt32 = makeType(0, 32);
+constexpr uint32_t kBF16 = makeType(4, 16), kInt32 = makeType(0, 32),
+                   kFloat32 = makeType(2, 32);
 
 constexpr int kMaxOutputs = 2;
 
@@ -278,6 +299,7 @@ struct TensorOp {
   /// function that makes them for a device.
   PyObject *keywords;
   PyObject *makeKeywords;
+  bool isMapOptional;
 };
 
 /// A call in progress.
@@ -292,7 +314,8 @@ public:
 
 private:
   bool isPlainState();
-  bool readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed);
+  bool readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed,
+                  PyObject *probs);
   bool readModes(PyObject *layout, PyObject *dead);
   bool readHints(PyObject *expectedRows, PyObject *programmaticLaunch);
   bool readOutputs(PyObject *const *objects);
@@ -320,6 +343,8 @@ private:
   const TensorOp &op;
   const Environment &torch;
   Operands operands;
+  /// Of the outputs.
+  int64_t columns = 0;
   dlpack::Device device = {};
   Ref outputs[kMaxOutputs];
   bool isGiven = false;
@@ -372,7 +397,18 @@ static bool takeElements(const dlpack::Tensor &tensor, int64_t count, void *&dat
   return tensor.shape[0] == count && (tensor.strides[0] == 1 || count <= 1);
 }
 
-bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed) {
+/// Whether the op has a kernel without a map.
+static bool isMapOptional(const MoeOp &op) {
+  for (int i = op.firstKernel; i < op.firstKernel + op.numKernels; ++i)
+    for (int operand = 0; operand < op.numOperands; ++operand)
+      if (op.operands[operand].form == kPerRowForm &&
+          !(kKernels[i].operands >> operand & 1))
+        return true;
+  return false;
+}
+
+bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed,
+                            PyObject *probs) {
   dlpack::Tensor tensor;
   if (!readPlain(x, tensor))
     return false;
@@ -381,10 +417,21 @@ bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *num
       pack(tensor.type) != kBF16 || !takeRows(tensor, operands.x) ||
       get(x, torch.names.requiresGrad).get() != False)
     return false;
-  return readBesideX(permutationMap, tensor) && tensor.rank == 1 &&
-         pack(tensor.type) == kInt32 &&
-         takeElements(tensor, operands.x.rows, operands.permutationMap) &&
-         readBesideX(numUsed, tensor) && tensor.rank <= 1 &&
+  int64_t parts = op.entry.numParts();
+  columns = operands.x.columns / parts;
+  if (operands.x.columns % parts != 0)
+    return false;
+  auto readRows = [&](PyObject *object, uint32_t type, void *&data) {
+    return readBesideX(object, tensor) && tensor.rank == 1 && pack(tensor.type) == type &&
+           takeElements(tensor, operands.x.rows, data);
+  };
+  if (permutationMap == None ? !op.isMapOptional
+                             : !readRows(permutationMap, kInt32, operands.permutationMap))
+    return false;
+  if (probs != None && (!readRows(probs, kFloat32, operands.probs) ||
+                        get(probs, torch.names.requiresGrad).get() != False))
+    return false;
+  return readBesideX(numUsed, tensor) && tensor.rank <= 1 &&
          pack(tensor.type) == kInt32 && takeElements(tensor, 1, operands.numUsed);
 }
 
@@ -399,10 +446,9 @@ bool TensorCall::readModes(PyObject *layout, PyObject *dead) {
     return false;
   operands.scale.layout = MoeScaleLayout(numbers[0]);
   operands.scale.dead = MoeDeadScales(numbers[1]);
-  const MoeMatrix &x = operands.x;
-  return x.columns % kGroupSize == 0 &&
-         getScaleSize(x.rows, x.columns, operands.scale.layout, operands.scale.size) ==
-             MOE_SUCCESS;
+  return columns % kGroupSize == 0 &&
+         getScaleSize(operands.x.rows, columns, operands.scale.layout,
+                      operands.scale.size) == MOE_SUCCESS;
 }
 
 bool TensorCall::readHints(PyObject *expectedRows, PyObject *programmaticLaunch) {
@@ -444,7 +490,7 @@ bool TensorCall::readOutputs(PyObject *const *objects) {
   MoeMatrix &out = operands.out;
   dlpack::Tensor tensor;
   if (!readOutput(objects[0], 0, 2, tensor) || !takeRows(tensor, out) ||
-      out.rows != operands.x.rows || out.columns != operands.x.columns)
+      out.rows != operands.x.rows || out.columns != columns)
     return false;
   if (!op.entry.hasScales)
     return true;
@@ -487,7 +533,7 @@ bool TensorCall::makeOutputs(PyObject *x) {
            read(callMethod(outputs[number].get(), torch.names.dataPtr), data);
   };
   MoeMatrix &out = operands.out;
-  long long rows = operands.x.rows, columns = operands.x.columns;
+  long long rows = operands.x.rows, columns = this->columns;
   out.rows = rows;
   out.columns = out.row_stride = columns;
   if (!make(0, Ref(Py_BuildValue("(LL)", rows, columns)), out.data))
@@ -502,8 +548,9 @@ bool TensorCall::makeOutputs(PyObject *x) {
 }
 
 bool TensorCall::prepare(PyObject *const *arguments) {
-  PyObject *x = *arguments++, *permutationMap = *arguments++, *numUsed = *arguments++;
-  if (!isPlainState() || !readInputs(x, permutationMap, numUsed))
+  PyObject *x = *arguments++, *permutationMap = *arguments++, *numUsed = *arguments++,
+           *probs = *arguments++;
+  if (!isPlainState() || !readInputs(x, permutationMap, numUsed, probs))
     return false;
   if (op.entry.hasScales) {
     PyObject *layout = *arguments++, *dead = *arguments++;
@@ -528,18 +575,18 @@ bool TensorCall::launchElsewhere() {
   Ref arguments(
       op.entry.hasScales
           ? Py_BuildValue(
-                "(OLLLLLLLLiLLLLLii)", op.call, number(device.index), address(o.x.data),
+                "(OLLLLLLLLLiLLLLLii)", op.call, number(device.index), address(o.x.data),
                 number(o.x.rows), number(o.x.columns), number(o.x.row_stride),
-                address(o.permutationMap), address(o.numUsed),
+                address(o.permutationMap), address(o.numUsed), address(o.probs),
                 number(o.launch.expected_rows), int(o.launch.flags), address(o.out.data),
                 number(o.out.row_stride), address(o.scale.data), number(o.scale.size),
                 number(o.scale.row_stride), int(o.scale.layout), int(o.scale.dead))
-          : Py_BuildValue("(OLLLLLLLLiLL)", op.call, number(device.index),
+          : Py_BuildValue("(OLLLLLLLLLiLL)", op.call, number(device.index),
                           address(o.x.data), number(o.x.rows), number(o.x.columns),
                           number(o.x.row_stride), address(o.permutationMap),
-                          address(o.numUsed), number(o.launch.expected_rows),
-                          int(o.launch.flags), address(o.out.data),
-                          number(o.out.row_stride)));
+                          address(o.numUsed), address(o.probs),
+                          number(o.launch.expected_rows), int(o.launch.flags),
+                          address(o.out.data), number(o.out.row_stride)));
   return arguments && Ref(PyObject_Call(torch.launch, arguments.get(), nullptr));
 }
 
@@ -582,15 +629,15 @@ PyObject *TensorCall::finish() {
 
 static const char *const kTensorOpName = "moe_mlir.TensorOp";
 
-/// tensor_call(x, permutation_map, n_used, expected_rows, programmatic_launch, out), or
-/// (x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+/// tensor_call(x, permutation_map, n_used, probs, expected_rows, programmatic_launch,
+/// out), or (x, permutation_map, n_used, probs, scale_layout, dead_scales, expected_rows,
 /// programmatic_launch, data, scale) with scales, where None for an output is a new one.
 /// The outputs, or None if nothing was done.
 static PyObject *callWithTensors(PyObject *self, PyObject *const *arguments, Size count) {
   auto *op = static_cast<TensorOp *>(PyCapsule_GetPointer(self, kTensorOpName));
   if (!op)
     return nullptr;
-  if (!hasCount(count, op->entry.hasScales ? 9 : 6))
+  if (!hasCount(count, op->entry.hasScales ? 10 : 7))
     return nullptr;
   TensorCall call(*op);
   if (call.prepare(arguments))
@@ -622,21 +669,33 @@ template <typename State> static State *allocate() {
   return state;
 }
 
-/// Reads run_op, op and has_scales.
+static constexpr Size kEntryArguments = 12;
+
+/// Reads run_op, op and has_scales, and then clamp_scale, dead_rows, and the members of
+/// MoeGate; floats are given by their bits.
 static bool readEntry(PyObject *const *arguments, Entry &entry) {
   void *run, *op;
-  int hasScales;
-  if (!Reader(arguments)(run, op, hasScales))
+  int hasScales, deadRows, layout, limitAt, activation;
+  MoeOptions options = {};
+  MoeGate &gate = options.gate;
+  if (!Reader(arguments)(run, op, hasScales, options.clamp_scale, deadRows, layout,
+                         gate.block, gate.limit, limitAt, gate.alpha, gate.beta,
+                         activation))
     return false;
-  entry = {reinterpret_cast<decltype(&moeRunOp)>(run), static_cast<const MoeOp *>(op),
-           hasScales != 0};
+  options.dead_rows = MoeDeadRows(deadRows);
+  gate.layout = MoeGateLayout(layout);
+  gate.limit_at = MoeLimitAt(limitAt);
+  gate.activation = MoeGateActivation(activation);
+  entry = {reinterpret_cast<decltype(&moeRunOpWithOptions)>(run),
+           static_cast<const MoeOp *>(op), hasScales != 0, options};
   return true;
 }
 
-/// make_call(run_op, op, has_scales): `call` of the op, by the function at run_op.
+/// make_call(run_op, op, has_scales, options...): `call` of the op, by the function at
+/// run_op.
 static PyObject *makeCall(PyObject *, PyObject *const *arguments, Size count) {
   static MethodDef method = {"call", call, kFastCall, nullptr};
-  if (!hasCount(count, 3))
+  if (!hasCount(count, kEntryArguments))
     return nullptr;
   auto *entry = allocate<Entry>();
   if (!entry)
@@ -662,25 +721,27 @@ static bool readTypes(PyObject *tuple, uint32_t (&types)[2]) {
   return count > 0;
 }
 
-/// make_tensor_call(run_op, op, has_scales, call, environment, types, make_keywords);
-/// None where tensors are exchanged in a way that is not known here.
+/// make_tensor_call(run_op, op, has_scales, options..., call, environment, types,
+/// make_keywords); None where tensors are exchanged in a way that is not known here.
 static PyObject *makeTensorCall(PyObject *, PyObject *const *arguments, Size count) {
   static MethodDef method = {"tensor_call", callWithTensors, kFastCall, nullptr};
-  if (!hasCount(count, 7))
+  if (!hasCount(count, kEntryArguments + 4))
     return nullptr;
   auto *op = allocate<TensorOp>();
   if (!op)
     return nullptr;
-  bool isRead = readEntry(arguments, op->entry) && op->torch.fill(arguments[4]) &&
-                (op->keywords = PyDict_New());
+  bool isRead = readEntry(arguments, op->entry);
+  arguments += kEntryArguments;
+  isRead = isRead && op->torch.fill(arguments[1]) && (op->keywords = PyDict_New());
   for (int i = 0; isRead && i <= int(op->entry.hasScales); ++i)
-    isRead = readTypes(PyTuple_GetItem(arguments[5], i), op->types[i]);
+    isRead = readTypes(PyTuple_GetItem(arguments[2], i), op->types[i]);
   if (!isRead || !op->torch.knowsExchange()) {
     std::free(op);
     return isRead ? makeNone() : nullptr;
   }
-  op->call = arguments[3];
-  op->makeKeywords = arguments[6];
+  op->call = arguments[0];
+  op->makeKeywords = arguments[3];
+  op->isMapOptional = isMapOptional(*op->entry.op);
   for (PyObject *kept : {op->call, op->makeKeywords})
     Py_IncRef(kept);
   return makeFunction(op, kTensorOpName, method);

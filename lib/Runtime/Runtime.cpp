@@ -12,11 +12,11 @@
 #include "moe-c/Runtime.h"
 
 #include "../Driver/Status.h"
+#include "../Driver/Text.h"
 #include "Cpu.h"
 #include "Cuda.h"
 #include "Kernels.h"
 #include "Problem.h"
-#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -75,9 +75,9 @@ MoeStatus moeUnloadModule(MoeModule *module) {
 }
 
 /// Checks everything, then runs or launches. `operands` are those of the op, in its
-/// order.
+/// order, without weights.
 static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
-                     const void *const *operands) {
+                     const void *const *operands, const MoeOptions &options = {}) {
   if (!launch)
     return failNull("launch");
   if (launch->device != MOE_CPU && launch->device != MOE_CUDA)
@@ -96,7 +96,7 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
     return fail(MOE_INVALID_ARGUMENT,
                 "module: expected null for the CPU, found a module of CUDA kernels");
   Problem problem;
-  if (MoeStatus status = makeProblem(op, operands, problem))
+  if (MoeStatus status = makeProblem(op, operands, options, problem))
     return status;
   if (problem.isEmpty())
     return MOE_SUCCESS;
@@ -108,37 +108,18 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
 // Any op
 //===----------------------------------------------------------------------===//
 
-namespace {
-
-/// Names with commas between them, for a message; what there is no room for is left out.
-class NameList {
-public:
-  void add(const char *name) {
-    int length = std::snprintf(text + size, sizeof(text) - size, "%s%s",
-                               size == 0 ? "" : ", ", name);
-    size = std::min(size + size_t(length), sizeof(text) - 1);
-  }
-  const char *c_str() const { return text; }
-
-private:
-  char text[384] = "";
-  size_t size = 0;
-};
-
-} // namespace
-
 MoeStatus moeFindOp(const char *name, const MoeOp **op) {
   if (!name)
     return failNull("name");
   if (!op)
     return failNull("op");
-  NameList names;
+  Text names;
   for (const OpRow &row : kOps) {
     if (std::strcmp(row.name, name) == 0) {
       *op = &row;
       return MOE_SUCCESS;
     }
-    names.add(row.name);
+    names.addItem(row.name);
   }
   return fail(MOE_INVALID_ARGUMENT, "name: expected an op of the library (%s), found %s",
               names.c_str(), name);
@@ -146,19 +127,26 @@ MoeStatus moeFindOp(const char *name, const MoeOp **op) {
 
 MoeStatus moeRunOp(const MoeLaunch *launch, const MoeOp *op, const void *const *operands,
                    int32_t num_operands) {
+  return moeRunOpWithOptions(launch, op, operands, num_operands, nullptr);
+}
+
+MoeStatus moeRunOpWithOptions(const MoeLaunch *launch, const MoeOp *op,
+                              const void *const *operands, int32_t num_operands,
+                              const MoeOptions *options) {
   if (!op)
     return failNull("op");
   if (!operands)
     return failNull("operands");
-  if (num_operands != op->numOperands) {
-    NameList names;
+  if (int count = countArguments(*op); num_operands != count) {
+    Text names;
     for (int i = 0; i < op->numOperands; ++i)
-      names.add(op->operands[i].name);
+      if (op->operands[i].form != kWeightForm)
+        names.addItem(op->operands[i].name);
     return fail(MOE_INVALID_ARGUMENT,
-                "num_operands: expected the %d of %s (%s), found %" PRId32,
-                op->numOperands, op->name, names.c_str(), num_operands);
+                "num_operands: expected the %d of %s (%s), found %" PRId32, count,
+                op->name, names.c_str(), num_operands);
   }
-  return run(launch, *op, operands);
+  return run(launch, *op, operands, options ? *options : MoeOptions());
 }
 
 //===----------------------------------------------------------------------===//
@@ -185,4 +173,28 @@ MoeStatus moeQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                            const MoeMatrix *data, const MoeScale *scale) {
   const void *operands[] = {x, permutation_map, n_used, data, scale};
   return run(launch, kOps[kOp_quantize_mxfp8], operands);
+}
+
+static MoeOptions makeGateOptions(const float *probs, const MoeGate *gate) {
+  MoeOptions options = {};
+  options.probs = probs;
+  if (gate)
+    options.gate = *gate;
+  return options;
+}
+
+MoeStatus moePaddedSwiGLU(const MoeLaunch *launch, const MoeMatrix *x,
+                          const int32_t *permutation_map, const int32_t *n_used,
+                          const float *probs, const MoeGate *gate, const MoeMatrix *out) {
+  const void *operands[] = {x, permutation_map, n_used, out};
+  return run(launch, kOps[kOp_padded_swiglu], operands, makeGateOptions(probs, gate));
+}
+
+MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                 const int32_t *permutation_map, const int32_t *n_used,
+                                 const float *probs, const MoeGate *gate,
+                                 const MoeMatrix *data, const MoeScale *scale) {
+  const void *operands[] = {x, permutation_map, n_used, data, scale};
+  return run(launch, kOps[kOp_swiglu_quantize_mxfp8], operands,
+             makeGateOptions(probs, gate));
 }

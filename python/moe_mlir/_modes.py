@@ -9,6 +9,9 @@ from typing import Any, Literal, NoReturn
 
 ScaleLayout = Literal["swizzle_32_4_4", "linear"]
 DeadScales = Literal["zero", "untouched"]
+# Of gated linear units.
+LimitAt = Literal["before", "after"]
+GateActivation = Literal["silu", "gelu_tanh"]
 
 LAYOUTS = {"swizzle_32_4_4": 0, "linear": 1}
 DEAD_SCALES = {"zero": 0, "untouched": 1}
@@ -19,7 +22,7 @@ def parse_layout(scale_layout: str) -> int:
     try:
         return LAYOUTS[scale_layout]
     except (KeyError, TypeError):
-        _fail_choice("scale_layout", scale_layout, LAYOUTS)
+        fail_choice("scale_layout", scale_layout, LAYOUTS)
 
 
 def parse_dead(dead_scales: str) -> int:
@@ -27,10 +30,10 @@ def parse_dead(dead_scales: str) -> int:
     try:
         return DEAD_SCALES[dead_scales]
     except (KeyError, TypeError):
-        _fail_choice("dead_scales", dead_scales, DEAD_SCALES)
+        fail_choice("dead_scales", dead_scales, DEAD_SCALES)
 
 
-def _fail_choice(name: str, found: Any, choices: Iterable[str]) -> NoReturn:
+def fail_choice(name: str, found: Any, choices: Iterable[str]) -> NoReturn:
     """Raises for an argument that is not one of `choices`."""
     expected = " or ".join(f'"{choice}"' for choice in choices)
     if not isinstance(found, str):

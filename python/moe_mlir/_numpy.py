@@ -16,12 +16,14 @@ from ._hints import parse_expected_rows, parse_programmatic_launch
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
 from ._op_table import OPS, Op
+from ._options import Variants
 from ._scales import scale_bytes
 
 Array = NDArray[Any]
 
 _BF16 = np.dtype(ml_dtypes.bfloat16)
 _INT32 = np.dtype(np.int32)
+_FLOAT32 = np.dtype(np.float32)
 
 NUsed = Union[int, "np.integer[Any]", Array]
 
@@ -48,20 +50,39 @@ def _row_stride(name: str, matrix: Array) -> int:
     return row // size
 
 
-def _check_x(x: Array, permutation_map: Any) -> tuple[int, int, int]:
-    """Rows, columns and row stride of x."""
+def _address(name: str, array: Any, dtype: np.dtype[Any], rows: int) -> int:
+    """Of a vector with an element for each row of x."""
+    _check_array(name, array, dtype)
+    if array.shape != (rows,):
+        raise ValueError(f"{name}: expected shape [{rows}], an entry for each row of x, "
+                         f"found {list(array.shape)}")
+    if rows > 1 and array.strides[0] != 4:
+        raise ValueError(f"{name}: expected consecutive elements, 4 bytes apart, found a "
+                         f"stride of {array.strides[0]} bytes")
+    address: int = array.ctypes.data
+    return address
+
+
+def _check_x(op: Op, x: Array, permutation_map: Any) -> tuple[int, int, int, int]:
+    """Rows, columns and row stride of x, and the address of the map, 0 for none."""
     _check_array("x", x, _BF16)
     if x.ndim != 2:
-        raise ValueError(f"x: expected shape [M, N], found {list(x.shape)}")
+        raise ValueError(f"x: expected shape [M, {'N' if op.parts == 1 else '2N'}], found "
+                         f"{list(x.shape)}")
     rows, columns = x.shape
-    _check_array("permutation_map", permutation_map, _INT32)
-    if permutation_map.shape != (rows,):
-        raise ValueError(f"permutation_map: expected shape [{rows}], an entry for each row of x, "
-                         f"found {list(permutation_map.shape)}")
-    if rows > 1 and permutation_map.strides[0] != 4:
-        raise ValueError("permutation_map: expected consecutive elements, 4 bytes apart, found a "
-                         f"stride of {permutation_map.strides[0]} bytes")
-    return rows, columns, _row_stride("x", x)
+    if columns % op.parts:
+        raise ValueError(f"x: expected a multiple of {op.parts} columns, found {columns}")
+    map_address = 0
+    if permutation_map is not None or op.needs_map:
+        map_address = _address("permutation_map", permutation_map, _INT32, rows)
+    return rows, columns, _row_stride("x", x), map_address
+
+
+def _check_probs(rows: int, probs: tuple[Any, ...]) -> int:
+    """The address of what may be given first."""
+    if not probs or probs[0] is None:
+        return 0
+    return _address("probs", probs[0], _FLOAT32, rows)
 
 
 def _as_array(n_used: Any) -> Array:
@@ -90,23 +111,23 @@ def _check_output(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int,
 
 def _make(op: Op) -> Callable[..., Array]:
     """The run of an op without scales."""
-    native = _runtime.calls[op.name]
+    natives = _natives(op)
     dtype, = _dtypes(op)
 
-    def run(x: Array, permutation_map: Array, n_used: NUsed, out: Array | None,
-            expected_rows: int | None, programmatic_launch: bool) -> Array:
+    def run(x: Array, permutation_map: Array | None, n_used: NUsed, out: Array | None,
+            expected_rows: int | None, programmatic_launch: bool, *extras: Any) -> Array:
+        native = natives.get(extras[1:])
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
-        rows, columns, x_stride = _check_x(x, permutation_map)
-        n_used = _as_array(n_used)
+        rows, x_columns, x_stride, map_address = _check_x(op, x, permutation_map)
+        n_used, probs, columns = _as_array(n_used), _check_probs(rows, extras), x_columns // op.parts
         if out is None:
             out, out_stride = np.empty((rows, columns), dtype), columns
         else:
             _check_output("out", out, dtype, (rows, columns))
             out_stride = _row_stride("out", out)
-        status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
-                        permutation_map.ctypes.data, n_used.ctypes.data, expected,
-                        flags, out.ctypes.data, out_stride)
+        status = native(_runtime.CPU, 0, x.ctypes.data, rows, x_columns, x_stride, map_address,
+                        n_used.ctypes.data, probs, expected, flags, out.ctypes.data, out_stride)
         if status:
             _runtime.raise_last_error(status)
         return out
@@ -116,17 +137,18 @@ def _make(op: Op) -> Callable[..., Array]:
 
 def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
     """The run of an op whose results are data and scale."""
-    native, group = _runtime.calls[op.name], op.format.group
+    natives, group = _natives(op), op.format.group
     data_dtype, scale_dtype = _dtypes(op)
 
-    def run(x: Array, permutation_map: Array, n_used: NUsed, scale_layout: ScaleLayout,
+    def run(x: Array, permutation_map: Array | None, n_used: NUsed, scale_layout: ScaleLayout,
             dead_scales: DeadScales, out: Any, expected_rows: int | None,
-            programmatic_launch: bool) -> MXFP8[Array]:
+            programmatic_launch: bool, *extras: Any) -> MXFP8[Array]:
+        native = natives.get(extras[1:])
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
-        rows, columns, x_stride = _check_x(x, permutation_map)
-        n_used = _as_array(n_used)
+        rows, x_columns, x_stride, map_address = _check_x(op, x, permutation_map)
+        n_used, probs, columns = _as_array(n_used), _check_probs(rows, extras), x_columns // op.parts
         groups = columns // group
         size, scale_stride = scale_bytes(rows, groups, layout), 0
         shape = (rows, groups) if layout else (size,)
@@ -144,15 +166,19 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
             elif size and scale.strides[0] != 1:
                 raise ValueError("scale: expected consecutive elements, found a stride of "
                                  f"{scale.strides[0]} bytes")
-        status = native(_runtime.CPU, 0, x.ctypes.data, rows, columns, x_stride,
-                        permutation_map.ctypes.data, n_used.ctypes.data, expected,
-                        flags, data.ctypes.data, data_stride, scale.ctypes.data, size,
-                        scale_stride, layout, dead)
+        status = native(_runtime.CPU, 0, x.ctypes.data, rows, x_columns, x_stride, map_address,
+                        n_used.ctypes.data, probs, expected, flags, data.ctypes.data, data_stride,
+                        scale.ctypes.data, size, scale_stride, layout, dead)
         if status:
             _runtime.raise_last_error(status)
         return MXFP8(data, scale, scale_layout, _BF16)
 
     return run
+
+
+def _natives(op: Op) -> Variants[Callable[..., int]]:
+    """The calls of the runtime library, by the options after probs."""
+    return Variants(op, lambda options: _runtime.make_call(op, options))
 
 
 def _dtypes(op: Op) -> list[np.dtype[Any]]:

@@ -10,7 +10,7 @@ nothing of the package, so that the script needs no library.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Of every op: x, a matrix of bf16; permutation_map, an int32 for each of its rows; one int32.
 OPERANDS = ("x", "permutation_map", "n_used")
@@ -44,6 +44,17 @@ class Format(NamedTuple):
         return len(self.outputs) > 1
 
 
+class Option(NamedTuple):
+    """A keyword argument that says what an op computes: its name and default, and its type for
+    Python and for PyTorch's dispatcher.
+    """
+
+    name: str
+    default: Any
+    type: str
+    schema: str
+
+
 class Op(NamedTuple):
     """An op.
 
@@ -55,6 +66,10 @@ class Op(NamedTuple):
             it too.
         doc: the documentation of the public function.
         is_in_megatron: whether Megatron-Core has it too, under the same name.
+        options: its own keyword arguments.
+        has_probs: whether it takes an f32 for each row, the keyword argument probs.
+        parts: columns of x for each of the result.
+        needs_map: whether permutation_map may not be None.
     """
 
     name: str
@@ -62,11 +77,44 @@ class Op(NamedTuple):
     dialect: str
     doc: str
     is_in_megatron: bool = False
+    options: tuple[Option, ...] = ()
+    has_probs: bool = False
+    parts: int = 1
+    needs_map: bool = True
+
+
+class Alias(NamedTuple):
+    """Another name of a function, as Megatron-Core has it.
+
+    Attributes:
+        name: that one.
+        op: the function.
+        operands: the arguments, by position.
+        passed: what the function gets as its operands.
+        options: which options of the function are arguments too, by position or name.
+        doc: the documentation.
+    """
+
+    name: str
+    op: str
+    operands: tuple[str, ...]
+    passed: tuple[str, ...]
+    options: tuple[str, ...]
+    doc: str
 
 
 BF16 = Format((Output("out", "bfloat16"),))
 MXFP8 = Format((Output("data", "float8_e4m3fn"), Output("scale", "float8_e8m0fnu")),
                modes=(("scale_layout", "swizzle_32_4_4"), ("dead_scales", "zero")), group=32)
+
+CLAMP_SCALE = Option("clamp_scale", None, "Optional[float]", "float?")
+ZERO_PADDING = Option("zero_padding", False, "bool", "bool")
+GATE = (Option("gate_layout", "gate_up", "str", "str"),
+        Option("limit", None, "Optional[float]", "float?"),
+        Option("limit_at", "before", "LimitAt", "str"),
+        Option("alpha", 1.0, "float", "float"),
+        Option("beta", 0.0, "float", "float"),
+        Option("activation", "silu", "GateActivation", "str"))
 
 _PADDED_SQUARED_RELU = """\
 relu(x)^2 of the rows that hold a token; a drop-in for the function of Megatron-Core.
@@ -90,6 +138,10 @@ Args:
     permutation_map: int32 [M], the original token index of each row, negative for padding.
     n_used: one int32 on x's device, shape [] or [1]: rows at or past it are unused. Below 0
         counts as 0, above M as M. With NumPy arrays also a Python int.
+    clamp_scale: a positive float s with which s * tanh(relu(x) / s) is in the place of relu(x), or
+        None; docs/family.md says by which operations. The library has kernels for 16.
+    zero_padding: whether rows below n_used that are not live become zeros.
+    probs: float32 [M], by which rows are multiplied, as squared_relu_with_probs says, or None.
     out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
     expected_rows: how many rows the caller expects to be live, an int of the host that is
         known when a CUDA graph is captured; more than M counts as M, None is unknown. It decides
@@ -118,7 +170,7 @@ padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 
 A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
 block-scaled GEMMs take. Everything that quantize_mxfp8 says about arguments, results and
-errors holds here.
+errors holds here, and what padded_squared_relu says about clamp_scale and probs.
 
 Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
 """
@@ -165,10 +217,118 @@ Raises:
 Source: OCP Microscaling Formats (MX) v1.0; core.inference.quantization of Megatron-Core.
 """
 
+_PADDED_SWIGLU = """\
+SwiGLU of the rows that hold a token; a drop-in for the function of Megatron-Core.
+
+x has a gate g and an up u for each column of the result. For every live row and column
+
+    gc, uc = min(g, limit), max(-limit, min(u, limit)), if there is a limit; a NaN stays
+    s      = f32(gc * sigma(f32(alpha * gc)))
+    out    = bf16(f32(s * f32(uc + beta)))
+
+where sigma(w) is 1 / (1 + exp(-w)) by a fixed sequence of float32 operations, so that the bytes
+are the same on every device; a NaN is 0x7fff. docs/family.md has all of it, and which model has
+which settings. What padded_squared_relu says about arguments, results, gradients and errors
+holds here.
+
+The library has kernels for the settings of models: none, limit=10; limit=7, alpha=1.702, beta=1;
+limit=7, limit_at="after"; activation="gelu_tanh"; and not for each of these with each gate_layout,
+with probs or without a map. A call for another raises MoeRuntimeError, whose message lists those
+that there are.
+
+Args:
+    x: bfloat16 [M, 2N].
+    permutation_map: int32 [M], or None: then all rows below n_used are live.
+    n_used: one int32, shape [] or [1], on x's device; with NumPy arrays also a Python int.
+    gate_layout: where the gate of column c is: "gate_up" for x[c], with up in x[N + c]; "up_gate"
+        for the other way round; "interleaved<b>" for blocks of b columns, gate and up in turn.
+    limit: a positive bf16 value that clamps gate and up, or None.
+    limit_at: "after" clamps s in place of the gate.
+    alpha: the factor of the gate inside of sigma.
+    beta: what is added to up.
+    activation: "silu", or "gelu_tanh" for GELU's approximation by tanh.
+    zero_padding: whether rows below n_used that are not live become zeros.
+    probs: float32 [M], by which the rows' results are multiplied in float32 before they are
+        rounded to bf16, or None.
+    out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
+    expected_rows: how many rows the caller expects to be live, as for padded_squared_relu.
+    programmatic_launch: as for padded_squared_relu.
+
+Returns:
+    `out`, or a new contiguous bfloat16 [M, N].
+
+Raises:
+    TypeError: the type or dtype of an argument is wrong.
+    ValueError: a size, stride, device, overlap or setting is wrong, or expected_rows is negative.
+    MoeRuntimeError: the device or its driver cannot run the op, or there is no kernel for it.
+    RuntimeError: `out` is given, and autograd would need a gradient.
+
+Source: core.inference.moe.activations.padded_swiglu of Megatron-Core.
+"""
+
+_SWIGLU_AND_QUANTIZE_MXFP8 = """\
+padded_swiglu, rounded to bf16, and then quantize_mxfp8, in one kernel.
+
+The result has the bytes of the two calls. x is bfloat16 [M, 2K], K a multiple of 32; groups are of
+columns of the result, whatever gate_layout says. What padded_swiglu says about x,
+permutation_map, n_used and the settings holds here, and what quantize_mxfp8 says about the
+modes, `out`, the result and errors.
+
+Source: core.inference.moe.activations.padded_swiglu and core.inference.quantization of
+Megatron-Core, which has no function for both.
+"""
+
+_BOUNDED_SILU_MUL = """\
+padded_swiglu of the first n_rows rows, all of them live.
+
+Args:
+    x: bfloat16 [M, 2N].
+    n_rows: one int32 on x's device, shape [] or [1]; with NumPy arrays also a Python int.
+    out: as for padded_swiglu.
+    expected_rows: as for padded_swiglu.
+    programmatic_launch: as for padded_swiglu.
+
+Returns:
+    What padded_swiglu does.
+
+Source: core.inference.moe.activations.bounded_silu_mul of Megatron-Core.
+"""
+
+_SWIGLU_WITH_PROBS = """\
+padded_swiglu of which each row is multiplied by its factor in `probs`.
+
+bf16(f32(f32(s * u) * prob)), rounded to bf16 once. Everything that padded_swiglu says holds here.
+
+Source: core.inference.moe.batch_invariant.swiglu_with_probs of Megatron-Core.
+"""
+
+_SQUARED_RELU_WITH_PROBS = """\
+padded_squared_relu of which each row is multiplied by its factor in `probs`.
+
+bf16(f32(f32(bf16(f32(relu(x)^2))) * prob)), rounded to bf16 twice; with clamp_scale
+bf16(f32(f32(c * c) * prob)), rounded once. Everything that padded_squared_relu says holds here.
+
+Source: core.inference.moe.batch_invariant.squared_relu_with_probs of Megatron-Core.
+"""
+
+ALIASES = (
+    Alias("bounded_silu_mul", "padded_swiglu", ("x", "n_rows"), ("x", "None", "n_rows"), (),
+          _BOUNDED_SILU_MUL),
+    Alias("swiglu_with_probs", "padded_swiglu", (*OPERANDS, "probs"), OPERANDS,
+          ("zero_padding",), _SWIGLU_WITH_PROBS),
+    Alias("squared_relu_with_probs", "padded_squared_relu", (*OPERANDS, "probs"), OPERANDS,
+          ("clamp_scale", "zero_padding"), _SQUARED_RELU_WITH_PROBS),
+)
+
 OPS = (
     Op("padded_squared_relu", BF16, "padded_squared_relu", _PADDED_SQUARED_RELU,
-       is_in_megatron=True),
+       is_in_megatron=True, options=(CLAMP_SCALE, ZERO_PADDING), has_probs=True),
     Op("squared_relu_and_quantize_mxfp8", MXFP8, "squared_relu_quantize_mxfp8",
-       _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True),
+       _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True, options=(CLAMP_SCALE,),
+       has_probs=True),
     Op("quantize_mxfp8", MXFP8, "quantize_mxfp8", _QUANTIZE_MXFP8),
+    Op("padded_swiglu", BF16, "padded_swiglu", _PADDED_SWIGLU, is_in_megatron=True,
+       options=(*GATE, ZERO_PADDING), has_probs=True, parts=2, needs_map=False),
+    Op("swiglu_and_quantize_mxfp8", MXFP8, "swiglu_quantize_mxfp8", _SWIGLU_AND_QUANTIZE_MXFP8,
+       options=GATE, has_probs=True, parts=2, needs_map=False),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union, overload
 from numpy.typing import NDArray
 
 from ._dispatch import find_run, runs
-from ._modes import DeadScales, ScaleLayout
+from ._modes import DeadScales, GateActivation, LimitAt, ScaleLayout
 from ._mxfp8 import MXFP8
 from ._numpy import NUsed
 
@@ -20,6 +20,11 @@ __all__ = [
     "padded_squared_relu",
     "squared_relu_and_quantize_mxfp8",
     "quantize_mxfp8",
+    "padded_swiglu",
+    "swiglu_and_quantize_mxfp8",
+    "bounded_silu_mul",
+    "swiglu_with_probs",
+    "squared_relu_with_probs",
 ]
 
 _padded_squared_relu = runs["padded_squared_relu"]
@@ -28,6 +33,8 @@ _padded_squared_relu = runs["padded_squared_relu"]
 @overload
 def padded_squared_relu(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False,
+    probs: Optional[NDArray[Any]] = None,
     out: Optional[NDArray[Any]] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> NDArray[Any]: ...
@@ -36,6 +43,8 @@ def padded_squared_relu(
 @overload
 def padded_squared_relu(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False,
+    probs: Optional[torch.Tensor] = None,
     out: Optional[torch.Tensor] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> torch.Tensor: ...
@@ -43,6 +52,7 @@ def padded_squared_relu(
 
 def padded_squared_relu(
     x: Any, permutation_map: Any, n_used: Any, *,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False, probs: Any = None,
     out: Any = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
 ) -> Any:
@@ -67,6 +77,10 @@ def padded_squared_relu(
         permutation_map: int32 [M], the original token index of each row, negative for padding.
         n_used: one int32 on x's device, shape [] or [1]: rows at or past it are unused. Below 0
             counts as 0, above M as M. With NumPy arrays also a Python int.
+        clamp_scale: a positive float s with which s * tanh(relu(x) / s) is in the place of relu(x), or
+            None; docs/family.md says by which operations. The library has kernels for 16.
+        zero_padding: whether rows below n_used that are not live become zeros.
+        probs: float32 [M], by which rows are multiplied, as squared_relu_with_probs says, or None.
         out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
         expected_rows: how many rows the caller expects to be live, an int of the host that is
             known when a CUDA graph is captured; more than M counts as M, None is unknown. It decides
@@ -92,7 +106,8 @@ def padded_squared_relu(
     run = _padded_squared_relu.get(type(x))
     if run is None:
         run = find_run("padded_squared_relu", x)
-    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch)
+    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch, probs,
+               clamp_scale, zero_padding)
 
 
 _squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
@@ -101,6 +116,7 @@ _squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
 @overload
 def squared_relu_and_quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
+    clamp_scale: Optional[float] = None, probs: Optional[NDArray[Any]] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -110,6 +126,7 @@ def squared_relu_and_quantize_mxfp8(
 @overload
 def squared_relu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    clamp_scale: Optional[float] = None, probs: Optional[torch.Tensor] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -118,6 +135,7 @@ def squared_relu_and_quantize_mxfp8(
 
 def squared_relu_and_quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
+    clamp_scale: Optional[float] = None, probs: Any = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -126,7 +144,7 @@ def squared_relu_and_quantize_mxfp8(
 
     A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
     block-scaled GEMMs take. Everything that quantize_mxfp8 says about arguments, results and
-    errors holds here.
+    errors holds here, and what padded_squared_relu says about clamp_scale and probs.
 
     Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
     """
@@ -134,7 +152,7 @@ def squared_relu_and_quantize_mxfp8(
     if run is None:
         run = find_run("squared_relu_and_quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
-                             expected_rows, programmatic_launch)
+                             expected_rows, programmatic_launch, probs, clamp_scale)
     return result
 
 
@@ -210,4 +228,258 @@ def quantize_mxfp8(
         run = find_run("quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
                              expected_rows, programmatic_launch)
+    return result
+
+
+_padded_swiglu = runs["padded_swiglu"]
+
+
+@overload
+def padded_swiglu(
+    x: NDArray[Any], permutation_map: Optional[NDArray[Any]], n_used: NUsed, *,
+    gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
+    zero_padding: bool = False, probs: Optional[NDArray[Any]] = None,
+    out: Optional[NDArray[Any]] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def padded_swiglu(
+    x: torch.Tensor, permutation_map: Optional[torch.Tensor], n_used: torch.Tensor, *,
+    gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
+    zero_padding: bool = False, probs: Optional[torch.Tensor] = None,
+    out: Optional[torch.Tensor] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> torch.Tensor: ...
+
+
+def padded_swiglu(
+    x: Any, permutation_map: Any, n_used: Any, *,
+    gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
+    zero_padding: bool = False, probs: Any = None,
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> Any:
+    """SwiGLU of the rows that hold a token; a drop-in for the function of Megatron-Core.
+
+    x has a gate g and an up u for each column of the result. For every live row and column
+
+        gc, uc = min(g, limit), max(-limit, min(u, limit)), if there is a limit; a NaN stays
+        s      = f32(gc * sigma(f32(alpha * gc)))
+        out    = bf16(f32(s * f32(uc + beta)))
+
+    where sigma(w) is 1 / (1 + exp(-w)) by a fixed sequence of float32 operations, so that the bytes
+    are the same on every device; a NaN is 0x7fff. docs/family.md has all of it, and which model has
+    which settings. What padded_squared_relu says about arguments, results, gradients and errors
+    holds here.
+
+    The library has kernels for the settings of models: none, limit=10; limit=7, alpha=1.702, beta=1;
+    limit=7, limit_at="after"; activation="gelu_tanh"; and not for each of these with each gate_layout,
+    with probs or without a map. A call for another raises MoeRuntimeError, whose message lists those
+    that there are.
+
+    Args:
+        x: bfloat16 [M, 2N].
+        permutation_map: int32 [M], or None: then all rows below n_used are live.
+        n_used: one int32, shape [] or [1], on x's device; with NumPy arrays also a Python int.
+        gate_layout: where the gate of column c is: "gate_up" for x[c], with up in x[N + c]; "up_gate"
+            for the other way round; "interleaved<b>" for blocks of b columns, gate and up in turn.
+        limit: a positive bf16 value that clamps gate and up, or None.
+        limit_at: "after" clamps s in place of the gate.
+        alpha: the factor of the gate inside of sigma.
+        beta: what is added to up.
+        activation: "silu", or "gelu_tanh" for GELU's approximation by tanh.
+        zero_padding: whether rows below n_used that are not live become zeros.
+        probs: float32 [M], by which the rows' results are multiplied in float32 before they are
+            rounded to bf16, or None.
+        out: bfloat16 [M, N] for the result, apart from the inputs; nothing is allocated then.
+        expected_rows: how many rows the caller expects to be live, as for padded_squared_relu.
+        programmatic_launch: as for padded_squared_relu.
+
+    Returns:
+        `out`, or a new contiguous bfloat16 [M, N].
+
+    Raises:
+        TypeError: the type or dtype of an argument is wrong.
+        ValueError: a size, stride, device, overlap or setting is wrong, or expected_rows is negative.
+        MoeRuntimeError: the device or its driver cannot run the op, or there is no kernel for it.
+        RuntimeError: `out` is given, and autograd would need a gradient.
+
+    Source: core.inference.moe.activations.padded_swiglu of Megatron-Core.
+    """
+    run = _padded_swiglu.get(type(x))
+    if run is None:
+        run = find_run("padded_swiglu", x)
+    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch, probs,
+               gate_layout, limit, limit_at, alpha, beta, activation, zero_padding)
+
+
+_swiglu_and_quantize_mxfp8 = runs["swiglu_and_quantize_mxfp8"]
+
+
+@overload
+def swiglu_and_quantize_mxfp8(
+    x: NDArray[Any], permutation_map: Optional[NDArray[Any]], n_used: NUsed, *,
+    gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
+    probs: Optional[NDArray[Any]] = None,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> MXFP8[NDArray[Any]]: ...
+
+
+@overload
+def swiglu_and_quantize_mxfp8(
+    x: torch.Tensor, permutation_map: Optional[torch.Tensor], n_used: torch.Tensor, *,
+    gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
+    probs: Optional[torch.Tensor] = None,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> MXFP8[torch.Tensor]: ...
+
+
+def swiglu_and_quantize_mxfp8(
+    x: Any, permutation_map: Any, n_used: Any, *,
+    gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu", probs: Any = None,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> MXFP8[Any]:
+    """padded_swiglu, rounded to bf16, and then quantize_mxfp8, in one kernel.
+
+    The result has the bytes of the two calls. x is bfloat16 [M, 2K], K a multiple of 32; groups are of
+    columns of the result, whatever gate_layout says. What padded_swiglu says about x,
+    permutation_map, n_used and the settings holds here, and what quantize_mxfp8 says about the
+    modes, `out`, the result and errors.
+
+    Source: core.inference.moe.activations.padded_swiglu and core.inference.quantization of
+    Megatron-Core, which has no function for both.
+    """
+    run = _swiglu_and_quantize_mxfp8.get(type(x))
+    if run is None:
+        run = find_run("swiglu_and_quantize_mxfp8", x)
+    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
+                             expected_rows, programmatic_launch, probs, gate_layout, limit,
+                             limit_at, alpha, beta, activation)
+    return result
+
+
+@overload
+def bounded_silu_mul(
+    x: NDArray[Any], n_rows: NUsed, *,
+    out: Optional[NDArray[Any]] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def bounded_silu_mul(
+    x: torch.Tensor, n_rows: torch.Tensor, *,
+    out: Optional[torch.Tensor] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> torch.Tensor: ...
+
+
+def bounded_silu_mul(
+    x: Any, n_rows: Any, *,
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> Any:
+    """padded_swiglu of the first n_rows rows, all of them live.
+
+    Args:
+        x: bfloat16 [M, 2N].
+        n_rows: one int32 on x's device, shape [] or [1]; with NumPy arrays also a Python int.
+        out: as for padded_swiglu.
+        expected_rows: as for padded_swiglu.
+        programmatic_launch: as for padded_swiglu.
+
+    Returns:
+        What padded_swiglu does.
+
+    Source: core.inference.moe.activations.bounded_silu_mul of Megatron-Core.
+    """
+    result: Any = padded_swiglu(x, None, n_rows, out=out, expected_rows=expected_rows,
+                                programmatic_launch=programmatic_launch)
+    return result
+
+
+@overload
+def swiglu_with_probs(
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, probs: NDArray[Any],
+    zero_padding: bool = False, *,
+    out: Optional[NDArray[Any]] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def swiglu_with_probs(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, probs: torch.Tensor,
+    zero_padding: bool = False, *,
+    out: Optional[torch.Tensor] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> torch.Tensor: ...
+
+
+def swiglu_with_probs(
+    x: Any, permutation_map: Any, n_used: Any, probs: Any, zero_padding: bool = False, *,
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> Any:
+    """padded_swiglu of which each row is multiplied by its factor in `probs`.
+
+    bf16(f32(f32(s * u) * prob)), rounded to bf16 once. Everything that padded_swiglu says holds here.
+
+    Source: core.inference.moe.batch_invariant.swiglu_with_probs of Megatron-Core.
+    """
+    result: Any = padded_swiglu(x, permutation_map, n_used, zero_padding=zero_padding, probs=probs,
+                                out=out, expected_rows=expected_rows,
+                                programmatic_launch=programmatic_launch)
+    return result
+
+
+@overload
+def squared_relu_with_probs(
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, probs: NDArray[Any],
+    clamp_scale: Optional[float] = None, zero_padding: bool = False, *,
+    out: Optional[NDArray[Any]] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def squared_relu_with_probs(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, probs: torch.Tensor,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False, *,
+    out: Optional[torch.Tensor] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> torch.Tensor: ...
+
+
+def squared_relu_with_probs(
+    x: Any, permutation_map: Any, n_used: Any, probs: Any, clamp_scale: Optional[float] = None,
+    zero_padding: bool = False, *,
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> Any:
+    """padded_squared_relu of which each row is multiplied by its factor in `probs`.
+
+    bf16(f32(f32(bf16(f32(relu(x)^2))) * prob)), rounded to bf16 twice; with clamp_scale
+    bf16(f32(f32(c * c) * prob)), rounded once. Everything that padded_squared_relu says holds here.
+
+    Source: core.inference.moe.batch_invariant.squared_relu_with_probs of Megatron-Core.
+    """
+    result: Any = padded_squared_relu(x, permutation_map, n_used, clamp_scale=clamp_scale,
+                                      zero_padding=zero_padding, probs=probs, out=out,
+                                      expected_rows=expected_rows,
+                                      programmatic_launch=programmatic_launch)
     return result

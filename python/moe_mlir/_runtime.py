@@ -71,7 +71,7 @@ def _load(path: Path) -> ctypes.CDLL:
         library.moeLoadKernels.argtypes = [ctypes.c_int]
         library.moeFindOp.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
         # Called elsewhere.
-        library.moeRunOp, library.moeGetPythonCalls  # noqa: B018
+        library.moeRunOpWithOptions, library.moeGetPythonCalls  # noqa: B018
     except AttributeError as error:
         raise ImportError(f"moe_mlir: expected {path} to be a {_NAME} of this version, but "
                           f"a function is missing: {error}") from error
@@ -135,37 +135,42 @@ def _find_op(name: str) -> int:
     return op.value
 
 
-# The address of moeRunOp, by which every op is called.
-run_op = ctypes.cast(_library.moeRunOp, ctypes.c_void_p).value
+# The address of moeRunOpWithOptions, by which every op is called.
+run_op = ctypes.cast(_library.moeRunOpWithOptions, ctypes.c_void_p).value
+
+# Of parse_options of _options.py, what asks for nothing.
+_NO_OPTIONS = (0,) * 9
 
 
-def make_call(op: Op) -> Callable[..., int]:
+def make_call(op: Op, options: tuple[int, ...] = _NO_OPTIONS) -> Callable[..., int]:
     """What calls an op with numbers, and returns the MoeStatus:
 
-        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, expected_rows,
-             flags, out, out_stride)
-        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, expected_rows,
-             flags, data, data_stride, scale, scale_size, scale_stride, layout, dead)
+        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, probs,
+             expected_rows, flags, out, out_stride)
+        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, probs,
+             expected_rows, flags, data, data_stride, scale, scale_size, scale_stride, layout, dead)
 
-    Buffers are addresses, `scale_size` and `scale_stride` in bytes, other strides in elements, and
-    `expected_rows` and `flags` are as _hints.py gives them.
+    Buffers are addresses, 0 for what is not given, `columns` those of x, `scale_size` and
+    `scale_stride` in bytes, other strides in elements, and `expected_rows` and `flags` are as
+    _hints.py gives them.
     """
     call: Callable[..., int] = _calls["make_call"](run_op, _find_op(op.dialect),
-                                                   op.format.has_scales)
+                                                   op.format.has_scales, *options)
     return call
 
 
 def make_tensor_call(op: Op, call: Callable[..., int], environment: Any,
                      types: tuple[tuple[tuple[int, int], ...], ...],
-                     make_keywords: Callable[[Any], Any]) -> Callable[..., Any] | None:
+                     make_keywords: Callable[[Any], Any],
+                     options: tuple[int, ...] = _NO_OPTIONS) -> Callable[..., Any] | None:
     """What calls an op with tensors, for _torch_direct.py, which says how; None if the library does
     not know this PyTorch.
     """
     tensor_call: Callable[..., Any] | None = _calls["make_tensor_call"](
-        run_op, _find_op(op.dialect), op.format.has_scales, call, environment, types,
+        run_op, _find_op(op.dialect), op.format.has_scales, *options, call, environment, types,
         make_keywords)
     return tensor_call
 
 
-# The ops by name.
+# The ops by name, without options.
 calls = {op.name: make_call(op) for op in OPS}

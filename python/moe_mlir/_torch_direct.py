@@ -62,15 +62,16 @@ _TYPES = {getattr(torch, name, name): type for name, type in {
 _ENVIRONMENT = _make_environment()
 
 
-def make_direct(op: Op, dtypes: tuple[tuple[Any, ...], ...]) -> Callable[..., Any]:
+def make_direct(op: Op, dtypes: tuple[tuple[Any, ...], ...],
+                options: tuple[int, ...] | None = None) -> Callable[..., Any]:
     """A call of an op that goes around the dispatcher, or does nothing and returns None:
 
-        direct(x, permutation_map, n_used, expected_rows, programmatic_launch, out)
-        direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+        direct(x, permutation_map, n_used, probs, expected_rows, programmatic_launch, out)
+        direct(x, permutation_map, n_used, probs, scale_layout, dead_scales, expected_rows,
                programmatic_launch, data, scale)
 
     An output of None is allocated; the outputs are returned. `dtypes` are those that each may
-    have, the first that of new ones.
+    have, the first that of new ones; `options` are as parse_options of _options.py gives them.
     """
     def do_nothing(*arguments: Any) -> None:
         return None
@@ -82,5 +83,7 @@ def make_direct(op: Op, dtypes: tuple[tuple[Any, ...], ...]) -> Callable[..., An
         return tuple({"dtype": found[0], "device": device} for found in dtypes)
 
     types = tuple(tuple(_TYPES[dtype] for dtype in found) for found in dtypes)
-    return _runtime.make_tensor_call(op, _runtime.calls[op.name], _ENVIRONMENT, types,
-                                     make_keywords) or do_nothing
+    arguments = () if options is None else (options,)
+    call = _runtime.make_call(op, *arguments) if arguments else _runtime.calls[op.name]
+    return _runtime.make_tensor_call(op, call, _ENVIRONMENT, types, make_keywords,
+                                     *arguments) or do_nothing

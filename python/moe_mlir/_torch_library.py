@@ -68,7 +68,10 @@ class _NotDifferentiable(_SingleLevelFunction):
 
     @staticmethod
     def forward(ctx: Any, op: Any, keyset: Any, x: Tensor, *others: Any) -> Any:
-        ctx.name, ctx.shape, ctx.dtype = op._opname, x.shape, x.dtype
+        # The first that a gradient is wanted of: x, or what rows are multiplied by.
+        ctx.place = next((i for i, needs in enumerate(ctx.needs_input_grad) if needs), 2)
+        some = (op, keyset, x, *others)[ctx.place]
+        ctx.name, ctx.shape, ctx.dtype = op._opname, some.shape, some.dtype
         # Else a gradient of zeros would be made for each result that has none, and E8M0 has no 0.
         ctx.set_materialize_grads(False)
         with _C._AutoDispatchBelowAutograd():
@@ -80,7 +83,8 @@ class _NotDifferentiable(_SingleLevelFunction):
         # a gradient yet.
         some = next(gradient for gradient in gradients if gradient is not None)
         nothing = torch.ops.moe_mlir.fail_backward(some, ctx.name, ctx.shape, ctx.dtype)
-        return (None, None, nothing, *[None] * (len(ctx.needs_input_grad) - 3))
+        return tuple(nothing if i == ctx.place else None
+                     for i in range(len(ctx.needs_input_grad)))
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -98,7 +102,7 @@ def _apply_not_differentiable(*arguments: Any) -> Any:
 
 def _autograd_kernel(op: Any) -> Callable[..., Any]:
     def kernel(keyset: Any, x: Tensor, *others: Any) -> Any:
-        if is_differentiated(x):
+        if is_differentiated(x) or any(map(is_differentiated, _find_probs(others).values())):
             return _apply_not_differentiable(op, keyset, x, *others)
         with _C._AutoDispatchBelowAutograd():
             return op.redispatch(keyset & _C._after_autograd_keyset, x, *others)
@@ -106,9 +110,17 @@ def _autograd_kernel(op: Any) -> Callable[..., Any]:
     return kernel
 
 
+def _find_probs(arguments: tuple[Any, ...]) -> dict[str, Tensor]:
+    """What other argument than x may have a gradient: the only one of floats."""
+    for value in arguments:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return {"probs": value}
+    return {}
+
+
 def _mutating_autograd_kernel(op: Any, name: str) -> Callable[..., Any]:
     def kernel(keyset: Any, x: Tensor, *others: Any, **outputs: Tensor) -> Any:
-        refuse_gradients(name, x=x, **outputs)
+        refuse_gradients(name, x=x, **_find_probs(others), **outputs)
         with _C._AutoDispatchBelowAutograd():
             return op.redispatch(keyset & _C._after_autograd_keyset, x, *others, **outputs)
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from . import _hints
+from ._op_table import Op
 
-_BF16, _INT32 = torch.bfloat16, torch.int32
+_BF16, _INT32, _FLOAT32 = torch.bfloat16, torch.int32, torch.float32
 
 
 def _check_type(name: str, tensor: Any) -> None:
@@ -43,24 +44,38 @@ def row_stride(name: str, matrix: Tensor) -> int:
     return row
 
 
-def check_inputs(x: Tensor, permutation_map: Any, n_used: Any) -> tuple[int, int, int]:
-    """Rows, columns and row stride of x."""
+def _check_rows(name: str, tensor: Any, dtype: torch.dtype, rows: int, device: torch.device) -> None:
+    """Of a vector with an element for each row of x."""
+    _check_tensor(name, tensor, dtype, device)
+    if tensor.dim() != 1 or tensor.shape[0] != rows:
+        raise ValueError(f"{name}: expected shape [{rows}], an entry for each row of x, "
+                         f"found {list(tensor.shape)}")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name}: expected consecutive elements, found a stride of "
+                         f"{tensor.stride(0)} elements")
+
+
+def check_inputs(op: Op, x: Tensor, permutation_map: Any, n_used: Any,
+                 probs: Any = None) -> tuple[int, int, int]:
+    """Rows of x, columns of the result, and the row stride of x."""
     if x.dtype is not _BF16:
         raise TypeError(f"x: expected dtype torch.bfloat16, found {x.dtype}")
     shape = x.shape
     if len(shape) != 2:
-        raise ValueError(f"x: expected shape [M, N], found {list(shape)}")
+        raise ValueError(f"x: expected shape [M, {'N' if op.parts == 1 else '2N'}], found "
+                         f"{list(shape)}")
     rows, columns = shape
+    if op.parts > 1:
+        if columns % op.parts:
+            raise ValueError(f"x: expected a multiple of {op.parts} columns, found {columns}")
+        columns //= op.parts
     device = x.device
     if not (x.is_cuda or x.is_cpu or x.is_meta):
         raise ValueError(f"x: expected a tensor on the CPU or a CUDA device, found {device}")
-    _check_tensor("permutation_map", permutation_map, _INT32, device)
-    if permutation_map.dim() != 1 or permutation_map.shape[0] != rows:
-        raise ValueError(f"permutation_map: expected shape [{rows}], an entry for each row of x, "
-                         f"found {list(permutation_map.shape)}")
-    if not permutation_map.is_contiguous():
-        raise ValueError("permutation_map: expected consecutive elements, found a stride of "
-                         f"{permutation_map.stride(0)} elements")
+    if permutation_map is not None or op.needs_map:
+        _check_rows("permutation_map", permutation_map, _INT32, rows, device)
+    if probs is not None:
+        _check_rows("probs", probs, _FLOAT32, rows, device)
     # A value of the host would be frozen into a CUDA graph.
     _check_tensor("n_used", n_used, _INT32, device)
     if n_used.dim() > 1 or n_used.numel() != 1:
@@ -79,6 +94,15 @@ def check_types(**operands: Any) -> None:
     """The dispatcher's own message does not say what came instead."""
     for name, tensor in operands.items():
         _check_type(name, tensor)
+
+
+def check_input_types(op: Op, permutation_map: Any, n_used: Any, probs: Any) -> None:
+    """check_types of the operands of an op, of which some may be None."""
+    if permutation_map is not None or op.needs_map:
+        _check_type("permutation_map", permutation_map)
+    _check_type("n_used", n_used)
+    if probs is not None:
+        _check_type("probs", probs)
 
 
 def _is_proxy(value: Any) -> bool:

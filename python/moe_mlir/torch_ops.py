@@ -13,7 +13,12 @@
                                         dead_scales="zero", expected_rows=None,
                                         programmatic_launch=False, *, data, scale)
 
-and so on for each op, with an out or with data and scale. The _out ops write into their last
+    padded_swiglu(x, permutation_map, n_used, expected_rows=None, programmatic_launch=False,
+                  probs=None, gate_layout="gate_up", limit=None, limit_at="before", alpha=1.0,
+                  beta=0.0, activation="silu") -> out
+
+and so on for each op, with an out or with data and scale; all of squared ReLU and SwiGLU end in
+probs and options of their own. The _out ops write into their last
 arguments and return nothing; those of the quantising ops may be bytes, torch.uint8, too. Importing
 this module registers all; so does moe_mlir as soon as PyTorch is imported, before it or after. The
 functions of moe_mlir say what the arguments mean.
@@ -40,7 +45,8 @@ from . import _runtime
 from ._hints import parse_expected_rows, parse_programmatic_launch
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out
-from ._op_table import OPERANDS, OPS, Op
+from ._op_table import OPS, Op
+from ._options import Variants, parse_options
 from ._scales import scale_bytes, scale_shape
 from ._torch_direct import make_direct
 from ._torch_launch import launch, load_kernels
@@ -53,6 +59,7 @@ from ._torch_library import (
 )
 from ._torch_operands import (
     check_expected_rows,
+    check_input_types,
     check_inputs,
     check_output,
     check_types,
@@ -68,18 +75,37 @@ _BF16, _BYTE = torch.bfloat16, torch.uint8
 _empty = torch.empty
 _is_compiling = torch.compiler.is_compiling
 
-_OPERANDS = ", ".join(f"Tensor {operand}" for operand in OPERANDS)
-# Symbolic, so that a compiler need not compile anew for another number.
-_HINTS = "SymInt? expected_rows=None, bool programmatic_launch=False"
+def _operands(op: Op) -> str:
+    """Those of the schema."""
+    return f"Tensor x, Tensor{'' if op.needs_map else '?'} permutation_map, Tensor n_used"
 
 
-def takes(name: str, x: Tensor, permutation_map: Tensor, n_used: Tensor) -> bool:
+def _extras(op: Op) -> str:
+    """What a schema has after the operands and modes. What came later comes last."""
+    # Symbolic, so that a compiler need not compile anew for another number.
+    text = "SymInt? expected_rows=None, bool programmatic_launch=False"
+    if op.has_probs:
+        text += ", Tensor? probs=None"
+    for option in op.options:
+        default = f'"{option.default}"' if isinstance(option.default, str) else option.default
+        text += f", {option.schema} {option.name}={default}"
+    return text
+
+
+def _probs(extras: tuple[Any, ...]) -> Any:
+    """Those that may come after the hints, before options."""
+    return extras[0] if extras else None
+
+
+def takes(name: str, x: Tensor, permutation_map: Any, n_used: Tensor, *extras: Any) -> bool:
     """Whether an op runs on these operands. A compiler may ask: no values are looked at."""
+    op = _OPS[name]
     try:
-        _, columns, _ = check_inputs(x, permutation_map, n_used)
+        _, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[1:])
     except (TypeError, ValueError):
         return False
-    return columns % _GROUPS[name] == 0
+    return columns % op.format.group == 0
 
 
 def _dtypes(op: Op) -> list[Any]:
@@ -89,64 +115,73 @@ def _dtypes(op: Op) -> list[Any]:
 
 def _register(op: Op) -> Callable[..., Tensor]:
     """Registers an op without scales; what the public function runs."""
-    name, native = op.name, _runtime.calls[op.name]
+    name, parts = op.name, op.parts
+    natives = Variants(op, lambda options: _runtime.make_call(op, options))
     dtype, = _dtypes(op)
 
-    def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+    def run(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
             expected_rows: Optional[int] = None, programmatic_launch: bool = False,
-            out: Optional[Tensor] = None) -> Tensor:
+            *extras: Any, out: Optional[Tensor] = None) -> Tensor:
+        native, probs = natives.get(extras[1:]), _probs(extras)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
-        rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
+        rows, columns, x_stride = check_inputs(op, x, permutation_map, n_used, probs)
         if out is None:
             out, out_stride = _empty(rows, columns, dtype=dtype, device=x.device), columns
         else:
             check_output("out", out, dtype, (rows, columns), x.device)
             out_stride = row_stride("out", out)
-        launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
-               permutation_map.data_ptr(), n_used.data_ptr(), expected, flags, out.data_ptr(),
-               out_stride)
+        launch(native, x.get_device(), x.data_ptr(), rows, columns * parts, x_stride,
+               _address(permutation_map), n_used.data_ptr(), _address(probs), expected, flags,
+               out.data_ptr(), out_stride)
         return out
 
-    def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-             expected_rows: Any = None, programmatic_launch: bool = False) -> Tensor:
+    def fake(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
+             expected_rows: Any = None, programmatic_launch: bool = False,
+             *extras: Any) -> Tensor:
         check_expected_rows(expected_rows)
-        rows, columns, _ = check_inputs(x, permutation_map, n_used)
+        parse_options(op, extras[1:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
         return x.new_empty((rows, columns), dtype=dtype)
 
-    def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
-                expected_rows: Optional[int] = None, programmatic_launch: bool = False, *,
-                out: Tensor) -> None:
-        run(x, permutation_map, n_used, expected_rows, programmatic_launch, out)
+    def run_out(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
+                expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+                *extras: Any, out: Tensor) -> None:
+        run(x, permutation_map, n_used, expected_rows, programmatic_launch, *extras, out=out)
 
-    def fake_out(x: Tensor, permutation_map: Tensor, n_used: Tensor, expected_rows: Any = None,
-                 programmatic_launch: bool = False, *, out: Tensor) -> None:
+    def fake_out(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
+                 expected_rows: Any = None, programmatic_launch: bool = False, *extras: Any,
+                 out: Tensor) -> None:
         check_expected_rows(expected_rows)
-        rows, columns, _ = check_inputs(x, permutation_map, n_used)
+        parse_options(op, extras[1:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
         check_output("out", out, dtype, (rows, columns), x.device)
         row_stride("out", out)
 
-    new = register(f"{name}({_OPERANDS}, {_HINTS}) -> Tensor", run, fake)
-    into = register(f"{name}_out({_OPERANDS}, {_HINTS}, *, Tensor(a!) out) -> ()", run_out,
-                    fake_out, function=name)
+    new = register(f"{name}({_operands(op)}, {_extras(op)}) -> Tensor", run, fake)
+    into = register(f"{name}_out({_operands(op)}, {_extras(op)}, *, Tensor(a!) out) -> ()",
+                    run_out, fake_out, function=name)
 
-    direct = make_direct(op, ((dtype,),))
+    directs = Variants(op, lambda options: make_direct(op, ((dtype,),), options))
 
-    def call(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+    def call(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
              out: Optional[Tensor] = None, expected_rows: Optional[int] = None,
-             programmatic_launch: bool = False) -> Tensor:
+             programmatic_launch: bool = False, *extras: Any) -> Tensor:
         result: Optional[Tensor]
         if not _is_compiling():
-            result = direct(x, permutation_map, n_used, expected_rows, programmatic_launch, out)
+            result = directs.get(extras[1:])(
+                x, permutation_map, n_used, extras[0] if extras else None, expected_rows,
+                programmatic_launch, out)
             if result is not None:
                 return result
+        check_input_types(op, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[1:])
+        hints = to_schema(expected_rows, programmatic_launch)
         if out is None:
-            check_types(permutation_map=permutation_map, n_used=n_used)
-            result = new(x, permutation_map, n_used,
-                         *to_schema(expected_rows, programmatic_launch))
+            result = new(x, permutation_map, n_used, *hints, *extras)
             return result
-        check_types(permutation_map=permutation_map, n_used=n_used, out=out)
-        into(x, permutation_map, n_used, *to_schema(expected_rows, programmatic_launch), out=out)
+        check_types(out=out)
+        into(x, permutation_map, n_used, *hints, *extras, out=out)
         return out
 
     return call
@@ -154,7 +189,8 @@ def _register(op: Op) -> Callable[..., Tensor]:
 
 def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
     """Registers an op whose results are data and scale; what the public function runs."""
-    name, native, group = op.name, _runtime.calls[op.name], op.format.group
+    name, parts, group = op.name, op.parts, op.format.group
+    natives = Variants(op, lambda options: _runtime.make_call(op, options))
     data_dtype, scale_dtype = _dtypes(op)
     modes = ", ".join(f'str {mode}="{default}"' for mode, default in op.format.modes)
     default_layout, default_dead = (default for _, default in op.format.modes)
@@ -163,7 +199,8 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         """Groups of a row, and the modes as the runtime's numbers."""
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
         if columns % group:
-            raise ValueError(f"x: expected a multiple of {group} columns, found {columns}")
+            raise ValueError(f"x: expected a multiple of {group * parts} columns, found "
+                             f"{columns * parts}")
         if data_dtype is None or scale_dtype is None:
             needed = " and ".join(output.dtype for output in op.format.outputs)
             raise RuntimeError(f"expected a PyTorch with {needed} (2.7 and later), found "
@@ -184,13 +221,14 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                              f"{scale.stride(0)} elements")
         return row_stride("data", data), 0
 
-    def run(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+    def run(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
             scale_layout: str = default_layout, dead_scales: str = default_dead,
             expected_rows: Optional[int] = None, programmatic_launch: bool = False,
-            data: Any = None, scale: Any = None) -> tuple[Tensor, Tensor]:
+            *extras: Any, data: Any = None, scale: Any = None) -> tuple[Tensor, Tensor]:
+        native, probs = natives.get(extras[1:]), _probs(extras)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
-        rows, columns, x_stride = check_inputs(x, permutation_map, n_used)
+        rows, columns, x_stride = check_inputs(op, x, permutation_map, n_used, probs)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
         size, scale_stride = scale_bytes(rows, groups, layout), 0
         if data is None:
@@ -207,100 +245,109 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                 scale_stride = 0
             elif layout:
                 size = (rows - 1) * scale_stride + groups
-        launch(native, x.get_device(), x.data_ptr(), rows, columns, x_stride,
-               permutation_map.data_ptr(), n_used.data_ptr(), expected, flags, data.data_ptr(),
-               data_stride, scale.data_ptr(), size, scale_stride, layout, dead)
+        launch(native, x.get_device(), x.data_ptr(), rows, columns * parts, x_stride,
+               _address(permutation_map), n_used.data_ptr(), _address(probs), expected, flags,
+               data.data_ptr(), data_stride, scale.data_ptr(), size, scale_stride, layout, dead)
         return data, scale
 
-    def fake(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+    def fake(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
              scale_layout: str = default_layout, dead_scales: str = default_dead,
-             expected_rows: Any = None,
-             programmatic_launch: bool = False) -> tuple[Tensor, Tensor]:
+             expected_rows: Any = None, programmatic_launch: bool = False,
+             *extras: Any) -> tuple[Tensor, Tensor]:
         check_expected_rows(expected_rows)
-        rows, columns, _ = check_inputs(x, permutation_map, n_used)
+        parse_options(op, extras[1:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
         return (x.new_empty((rows, columns), dtype=data_dtype),
                 x.new_empty(scale_shape(rows, groups, layout), dtype=scale_dtype))
 
-    direct = make_direct(op, ((data_dtype,), (scale_dtype,)))
-    direct_or_bytes = make_direct(op, ((data_dtype, _BYTE), (scale_dtype, _BYTE)))
+    directs = Variants(op, lambda options: make_direct(
+        op, ((data_dtype,), (scale_dtype,)), options))
+    directs_or_bytes = Variants(op, lambda options: make_direct(
+        op, ((data_dtype, _BYTE), (scale_dtype, _BYTE)), options))
 
     # Inductor takes no op that writes to E8M0 (https://github.com/pytorch/pytorch/issues/189522),
     # and clones data of which it has seen a view as bytes. So what a compiler sees of _out is an
     # op that makes new scales, as bytes, from those before, and a copy; scales are a 32nd of the
     # data. Called on plain tensors it writes where it should.
 
-    def run_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
+    def run_into(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor, scale_layout: str,
                  dead_scales: str, scale: Optional[Tensor],
-                 expected_rows: Optional[int] = None, programmatic_launch: bool = False, *,
-                 data: Tensor) -> Tensor:
+                 expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+                 *extras: Any, data: Tensor) -> Tensor:
         if scale is None:
             rows, columns = x.shape
-            shape = scale_shape(rows, columns // group, parse_layout(scale_layout))
+            shape = scale_shape(rows, columns // parts // group, parse_layout(scale_layout))
             scale = _empty(shape, dtype=_BYTE, device=x.device)
         else:
             scale = scale.clone()
         run(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
-            programmatic_launch, data, scale)
+            programmatic_launch, *extras, data=data, scale=scale)
         return scale
 
-    def fake_into(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: str,
+    def fake_into(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor, scale_layout: str,
                   dead_scales: str, scale: Optional[Tensor], expected_rows: Any = None,
-                  programmatic_launch: bool = False, *, data: Tensor) -> Tensor:
+                  programmatic_launch: bool = False, *extras: Any, data: Tensor) -> Tensor:
         check_expected_rows(expected_rows)
-        rows, columns, _ = check_inputs(x, permutation_map, n_used)
+        parse_options(op, extras[1:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
         shape = scale_shape(rows, groups, layout)
         after = x.new_empty(shape, dtype=_BYTE)
         check_outputs(data, after if scale is None else scale, rows, columns, shape, x.device)
         return after
 
-    def run_out(x: Tensor, permutation_map: Tensor, n_used: Tensor,
+    def run_out(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
                 scale_layout: str = default_layout, dead_scales: str = default_dead,
-                expected_rows: Optional[int] = None, programmatic_launch: bool = False, *,
-                data: Tensor, scale: Tensor) -> None:
-        refuse_gradients(name, x=x, data=data, scale=scale)
+                expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+                *extras: Any, data: Tensor, scale: Tensor) -> None:
+        probs = _probs(extras)
+        refuse_gradients(name, x=x, **({} if probs is None else {"probs": probs}), data=data,
+                         scale=scale)
         refuse_inference_tensors(name, data=data, scale=scale)
-        if not _is_compiling() and direct_or_bytes(
-                x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
+        if not _is_compiling() and directs_or_bytes.get(extras[1:])(
+                x, permutation_map, n_used, probs, scale_layout, dead_scales, expected_rows,
                 programmatic_launch, data, scale) is not None:
             return
-        rows, columns, _ = check_inputs(x, permutation_map, n_used)
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, probs)
         groups, layout, dead = parse(columns, scale_layout, dead_scales)
         check_outputs(data, scale, rows, columns, scale_shape(rows, groups, layout), x.device)
         name_e8m0_for_inductor()
         bitcast = torch.ops.moe_mlir.bitcast
         before = bitcast(scale, _BYTE) if dead else None
         after = renewing(x, permutation_map, n_used, scale_layout, dead_scales, before,
-                         expected_rows, programmatic_launch, data=data)
+                         expected_rows, programmatic_launch, *extras, data=data)
         scale.copy_(after if scale.dtype is _BYTE else bitcast(after, scale_dtype))
 
-    new = register(f"{name}({_OPERANDS}, {modes}, {_HINTS}) -> "
+    new = register(f"{name}({_operands(op)}, {modes}, {_extras(op)}) -> "
                    "(Tensor data, Tensor scale)", run, fake)
-    renewing = register(f"{name}_into({_OPERANDS}, str scale_layout, str dead_scales, "
-                        f"Tensor? scale, {_HINTS}, *, Tensor(a!) data) -> Tensor", run_into,
+    renewing = register(f"{name}_into({_operands(op)}, str scale_layout, str dead_scales, "
+                        f"Tensor? scale, {_extras(op)}, *, Tensor(a!) data) -> Tensor", run_into,
                         fake_into, function=name)
-    into = register_composite(f"{name}_out({_OPERANDS}, {modes}, {_HINTS}, *, "
+    into = register_composite(f"{name}_out({_operands(op)}, {modes}, {_extras(op)}, *, "
                               "Tensor(a!) data, Tensor(b!) scale) -> ()", run_out)
 
-    def call(x: Tensor, permutation_map: Tensor, n_used: Tensor, scale_layout: ScaleLayout,
-             dead_scales: DeadScales, out: Any,
-             expected_rows: Optional[int] = None,
-             programmatic_launch: bool = False) -> MXFP8[Tensor]:
+    def call(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
+             scale_layout: ScaleLayout, dead_scales: DeadScales, out: Any,
+             expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+             *extras: Any) -> MXFP8[Tensor]:
         data: Any
         scale: Any
         data, scale = (None, None) if out is None else unpack_out(out, scale_layout)
         if not _is_compiling():
-            result = direct(x, permutation_map, n_used, scale_layout, dead_scales, expected_rows,
-                            programmatic_launch, data, scale)
+            result = directs.get(extras[1:])(
+                x, permutation_map, n_used, extras[0] if extras else None, scale_layout,
+                dead_scales, expected_rows, programmatic_launch, data, scale)
             if result is not None:
                 data, scale = result
                 return MXFP8(data, scale, scale_layout, _BF16)
         parse_layout(scale_layout), parse_dead(dead_scales)
-        check_types(permutation_map=permutation_map, n_used=n_used)
+        check_input_types(op, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[1:])
         hints = to_schema(expected_rows, programmatic_launch)
         if out is None:
-            data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, *hints)
+            data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, *hints,
+                              *extras)
             return MXFP8(data, scale, scale_layout, _BF16)
         check_types(data=data, scale=scale)
         # Bytes are for the ops: a caller of these functions has mistaken one for the other.
@@ -308,10 +355,15 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
             raise TypeError(f"data: expected dtype {data_dtype}, found {_BYTE}")
         if scale.dtype is _BYTE:
             raise TypeError(f"scale: expected dtype {scale_dtype}, found {_BYTE}")
-        into(x, permutation_map, n_used, scale_layout, dead_scales, *hints, data=data, scale=scale)
+        into(x, permutation_map, n_used, scale_layout, dead_scales, *hints, *extras, data=data,
+             scale=scale)
         return MXFP8(data, scale, scale_layout, _BF16)
 
     return call
+
+
+def _address(tensor: Optional[Tensor]) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _byte_or(tensor: Any, dtype: torch.dtype) -> torch.dtype:
@@ -324,4 +376,4 @@ register_result()
 RUNS: dict[str, Callable[..., Any]] = {
     op.name: (_register_with_scales if op.format.has_scales else _register)(op) for op in OPS}
 
-_GROUPS = {op.name: op.format.group for op in OPS}
+_OPS = {op.name: op for op in OPS}

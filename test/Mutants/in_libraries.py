@@ -11,6 +11,7 @@ _SCALES = "python/moe_mlir/_scales.py"
 _TORCH = "python/moe_mlir/torch_ops.py"
 _COMPILER = "python/moe_mlir/_compiler.py"
 _PROBLEM = "lib/Runtime/Problem.cpp"
+_CHOICE = "lib/Runtime/KernelChoice.cpp"
 _SPAN = "lib/Runtime/Span.h"
 _ALIGNMENT = "lib/Launch/AlignmentRule.h"
 _DESCRIPTION = "lib/Launch/KernelDescription.h"
@@ -38,14 +39,14 @@ MUTANTS = [
     Mutant(
         "numpy-map-stride-of-one-row",
         _NUMPY,
-        "if rows > 1 and permutation_map.strides[0] != 4",
-        "if permutation_map.strides[0] != 4",
+        "if rows > 1 and array.strides[0] != 4",
+        "if array.strides[0] != 4",
     ),
     Mutant(
         "numpy-map-stride-unchecked",
         _NUMPY,
-        "permutation_map.strides[0] != 4",
-        "permutation_map.strides[0] < 0",
+        "array.strides[0] != 4",
+        "array.strides[0] < 0",
     ),
     Mutant(
         "numpy-n-used-limit",
@@ -169,10 +170,28 @@ MUTANTS = [
         "if (span.begin % 2 % bytes != 0)",
     ),
     Mutant(
-        "problem-modes-swapped",
+        "choice-modes-swapped",
+        _CHOICE,
+        "mode.dead_scales = scale->dead;",
+        "mode.dead_scales = scale->layout;",
+    ),
+    Mutant(
+        "choice-ignores-operands",
+        _CHOICE,
+        "kKernels[i].operands == operands && isSame",
+        "isSame",
+    ),
+    Mutant(
+        "choice-of-an-alpha-of-one",
+        _CHOICE,
+        "toBits(gate.alpha, 1)",
+        "toBits(gate.alpha, 0)",
+    ),
+    Mutant(
+        "problem-odd-columns",
         _PROBLEM,
-        "kernels[scale.layout][scale.dead]",
-        "kernels[scale.dead][scale.layout]",
+        "x.columns % (2 * block) != 0",
+        "x.columns % block != 0",
     ),
     Mutant(
         "scale-size-wraps",
@@ -206,8 +225,8 @@ MUTANTS = [
     Mutant(
         "cpu-map-of-a-slice",
         _PROBLEM,
-        "operands[i] = {&row, data, 1, rows, 1, 1, kScaleTileRows};",
-        "operands[i] = {&row, data, 1, rows, 1, 1, 0};",
+        "operands[i] = {&row, data, 1, problem.rows, 1, 1, kScaleTileRows};",
+        "operands[i] = {&row, data, 1, problem.rows, 1, 1, 0};",
     ),
     Mutant(
         "runtime-module-on-cpu",

@@ -54,6 +54,36 @@ static void testCPU() {
   EXPECT(getScaleSize(129, 160, MOE_SCALE_SWIZZLE_32_4_4, bytes).ok() && bytes == 2048);
 }
 
+static void testGated() {
+  // Gates 32 and 0, and 2 and 1 beside them: silu(32) is 32.
+  std::vector<uint16_t> x = {0x4200, 0, 0x4000, 0x3f80}, out(2, 0x1234);
+  int32_t map = 0, nUsed = 1;
+  float prob = 0.5f;
+  MoeMatrix xMatrix = {x.data(), 1, 4, 4}, outMatrix = {out.data(), 1, 2, 2};
+  EXPECT(paddedSwiGLU(onCPU(), xMatrix, &map, &nUsed, outMatrix).ok());
+  EXPECT((out == std::vector<uint16_t>{0x4280, 0}));
+  EXPECT(paddedSwiGLU(onCPU(), xMatrix, &map, &nUsed, outMatrix, {}, &prob).ok());
+  EXPECT((out == std::vector<uint16_t>{0x4200, 0}));
+  MoeGate gate = {};
+  gate.limit = 10;
+  EXPECT(paddedSwiGLU(onCPU(), xMatrix, nullptr, &nUsed, outMatrix, gate).ok());
+  EXPECT((out == std::vector<uint16_t>{0x41a0, 0}));
+  gate.limit = 11;
+  EXPECT(paddedSwiGLU(onCPU(), xMatrix, &map, &nUsed, outMatrix, gate).code() ==
+         MOE_UNSUPPORTED);
+  EXPECT(swigluQuantizeMXFP8(onCPU(), xMatrix, &map, &nUsed, outMatrix, MoeScale())
+             .message() == "x: expected a multiple of 64 columns, found 4");
+
+  // 16 times tanh of an eighth is a little less than 2.
+  const MoeOp *op = nullptr;
+  MoeOptions options = {};
+  options.clamp_scale = 16;
+  MoeMatrix two = {&x[2], 1, 1, 1}, square = {out.data(), 1, 1, 1};
+  EXPECT(findOp("padded_squared_relu", op).ok());
+  EXPECT(runOp(onCPU(), op, {&two, &map, &nUsed, &square}, options).ok());
+  EXPECT(out[0] < 0x4080 && out[0] > 0x4070);
+}
+
 template <typename Function> static Function *find(void *library, const char *name) {
   return reinterpret_cast<Function *>(dlsym(library, name));
 }
@@ -92,6 +122,7 @@ int main(int, char **arguments) {
   std::ifstream file(arguments[1]);
   std::string ptx((std::istreambuf_iterator<char>(file)), {});
   testCPU();
+  testGated();
   testCUDA(ptx);
   std::puts("passed");
   return 0;

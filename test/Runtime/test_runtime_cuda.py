@@ -23,6 +23,7 @@ from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
 from moe_testing.interpreted import Interpreter
 from moe_testing.kernels import Kernel, check, compile_ptx, descriptor
+from moe_testing.shipped import shipped
 
 SQUARED_RELU, FUSED, QUANTIZE = moe.FUNCTIONS
 OPS = list(moe.FUNCTIONS)
@@ -58,7 +59,9 @@ def launch_one(driver: FakeDriver, launch: moe.Call):
 
 
 class ApiBackend(Interpreter):
-    """A backend of kernels.check that launches through the C API and runs what was recorded."""
+    """A backend of kernels.check that launches through the C API and runs what was recorded, with
+    the PTX for a chip.
+    """
 
     def __init__(self, driver: FakeDriver, kernel: Kernel) -> None:
         super().__init__()
@@ -79,7 +82,8 @@ class ApiBackend(Interpreter):
         # The parameters are those that the compiler's own descriptors are.
         assert list(record.parameters[: record.num_parameters]) == arguments
         assert list(record.block) == [threads, 1, 1]
-        super().launch(ptx, entry, tuple(record.grid), threads, arguments)
+        super().launch(moe.embedded_kernel(int(ptx), entry), entry, tuple(record.grid), threads,
+                       arguments)
 
 
 KERNELS = [Kernel(SQUARED_RELU)] + [
@@ -99,7 +103,7 @@ def test_execution(driver_path: Path, kernel: Kernel, aligned: bool) -> None:
     settings = {} if aligned else {"padding": 3, "x_offset": 2,
                                    "data_offset": 2 if kernel.op == SQUARED_RELU else 1}
     for chip in CHIPS:
-        check(ApiBackend(driver, kernel), embedded_ptx(chip), kernel,
+        check(ApiBackend(driver, kernel), str(chip), kernel,
               batches.random_batch(200, 1184, 170, seed=chip), (2, 3), aligned=aligned, **settings)
 
 
@@ -527,7 +531,7 @@ def test_num_ctas(driver_path: Path, num_ctas: int) -> None:
 @pytest.mark.parametrize("chip", CHIPS)
 def test_kernels_wait_before_they_access_memory(chip: int) -> None:
     kernels = embedded_ptx(chip).split(".visible .entry ")[1:]
-    assert len(kernels) == 18
+    assert len(kernels) == 2 * len(shipped())
     for kernel in kernels:
         name = kernel.partition("(")[0]
         waits = re.findall(r"griddepcontrol\.(\w+);|(?:ld|st)\.(global)", kernel)
@@ -814,7 +818,7 @@ def test_loading_a_module_while_capturing(driver_path: Path) -> None:
     module = moe.load_module(embedded_ptx(90).encode())
     calls = driver.take_calls()
     assert calls.count("cuStreamCreate") == calls.count("cuStreamDestroy_v2") == 1
-    assert calls.count("cuMemcpyAsync") == 18
+    assert calls.count("cuMemcpyAsync") == 2 * len(shipped())
     assert calls.count("cuThreadExchangeStreamCaptureMode") == 2
     # The library's own kernels need not even that.
     moe.load_kernels(moe.CUDA)

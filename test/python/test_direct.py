@@ -30,8 +30,10 @@ from moe_testing.run_spy import RunSpy, Told
 
 CPU, CUDA = 1, 2
 BF16, INT32, UINT8, E4M3, E8M0 = (4, 16), (0, 32), (1, 8), (10, 8), (14, 8)
+FLOAT32 = (2, 32)
 RELU = next(op for op in OPS if op.name == "padded_squared_relu")
 QUANTIZE = next(op for op in OPS if op.name == "quantize_mxfp8")
+SWIGLU = next(op for op in OPS if op.name == "padded_swiglu")
 
 
 class DLTensor(ctypes.Structure):
@@ -131,10 +133,10 @@ class World:
         self.elsewhere.append((status,))
         raise self.raised
 
-    def make(self, op: Any) -> Any:
-        types = ((BF16,),) if op is RELU else ((E4M3, UINT8), (E8M0, UINT8))
+    def make(self, op: Any, *options: Any) -> Any:
+        types = ((E4M3, UINT8), (E8M0, UINT8)) if op is QUANTIZE else ((BF16,),)
         return _runtime.make_tensor_call(op, "the call", self.environment, types, lambda device: tuple(
-            {"dtype": found[0], "device": device} for found in types))
+            {"dtype": found[0], "device": device} for found in types), *options)
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ def test_on_the_current_device_and_stream(world: World, index: int) -> None:
     world.current = index
     out = Tensor(0x400, (6, 64), BF16, index)
     out.resize((6, 64), (80, 1))
-    assert world.make(RELU)(*inputs(index), 7, False, out) is out
+    assert world.make(RELU)(*inputs(index), None, 7, False, out) is out
     assert world.spy.told == [Told(moe.find_op(RELU.dialect), (1, 0, 100 + index, None, 0, 0, 7), X,
                                    MAP, USED, (0x400, 6, 64, 80), None)]
     assert world.versions == [(out,)] and not world.elsewhere
@@ -163,7 +165,7 @@ def test_on_the_current_device_and_stream(world: World, index: int) -> None:
 
 def test_new_results(world: World) -> None:
     direct = world.make(RELU)
-    assert [direct(*inputs(), None, False, None), direct(*inputs(), None, False, None)] == world.made
+    assert [direct(*inputs(), None, None, False, None), direct(*inputs(), None, None, False, None)] == world.made
     assert [told.out for told in world.spy.told] == [(0x1000, 6, 64, 64), (0x2000, 6, 64, 64)]
     assert not world.versions
     assert [tuple(made.shape) for made in world.made] == [(6, 64)] * 2
@@ -175,25 +177,25 @@ def test_new_results(world: World) -> None:
 def test_scales(world: World, layout: str, shape: tuple[int, ...], told: tuple[int, ...],
                 dead: str) -> None:
     direct = world.make(QUANTIZE)
-    result = direct(*inputs(), layout, dead, None, False, None, None)
+    result = direct(*inputs(), None, layout, dead, None, False, None, None)
     assert result == tuple(world.made) and tuple(result[1].shape) == shape
     wanted = (told[0], told[1], told[2], int(dead == "untouched"))
     assert world.spy.told[0].scale == (0x2000, *wanted)
     for types in ((E4M3, E8M0), (UINT8, UINT8)):
         outs = Tensor(0x400, (6, 64), types[0]), Tensor(0x500, shape, types[1])
-        assert direct(*inputs(), layout, dead, None, False, *outs) == outs
+        assert direct(*inputs(), None, layout, dead, None, False, *outs) == outs
         stride = 2 if layout == "linear" else 0
         assert world.spy.told.pop().scale == (0x500, told[0], stride, *wanted[2:])
         assert world.versions.pop() == outs
     if layout == "linear":
         outs[1].resize(shape, (5, 1))
-        direct(*inputs(), layout, dead, None, False, *outs)
+        direct(*inputs(), None, layout, dead, None, False, *outs)
         assert world.spy.told.pop().scale == (0x500, 5 * 5 + 2, 5, *wanted[2:])
 
 
 def test_on_the_cpu(world: World) -> None:
     world.current = 5
-    assert world.make(RELU)(*inputs(device=CPU), None, False, None) is world.made[0]
+    assert world.make(RELU)(*inputs(device=CPU), None, None, False, None) is world.made[0]
     assert world.spy.told[0].launch == (0, 0, None, None, 0, 0, 0)
 
 
@@ -203,10 +205,10 @@ def test_programmatic_launch(world: World, op: Any) -> None:
     modes = [default for _, default in op.format.modes]
     outs = [None] * len(op.format.outputs)
     for value, flags in ((False, 0), (True, 1)):
-        assert direct(*inputs(), *modes, None, value, *outs) is not None
+        assert direct(*inputs(), None, *modes, None, value, *outs) is not None
         assert world.spy.told.pop().launch == (1, flags, 100, None, 0, 0, 0)
     for value in (None, 0, 1, "True"):
-        assert direct(*inputs(), *modes, None, value, *outs) is None
+        assert direct(*inputs(), None, *modes, None, value, *outs) is None
     assert not world.spy.told
 
 
@@ -214,7 +216,7 @@ def test_offsets(world: World) -> None:
     operands = [*inputs(), Tensor(0x400, (6, 64), BF16)]
     for offset, operand in enumerate(operands):
         operand.byte_offset = 2 * offset
-    world.make(RELU)(*operands[:3], None, False, operands[3])
+    world.make(RELU)(*operands[:3], None, None, False, operands[3])
     told = world.spy.told[0]
     assert (told.x[0], told.permutation_map, told.n_used, told.out[0]) == (
         0x100, 0x202, 0x304, 0x406)
@@ -222,25 +224,25 @@ def test_offsets(world: World) -> None:
 
 def test_on_another_device_python_launches(world: World) -> None:
     world.current = 1
-    assert world.make(RELU)(*inputs(2), 7, True, None) is world.made[0]
-    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 7, 1, 0x1000, 64)]
+    assert world.make(RELU)(*inputs(2), None, 7, True, None) is world.made[0]
+    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 0, 7, 1, 0x1000, 64)]
     outs = Tensor(0x400, (6, 64), E4M3, 2), Tensor(0x500, (512,), E8M0, 2)
-    assert world.make(QUANTIZE)(*inputs(2), "swizzle_32_4_4", "untouched", None, False, *outs) == outs
-    assert world.elsewhere[1] == ("the call", 2, *X, MAP, USED, 0, 0, 0x400, 64, 0x500, 512, 0, 0, 1)
+    assert world.make(QUANTIZE)(*inputs(2), None, "swizzle_32_4_4", "untouched", None, False, *outs) == outs
+    assert world.elsewhere[1] == ("the call", 2, *X, MAP, USED, 0, 0, 0, 0x400, 64, 0x500, 512, 0, 0, 1)
     assert not world.spy.told and world.versions == [outs]
 
 
 def test_without_a_context_python_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, _runtime.NO_CONTEXT)
-    world.make(RELU)(*inputs(), None, False, None)
+    world.make(RELU)(*inputs(), None, None, False, None)
     assert len(world.spy.told) == len(world.elsewhere) == 1
     assert world.elsewhere[0][0] == "the call"
 
 
 def test_without_a_stream_python_launches(world: World) -> None:
     world.tells_streams = False
-    assert world.make(RELU)(*inputs(), 7, True, None) is world.made[0]
-    assert world.elsewhere == [("the call", 0, *X, MAP, USED, 7, 1, 0x1000, 64)]
+    assert world.make(RELU)(*inputs(), None, 7, True, None) is world.made[0]
+    assert world.elsewhere == [("the call", 0, *X, MAP, USED, 0, 7, 1, 0x1000, 64)]
     assert not world.spy.told
 
 
@@ -248,7 +250,7 @@ def test_without_a_stream_python_launches(world: World) -> None:
 def test_what_the_runtime_refuses_is_raised(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     world = World(monkeypatch, status)
     with pytest.raises(RuntimeError, match="of the runtime"):
-        world.make(RELU)(*inputs(), None, False, Tensor(0x400, (6, 64), BF16))
+        world.make(RELU)(*inputs(), None, None, False, Tensor(0x400, (6, 64), BF16))
     assert world.elsewhere == [(status,)] and not world.versions
 
 
@@ -259,11 +261,11 @@ def test_what_is_raised_while_it_launches_is_raised(world: World) -> None:
     for name in ("current_device", "increment_versions"):
         setattr(world.environment, name, fail)
         with pytest.raises(KeyError, match="a fault"):
-            world.make(RELU)(*inputs(), None, False, Tensor(0x400, (6, 64), BF16))
+            world.make(RELU)(*inputs(), None, None, False, Tensor(0x400, (6, 64), BF16))
         setattr(world.environment, name, lambda *arguments: 1)
     world.environment.launch = fail
     with pytest.raises(KeyError, match="a fault"):
-        world.make(RELU)(*inputs(), None, False, None)
+        world.make(RELU)(*inputs(), None, None, False, None)
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -280,11 +282,11 @@ def test_tensors_that_are_not_taken(world: World, position: int, change: str) ->
     operands = [*inputs(), Tensor(0x400, (1, 64), BF16)]
     operands[0].resize((1, 64))
     operands[1].resize((1,))
-    assert world.make(RELU)(*operands[:3], None, False, operands[3]) is operands[3]
+    assert world.make(RELU)(*operands[:3], None, None, False, operands[3]) is operands[3]
     world.spy.told.clear(), world.versions.clear()
     for name, value in CHANGES[change].items():
         setattr(operands[position], name, value)
-    assert world.make(RELU)(*operands[:3], None, False, operands[3]) is None
+    assert world.make(RELU)(*operands[:3], None, None, False, operands[3]) is None
     assert not world.spy.told and not world.elsewhere and not world.versions
 
 
@@ -297,7 +299,7 @@ def test_shapes_that_are_not_taken(world: World, position: int, shape: tuple[int
                                    strides: tuple[int, ...] | None) -> None:
     operands = [*inputs(), Tensor(0x400, (6, 64), BF16)]
     operands[position].resize(shape, strides or ((8,) * (len(shape) - 1) + (1,))[:len(shape)])
-    assert world.make(RELU)(*operands[:3], None, False, operands[3]) is None
+    assert world.make(RELU)(*operands[:3], None, None, False, operands[3]) is None
     assert not world.spy.told
 
 
@@ -306,7 +308,7 @@ def test_shapes_that_are_taken(world: World) -> None:
     x.resize((1, 1), (9, 7))
     permutation_map.resize((1,), (3,))
     n_used.resize((1,), (4,))
-    assert world.make(RELU)(x, permutation_map, n_used, None, False, out) is out
+    assert world.make(RELU)(x, permutation_map, n_used, None, None, False, out) is out
     assert world.spy.told[0].x == (0x100, 1, 1, 9)
 
 
@@ -319,24 +321,24 @@ def test_scales_that_are_not_taken(world: World, scale: int | None, layout: str,
                                    shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
     outs = Tensor(0x400, (6, 64), E4M3), Tensor(scale, shape, E8M0)
     outs[1].resize(shape, strides)
-    assert world.make(QUANTIZE)(*inputs(), layout, "zero", None, False, *outs) is None
+    assert world.make(QUANTIZE)(*inputs(), None, layout, "zero", None, False, *outs) is None
     assert not world.spy.told
 
 
 @pytest.mark.parametrize("modes", [("other", "zero"), ("linear", "other"), (None, "zero"),
                                    ("linear", 0), ([], "zero")], ids=str)
 def test_modes_that_are_not_taken(world: World, modes: tuple[Any, Any]) -> None:
-    assert world.make(QUANTIZE)(*inputs(), *modes, None, False, None, None) is None
+    assert world.make(QUANTIZE)(*inputs(), None, *modes, None, False, None, None) is None
     operands = inputs()
     operands[0].resize((6, 48))
-    assert world.make(QUANTIZE)(*operands, "linear", "zero", None, False, None, None) is None
+    assert world.make(QUANTIZE)(*operands, None, "linear", "zero", None, False, None, None) is None
 
 
 @pytest.mark.parametrize("given, told", [
     (None, 0), (0, 1), (1, 1), (2**63 - 1, 2**63 - 1), (2**63, 2**63 - 1), (-1, None),
     (-2**70, None), (True, None), (2.0, None), ("1", None)])
 def test_expected_rows(world: World, given: Any, told: int | None) -> None:
-    result = world.make(RELU)(*inputs(), given, False, None)
+    result = world.make(RELU)(*inputs(), None, given, False, None)
     assert [call.launch[-1] for call in world.spy.told] == ([] if told is None else [told])
     assert (result is None) == (told is None)
 
@@ -349,7 +351,7 @@ def test_expected_rows(world: World, given: Any, told: int | None) -> None:
 def test_states_that_are_not_taken(world: World, change: dict[str, Any]) -> None:
     for name, value in change.items():
         setattr(world.environment, name, value)
-    assert world.make(RELU)(*inputs(), None, False, None) is None
+    assert world.make(RELU)(*inputs(), None, None, False, None) is None
     assert not world.spy.told
 
 
@@ -362,11 +364,11 @@ def test_outputs_of_inference_mode(world: World, is_inference: bool | None, is_m
     # None has no answer, and that is no reason to take it.
     out.is_inference = None if is_inference is None else lambda: is_inference
     world.environment.is_inference_mode = lambda: is_mode
-    assert world.make(RELU)(*inputs(), None, False, out) is (out if is_taken else None)
+    assert world.make(RELU)(*inputs(), None, None, False, out) is (out if is_taken else None)
 
 
 def test_other_devices_are_not_taken(world: World) -> None:
-    assert world.make(RELU)(*inputs(device=10), None, False, None) is None
+    assert world.make(RELU)(*inputs(device=10), None, None, False, None) is None
 
 
 def test_exchanges_that_are_not_known(world: World) -> None:
@@ -395,14 +397,14 @@ def test_references_are_given_back(world: World, op: Any) -> None:
 
     def call_all(times: int) -> None:
         for _ in range(times):
-            direct(*operands, *modes, 7, True, *outs)
-            direct(*operands, *modes, None, False, *nothing)
+            direct(*operands, None, *modes, 7, True, *outs)
+            direct(*operands, None, *modes, None, False, *nothing)
             world.current = 1
-            direct(*operands, *modes, 2**70, False, *outs)
+            direct(*operands, None, *modes, 2**70, False, *outs)
             world.current = 0
-            direct(*operands, *modes, -1, False, *outs)
+            direct(*operands, None, *modes, -1, False, *outs)
             world.environment.forward_ad._current_level = 0
-            direct(*operands, *modes, None, False, *outs)
+            direct(*operands, None, *modes, None, False, *outs)
             world.environment.forward_ad._current_level = -1
             world.versions.clear(), world.elsewhere.clear(), world.spy.told.clear()
 
@@ -421,8 +423,58 @@ def test_references_are_given_back(world: World, op: Any) -> None:
 
 
 def test_the_number_of_arguments(world: World) -> None:
-    for op, count in ((RELU, 6), (QUANTIZE, 9)):
+    for op, count in ((RELU, 7), (QUANTIZE, 10)):
         for wrong in (count - 1, count + 1):
             with pytest.raises(TypeError, match="number of arguments"):
                 world.make(op)(*[None] * wrong)
         assert world.make(op)(*[None] * count) is None
+
+
+# Pairs of columns, no map, factors of rows, and options.
+
+
+def test_half_as_many_columns(world: World) -> None:
+    direct = world.make(SWIGLU)
+    assert direct(*inputs(), None, None, False, None) is world.made[0]
+    assert tuple(world.made[0].shape) == (6, 32)
+    out = Tensor(0x400, (6, 32), BF16)
+    assert direct(*inputs(), None, None, False, out) is out
+    assert direct(*inputs(), None, None, False, Tensor(0x400, (6, 64), BF16)) is None
+    assert [told.out for told in world.spy.told] == [(0x1000, 6, 32, 32), (0x400, 6, 32, 32)]
+    operands = inputs()
+    operands[0].resize((6, 63))
+    assert direct(*operands, None, None, False, None) is None
+
+
+def test_without_a_map(world: World) -> None:
+    x, _, n_used = inputs()
+    assert world.make(SWIGLU)(x, None, n_used, None, None, False, None) is world.made[0]
+    assert world.spy.told[0].permutation_map is None
+    assert world.make(RELU)(x, None, n_used, None, None, False, None) is None
+
+
+def test_probs_and_options(world: World) -> None:
+    probs = Tensor(0x600, (6,), FLOAT32)
+    direct = world.make(SWIGLU, (1, 1, 2, 4, 5, 1, 7, 8, 1))
+    assert direct(*inputs(), probs, None, False, None) is world.made[0]
+    told = world.spy.options.pop()
+    as_bits = [c_uint32.from_buffer(ctypes.c_float(value)).value for value in (
+        told.clamp_scale, told.gate.limit, told.gate.alpha, told.gate.beta)]
+    assert (told.probs, as_bits) == (0x600, [1, 5, 7, 8])
+    assert (told.dead_rows, told.gate.layout, told.gate.block, told.gate.limit_at,
+            told.gate.activation) == (1, 2, 4, 1, 1)
+    assert direct(*inputs(), None, None, False, None) is world.made[1]
+    assert world.spy.options.pop().probs is None
+    for name, value in (("dtype", INT32), ("requires_grad", True), ("index", 1), ("fails", True)):
+        wrong = Tensor(0x600, (6,), FLOAT32)
+        setattr(wrong, name, value)
+        assert direct(*inputs(), wrong, None, False, None) is None
+    assert direct(*inputs(), Tensor(0x600, (5,), FLOAT32), None, False, None) is None
+    assert not world.spy.options
+
+
+def test_probs_on_another_device(world: World) -> None:
+    world.current = 1
+    probs = Tensor(0x600, (6,), FLOAT32, 2)
+    assert world.make(SWIGLU)(*inputs(2), probs, 7, True, None) is world.made[0]
+    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 0x600, 7, 1, 0x1000, 32)]

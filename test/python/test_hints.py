@@ -17,7 +17,7 @@ from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, Launch, build, in_child
 from moe_testing.run_spy import RunSpy, Told
 
-M, K = 130, 96
+M, K = 130, 192
 EXPECTED_ROWS = [None, 0, 1, M, 10 * M, 2**31, 2**63 - 1, 2**63, 10**30, np.int32(7), np.uint64(2**63)]
 ERRORS: list[tuple[Any, type[Exception], str]] = [
     (-1, ValueError, "expected_rows: expected a number of rows that is not negative, found -1"),
@@ -37,7 +37,8 @@ def operands() -> tuple[Any, ...]:
 
 
 def outputs(op: Op) -> list[Any]:
-    shapes = [(M, K), (moe_mlir.scale_size(M, K),)]
+    columns = K // op.parts
+    shapes = [(M, columns), (moe_mlir.scale_size(M, columns) if op.format.has_scales else 0,)]
     return [np.full(np.prod(shape) * np.dtype(getattr(ml_dtypes, output.dtype)).itemsize, 0x5A,
                     np.uint8).view(getattr(ml_dtypes, output.dtype)).reshape(shape)
             for output, shape in zip(op.format.outputs, shapes)]
@@ -85,11 +86,12 @@ def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int,
     monkeypatch.setattr(_runtime, "run_op", spy.address)
     call = _runtime.make_call(op)
     more = (10, 11, 12, 1, 0) if op.format.has_scales else ()
-    assert call(_runtime.CUDA, 2, 3, 4, 5, 6, 7, 8, _hints.parse_expected_rows(given), 14, 9, 13,
+    assert call(_runtime.CUDA, 2, 3, 4, 6, 6, 7, 8, 15, _hints.parse_expected_rows(given), 14, 9, 13,
                 *more) == 5
     assert spy.told == [Told(
-        moe.find_op(op.dialect), launch=(_runtime.CUDA, 14, 2, None, 0, 0, wanted), x=(3, 4, 5, 6),
-        permutation_map=7, n_used=8, out=(9, 4, 5, 13), scale=more or None)]
+        moe.find_op(op.dialect), launch=(_runtime.CUDA, 14, 2, None, 0, 0, wanted), x=(3, 4, 6, 6),
+        permutation_map=7, n_used=8, out=(9, 4, 6 // op.parts, 13), scale=more or None)]
+    assert spy.options[0].probs == 15
 
 
 @by_op
@@ -97,7 +99,7 @@ def test_numbers_that_are_no_numbers(op: Op, monkeypatch: pytest.MonkeyPatch) ->
     spy = RunSpy()
     monkeypatch.setattr(_runtime, "run_op", spy.address)
     call = _runtime.make_call(op)
-    numbers = [1] * (17 if op.format.has_scales else 12)
+    numbers = [1] * (18 if op.format.has_scales else 13)
     for wrong in (numbers[1:], [*numbers, 1]):
         with pytest.raises(TypeError, match="number of arguments"):
             call(*wrong)
@@ -121,11 +123,12 @@ def launch(driver: FakeDriver, op: Op, expected_rows: int | None = None,
     """The launch that the driver sees."""
     driver.take_calls()
     addresses = [n << 56 for n in range(1, 6)]
-    scales = (addresses[4], moe.scale_size(1 << 16, 2048), 0, 0, 0)
+    columns = 2048 // op.parts
+    scales = (addresses[4], moe.scale_size(1 << 16, columns), 0, 0, 0)
     status = _runtime.calls[op.name](
-        _runtime.CUDA, 0, addresses[0], 1 << 16, 2048, 2048, *addresses[1:3],
+        _runtime.CUDA, 0, addresses[0], 1 << 16, 2048, 2048, *addresses[1:3], 0,
         _hints.parse_expected_rows(expected_rows),
-        _hints.parse_programmatic_launch(programmatic_launch), addresses[3], 2048,
+        _hints.parse_programmatic_launch(programmatic_launch), addresses[3], columns,
         *(scales if op.format.has_scales else ()))
     if status:
         _runtime.raise_last_error(status)

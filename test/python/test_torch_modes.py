@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch_calls import CALLS, LIVE, N_USED, Call, as_bits, operands  # noqa: E402
+from torch_calls import CALLS, LIVE, N_USED, Call, K, as_bits, operands  # noqa: E402
 
 HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
 Outs = Sequence[torch.Tensor]
@@ -302,9 +302,10 @@ def test_sizes_of_zero(call: Call, mode: str, rows: int, columns: int) -> None:
         result = function(*arguments)
         again = function(*arguments, [torch.empty_like(t) for t in result])
     for tensors in (result, again):
-        assert tensors[0].shape == (rows, columns)
+        result_columns = columns * call.columns // K
+        assert tensors[0].shape == (rows, result_columns)
         if call.is_quantizing:
-            size = moe_mlir.scale_size(rows, columns, call.layout)
+            size = moe_mlir.scale_size(rows, result_columns, call.layout)
             assert tensors[1].numel() == size and not tensors[1].view(torch.uint8).any()
 
 
@@ -325,12 +326,12 @@ def test_plain_calls_go_around_the_dispatcher(op: Op) -> None:
     for context in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
         with context():
             x, *others = operands()
-            for tensor in (x, torch.nn.Parameter(x, requires_grad=False), x[:, :32],
-                           torch.cat((x, x), 1)[:, 96:]):
+            for tensor in (x, torch.nn.Parameter(x, requires_grad=False), x[:, :64],
+                           torch.cat((x, x), 1)[:, K:]):
                 for outs in ([None] * len(op.format.outputs), Call(op.name).outs()):
-                    if outs[0] is not None and tensor.shape != outs[0].shape:
+                    if outs[0] is not None and tensor.shape != x.shape:
                         continue
-                    result = direct(tensor, *others, *modes, None, False, *outs)
+                    result = direct(tensor, *others, None, *modes, None, False, *outs)
                     assert result is not None
                     results = result if op.format.has_scales else (result,)
                     assert outs[0] is None or all(a is b for a, b in zip(results, outs))
@@ -349,7 +350,7 @@ def test_calls_that_do_not(op: Op) -> None:
 
     def call(x: Any = x, permutation_map: Any = permutation_map, n_used: Any = n_used,
              modes: Any = modes, expected_rows: Any = None, outs: Any = outs) -> Any:
-        return direct(x, permutation_map, n_used, *modes, expected_rows, False, *outs)
+        return direct(x, permutation_map, n_used, None, *modes, expected_rows, False, *outs)
 
     def inference(tensor: Any) -> Any:
         with torch.inference_mode():
@@ -381,7 +382,7 @@ def test_calls_that_do_not(op: Op) -> None:
         wrong |= {f"mode {i}": {"modes": values} for i, values in enumerate([
             ("linear", "zero"), ("other", "zero"), ("swizzle_32_4_4", "none"), (None, "zero"),
             ("swizzle_32_4_4", 0), (["linear"], "zero")])}
-        wrong["no multiple of 32"] = {"x": torch.cat((x, x[:, :1]), 1), "outs": (None, None)}
+        wrong["no multiple of 32"] = {"x": torch.cat((x, x[:, :2]), 1), "outs": (None, None)}
     for name, change in wrong.items():
         assert call(**change) is None, name
     contexts = [CountFunctions(), CountDispatched(), torch.device("cpu"), FakeTensorMode(),

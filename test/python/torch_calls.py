@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from moe_testing import oracle
 
-M, K, N_USED = 130, 96, 120
+M, K, N_USED = 130, 128, 120
 QUANTIZING = {"squared_relu_and_quantize_mxfp8": oracle.squared_relu_quantize_mxfp8,
-              "quantize_mxfp8": oracle.quantize_mxfp8}
+              "quantize_mxfp8": oracle.quantize_mxfp8,
+              "swiglu_and_quantize_mxfp8": oracle.swiglu_quantize_mxfp8}
 _BITS = {1: torch.uint8, 2: torch.int16}
 
 
@@ -62,6 +63,11 @@ class Call:
     def is_quantizing(self) -> bool:
         return self.op in QUANTIZING
 
+    @property
+    def columns(self) -> int:
+        """Of the result."""
+        return K // 2 if "swiglu" in self.op else K
+
     def __call__(self, x: Any, permutation_map: Any, n_used: Any,
                  outs: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The result's tensors; those of `outs` where there are some."""
@@ -86,9 +92,10 @@ class Call:
             return torch.full((*shape, dtype.itemsize), fill, dtype=torch.uint8).view(dtype)[..., 0]
 
         if not self.is_quantizing:
-            return (make((M, K), torch.bfloat16),)
-        shape = (M, K // 32) if self.layout == "linear" else (oracle.scale_size(M, K),)
-        return make((M, K), torch.float8_e4m3fn), make(shape, torch.float8_e8m0fnu)
+            return (make((M, self.columns), torch.bfloat16),)
+        size = oracle.scale_size(M, self.columns)
+        shape = (M, self.columns // 32) if self.layout == "linear" else (size,)
+        return make((M, self.columns), torch.float8_e4m3fn), make(shape, torch.float8_e8m0fnu)
 
     def wanted(self, fill: int = 0x5A) -> tuple[torch.Tensor, ...]:
         """What the oracle says of outputs that were full of `fill`."""
@@ -96,7 +103,8 @@ class Call:
             self.outs(fill), (oracle.float8_e4m3fn, oracle.float8_e8m0fnu) if self.is_quantizing
             else (oracle.bfloat16,))]
         if not self.is_quantizing:
-            found = (oracle.padded_squared_relu(_X, _MAP, np.int32(N_USED), *before),)
+            function = getattr(oracle, self.op)
+            found = (function(_X, _MAP, np.int32(N_USED), *before),)
         else:
             found = QUANTIZING[self.op](_X, _MAP, np.int32(N_USED), *before, self.layout, self.dead)
         return tuple(from_numpy(a, out.dtype) for a, out in zip(found, self.outs()))
@@ -120,6 +128,9 @@ class Call:
 
 
 _FORMS = [("padded_squared_relu", "swizzle_32_4_4", "zero")]
-_FORMS += [(op, layout, dead) for op in QUANTIZING for layout in ("swizzle_32_4_4", "linear")
+_FORMS += [(op, layout, dead) for op in ("squared_relu_and_quantize_mxfp8", "quantize_mxfp8")
+           for layout in ("swizzle_32_4_4", "linear")
            for dead in ("zero", "untouched")]
+_FORMS += [("padded_swiglu", "swizzle_32_4_4", "zero"),
+           ("swiglu_and_quantize_mxfp8", "linear", "untouched")]
 CALLS = [Call(*form, through_ops) for through_ops in (False, True) for form in _FORMS]

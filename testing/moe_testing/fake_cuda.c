@@ -33,16 +33,16 @@ enum {
   ILLEGAL_ADDRESS = 700,
   CAPTURE_UNSUPPORTED = 900,
 };
-enum { MAX_PARAMETERS = 29, MAX_LAUNCHES = 4096, LOG_BYTES = 1 << 20 };
+enum { MAX_PARAMETERS = 34, MAX_LAUNCHES = 4096, LOG_BYTES = 1 << 20 };
 
 typedef struct Function {
-  char name[80];
+  char name[96];
   struct Module *module;
 } Function;
 
 typedef struct Module {
   char *text; /* A copy of PTX; null for machine code, whose size the driver knows. */
-  Function functions[64];
+  Function functions[256];
   int num_functions;
 } Module;
 
@@ -52,7 +52,7 @@ typedef struct Context {
 } Context;
 
 typedef struct Launch {
-  char name[80];
+  char name[96];
   unsigned grid[3], block[3];
   unsigned shared_memory;
   void *stream;
@@ -71,7 +71,7 @@ static char failing_call[64];
 static int failing_code;
 static int is_capturing; /* Module loads then need the relaxed capture mode. */
 static __thread int capture_mode;
-static char missing_suffix[80]; /* Kernels whose names end so are not found. */
+static char missing_suffix[96]; /* Kernels whose names end so are not found. */
 static char *machine_code_text;
 static uint64_t device_memory_begin, device_memory_end, device_shift;
 static Launch launches[MAX_LAUNCHES];
@@ -530,7 +530,7 @@ static int ends_with(const char *name, const char *suffix) {
 int cuModuleGetFunction(void **function, void *handle, const char *name) {
   ENTER();
   Module *module = handle;
-  char entry[100];
+  char entry[112];
   snprintf(entry, sizeof(entry), ".entry %s(", name);
   if (ends_with(name, missing_suffix) || (module->text && !strstr(module->text, entry)))
     return NOT_FOUND;
@@ -575,14 +575,16 @@ int cuPointerGetAttribute(void *value, int attribute, uint64_t pointer) {
 static int count_parameters(const Function *function) {
   const char *text = function->module->text;
   if (!text) {
-    /* No PTX, so the library's own kernels: x, permutation_map, n_used, out; then scale
-     * of rank 1 or 2. */
+    /* No PTX, so the library's own kernels: x, permutation_map unless it is a dense one,
+     * n_used, probs, out; then scale of rank 1 or 2. */
+    int inputs = 7 + (strstr(function->name, "_dense") ? 0 : 5) + 3 +
+                 (strstr(function->name, "_probs") ? 5 : 0);
     int outputs = !strstr(function->name, "quantize") ? 7
                   : strstr(function->name, "_linear") ? 7 + 7
                                                       : 7 + 5;
-    return 7 + 5 + 3 + outputs;
+    return inputs + outputs;
   }
-  char entry[100];
+  char entry[112];
   snprintf(entry, sizeof(entry), ".entry %s(", function->name);
   const char *at = strstr(text, entry);
   if (!at)

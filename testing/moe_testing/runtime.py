@@ -6,8 +6,19 @@ from __future__ import annotations
 
 import ctypes
 import re
-from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
-from dataclasses import dataclass, replace
+from ctypes import (
+    POINTER,
+    byref,
+    c_char_p,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_void_p,
+)
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -31,6 +42,33 @@ class Matrix(ctypes.Structure):
 class Scale(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("size", c_int64), ("row_stride", c_int64),
                 ("layout", c_int), ("dead", c_int)]
+
+
+class Gate(ctypes.Structure):
+    _fields_ = [("layout", c_int), ("block", c_int32), ("limit", c_float), ("limit_at", c_int),
+                ("alpha", c_float), ("beta", c_float), ("activation", c_int)]
+
+
+class Options(ctypes.Structure):
+    _fields_ = [("probs", c_void_p), ("clamp_scale", c_float), ("dead_rows", c_int),
+                ("gate", Gate)]
+
+
+# What the attributes of the ops are to MoeGate and MoeOptions.
+CHOICES = {"up_gate": 1, "after": 1, "gelu_tanh": 1, "zero": 1}
+
+
+def make_options(settings: dict[str, Any], probs: int | None = None) -> Options:
+    """The options that the attributes of an op, those that are not as by default, are."""
+    options = Options(probs=probs)
+    for name, value in settings.items():
+        at = options if name in ("clamp_scale", "dead_rows") else options.gate
+        block = re.fullmatch(r"interleaved<(\d+)>", str(value))
+        if block:
+            at.layout, at.block = 2, int(block[1])
+        else:
+            setattr(at, "layout" if name == "gate_layout" else name, CHOICES.get(value, value))
+    return options
 
 
 class Launch(ctypes.Structure):
@@ -59,7 +97,11 @@ def _load() -> ctypes.CDLL:
     library.moeSquaredReluQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
     library.moeQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
     library.moeFindOp.argtypes = [c_char_p, POINTER(c_void_p)]
+    gated: list[Any] = [*operands[:4], c_void_p, POINTER(Gate), POINTER(Matrix)]
+    library.moePaddedSwiGLU.argtypes = gated
+    library.moeSwiGLUQuantizeMXFP8.argtypes = [*gated, POINTER(Scale)]
     library.moeRunOp.argtypes = [POINTER(Launch), c_void_p, POINTER(c_void_p), c_int32]
+    library.moeRunOpWithOptions.argtypes = [*library.moeRunOp.argtypes, POINTER(Options)]
     return library
 
 
@@ -105,6 +147,15 @@ def embedded_ptx(chip: int) -> str:
     return text.group()[:-1].decode()
 
 
+@cache
+def embedded_kernel(chip: int, name: str) -> str:
+    """That PTX with one of its kernels alone: the others would have to be read as well."""
+    head, *entries = embedded_ptx(chip).split(".visible .entry ")
+    [entry] = [entry for entry in entries if entry.startswith(f"{name}(")]
+    # What follows a kernel may belong to the next.
+    return head + ".visible .entry " + entry[: entry.rindex("}") + 1] + "\n"
+
+
 def find_op(name: str) -> int:
     op = c_void_p()
     check(library.moeFindOp(name.encode(), byref(op)))
@@ -112,11 +163,15 @@ def find_op(name: str) -> int:
     return op.value
 
 
-def run_op(launch: Any, op: int | None, *operands: Any) -> int:
-    """moeRunOp with operands as ctypes has them, and addresses as integers; the status."""
+def run_op(launch: Any, op: int | None, *operands: Any, options: Options | None = None) -> int:
+    """moeRunOp with operands as ctypes has them, and addresses as integers; the status. With
+    options, moeRunOpWithOptions.
+    """
     array = (c_void_p * len(operands))(*(
         ctypes.cast(operand, c_void_p) if operand and not isinstance(operand, int) else operand
         for operand in operands))
+    if options is not None:
+        return library.moeRunOpWithOptions(launch, op, array, len(operands), byref(options))
     return library.moeRunOp(launch, op, array, len(operands))
 
 
@@ -126,12 +181,17 @@ FUNCTIONS = {
     "squared_relu_quantize_mxfp8": library.moeSquaredReluQuantizeMXFP8,
     "quantize_mxfp8": library.moeQuantizeMXFP8,
 }
+GATED_FUNCTIONS = {
+    "padded_swiglu": library.moePaddedSwiGLU,
+    "swiglu_quantize_mxfp8": library.moeSwiGLUQuantizeMXFP8,
+}
 
 
 @dataclass(frozen=True)
 class Call:
     """The arguments of one call of an op, addresses as integers; `with_` changes some. It is made
-    by the op's own function if there is one and `by_name` does not say otherwise.
+    by the op's own function if there is one that takes all and `by_name` does not say otherwise.
+    `columns` are those of x, `settings` the attributes of the op.
     """
 
     op: str
@@ -158,6 +218,12 @@ class Call:
     num_threads: int = 0
     expected_rows: int = 0
     by_name: bool = False
+    probs: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def result_columns(self) -> int:
+        return self.columns // 2 if self.op in GATED_FUNCTIONS else self.columns
 
     def with_(self, **changes: Any) -> Call:
         return replace(self, **changes)
@@ -170,18 +236,25 @@ class Call:
                         self.num_threads, self.expected_rows)
         x = Matrix(self.x, self.rows, self.columns, default(self.x_stride, self.columns))
         out = Matrix(self.out, default(self.out_rows, self.rows),
-                     default(self.out_columns, self.columns),
-                     default(self.out_stride, default(self.out_columns, self.columns)))
+                     default(self.out_columns, self.result_columns),
+                     default(self.out_stride, default(self.out_columns, self.result_columns)))
         arguments = [byref(launch), byref(x), self.permutation_map, self.n_used, byref(out)]
         if "quantize" in self.op:
             size = self.scale_bytes
             if size is None:
-                size = 0 if self.rows == 0 else scale_size(self.rows, self.columns, self.layout)
+                size = 0 if self.rows == 0 else scale_size(self.rows, self.result_columns,
+                                                               self.layout)
                 if self.layout == LINEAR and self.scale_stride and self.rows:
-                    size = (self.rows - 1) * self.scale_stride + self.columns // 32
+                    size = (self.rows - 1) * self.scale_stride + self.result_columns // 32
             arguments.append(byref(Scale(self.scale, size, self.scale_stride, self.layout,
                                          self.dead)))
-        if self.op in FUNCTIONS and not self.by_name:
-            check(FUNCTIONS[self.op](*arguments))
+        options = make_options(self.settings, self.probs)
+        if self.by_name or options.dead_rows or self.op not in {**FUNCTIONS, **GATED_FUNCTIONS}:
+            check(run_op(arguments[0], find_op(self.op), *arguments[1:], options=options))
+        elif self.op in GATED_FUNCTIONS:
+            check(GATED_FUNCTIONS[self.op](*arguments[:4], self.probs, byref(options.gate),
+                                           *arguments[4:]))
+        elif self.settings or self.probs:
+            check(run_op(arguments[0], find_op(self.op), *arguments[1:], options=options))
         else:
-            check(run_op(arguments[0], find_op(self.op), *arguments[1:]))
+            check(FUNCTIONS[self.op](*arguments))

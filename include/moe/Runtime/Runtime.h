@@ -120,12 +120,31 @@ inline Status quantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
   return moeQuantizeMXFP8(&launch, &x, permutation_map, n_used, &data, &scale);
 }
 
+/// `permutation_map` and `probs` may be null.
+inline Status paddedSwiGLU(const MoeLaunch &launch, const MoeMatrix &x,
+                           const int32_t *permutation_map, const int32_t *n_used,
+                           const MoeMatrix &out, const MoeGate &gate = {},
+                           const float *probs = nullptr) {
+  return moePaddedSwiGLU(&launch, &x, permutation_map, n_used, probs, &gate, &out);
+}
+
+inline Status swigluQuantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
+                                  const int32_t *permutation_map, const int32_t *n_used,
+                                  const MoeMatrix &data, const MoeScale &scale,
+                                  const MoeGate &gate = {},
+                                  const float *probs = nullptr) {
+  return moeSwiGLUQuantizeMXFP8(&launch, &x, permutation_map, n_used, probs, &gate, &data,
+                                &scale);
+}
+
 inline Status findOp(const char *name, const MoeOp *&op) { return moeFindOp(name, &op); }
 
 /// Any op; `operands` are what moeRunOp says.
 inline Status runOp(const MoeLaunch &launch, const MoeOp *op,
-                    std::initializer_list<const void *> operands) {
-  return moeRunOp(&launch, op, operands.begin(), int32_t(operands.size()));
+                    std::initializer_list<const void *> operands,
+                    const MoeOptions &options = {}) {
+  return moeRunOpWithOptions(&launch, op, operands.begin(), int32_t(operands.size()),
+                             &options);
 }
 
 } // namespace moe::runtime
