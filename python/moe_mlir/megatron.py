@@ -9,11 +9,12 @@
 
 or, for a part of a program, `with moe_mlir.megatron.patch():`.
 
-Replaced are padded_squared_relu and squared_relu_and_quantize_mxfp8 of
-megatron.core.inference.moe.activations. The second returns Megatron-Core's own MXFP8Tensor. A call
-that asks for what this package does not have goes to Megatron-Core's function, as it would without
-the patch: other dtypes, shapes or devices, and arguments beyond the three operands, such as
-zero_padding=True or a clamp_scale. All other functions stay what they are. What Megatron-Core's
+Replaced are those that Megatron-Core has of padded_squared_relu, squared_relu_and_quantize_mxfp8,
+padded_swiglu, bounded_silu_mul, swiglu_with_probs and squared_relu_with_probs, in
+megatron.core.inference.moe. The second returns Megatron-Core's own MXFP8Tensor. A call that asks for
+what this package does not have goes to Megatron-Core's function, as it would without the patch:
+other dtypes, shapes or devices, a clamp_scale or zero_padding for which there is no kernel, and
+arguments that are not known here. All other functions stay what they are. What Megatron-Core's
 callers cannot say, how many rows they expect to be live, expect_rows() says around them.
 """
 
@@ -28,17 +29,20 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 
 from . import _hints, torch_ops
-from ._op_table import OPERANDS, OPS, Op
+from ._op_table import ALIASES, OPERANDS, OPS, Alias, Op
 from ._runtime import MoeRuntimeError
 
 __all__ = ["Patch", "expect_rows", "patch"]
 
 _ACTIVATIONS = "megatron.core.inference.moe.activations"
+# Where else functions are, in some versions.
+_MORE = ("megatron.core.inference.moe.batch_invariant",
+         "megatron.core.inference.moe.vllm_fused_moe")
 _TENSOR = "megatron.core.inference.quantization.mxfp8_tensor"
 
 # Values with which an argument that this package does not have asks for nothing. Of an argument
@@ -81,6 +85,50 @@ def expect_rows(expected_rows: Optional[int]) -> Iterator[None]:
         _expected.reset(token)
 
 
+class _Ours:
+    """What this package has for a function of Megatron-Core.
+
+    Attributes:
+        operands: the names of the arguments that a call must have.
+        options: those of the arguments that it may have.
+    """
+
+    def __init__(self, row: Union[Op, Alias], make_result: Optional[_Function]) -> None:
+        self._op = op = row if isinstance(row, Op) else _OPS[row.op]
+        self.operands = OPERANDS if isinstance(row, Op) else row.operands
+        passed = OPERANDS if isinstance(row, Op) else row.passed
+        self._places = [self.operands.index(name) if name in self.operands else None
+                        for name in passed]
+        self._probs = self.operands.index("probs") if "probs" in self.operands else None
+        self._is_plain = self.operands == OPERANDS
+        self.options = tuple(option.name for option in op.options)
+        if isinstance(row, Alias):
+            self.options = row.options
+        self._defaults = {option.name: option.default for option in op.options}
+        self._modes = tuple(default for _, default in op.format.modes)
+        self._run, self._make_result = torch_ops.RUNS[op.name], make_result
+
+    def _sort(self, operands: tuple[Any, ...],
+              options: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The operands of the op, and its arguments after the hints."""
+        if self._is_plain and not options:
+            return operands, ()
+        first = tuple(None if i is None else operands[i] for i in self._places)
+        probs = None if self._probs is None else operands[self._probs]
+        return first, (probs, *{**self._defaults, **options}.values())
+
+    def run(self, operands: tuple[Any, ...], options: dict[str, Any],
+            expected_rows: Optional[int]) -> Any:
+        first, extras = self._sort(operands, options)
+        result = self._run(*first, *self._modes, None, expected_rows, False, *extras)
+        return result if self._make_result is None else self._make_result(result)
+
+    def takes(self, operands: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        """Whether it surely runs, for a compiler; whether there is a kernel is not asked for."""
+        first, extras = self._sort(operands, options)
+        return not options and torch_ops.takes(self._op.name, *first, *extras)
+
+
 class _Replacement:
     """A function of Megatron-Core, and the one in its place.
 
@@ -91,8 +139,8 @@ class _Replacement:
     """
 
     def __init__(self, original: _Function, parameters: dict[str, inspect.Parameter],
-                 run: _Function, name: str) -> None:
-        self.original = original
+                 ours: _Ours) -> None:
+        self.original, self.ours = original, ours
         self.users = 0
         self.is_wanted = True
         self._defaults = {name: p.default for name, p in parameters.items()}
@@ -100,15 +148,16 @@ class _Replacement:
         self._positional = [name for name, p in parameters.items() if p.kind != p.KEYWORD_ONLY]
         # Whether a call with nothing but operands asks for what they say and no more.
         self._is_plain = all(self._is_neutral(name, self._defaults[name])
-                             for name in self._names[3:])
-        self.function = self._make(run, name)
+                             for name in self._names[len(ours.operands):])
+        self.function = self._make()
 
     def _is_neutral(self, name: str, value: Any) -> bool:
         choices = _NEUTRAL.get(name, (self._defaults[name],))
         return any(value is choice for choice in choices)
 
-    def match(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Optional[tuple[Any, ...]]:
-        """The three operands of a call; None if this package cannot do what it asks for."""
+    def match(self, args: tuple[Any, ...],
+              kwargs: dict[str, Any]) -> Optional[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """The operands of a call, and options; None if this package cannot do what it asks for."""
         if len(args) > len(self._positional):
             return None
         given = dict(zip(self._positional, args))
@@ -116,40 +165,48 @@ class _Replacement:
             if name in given or name not in self._defaults:
                 return None
             given[name] = value
-        for name in self._names[3:]:
-            if not self._is_neutral(name, given.get(name, self._defaults[name])):
+        operands, options = self.ours.operands, {}
+        for name in self._names[len(operands):]:
+            value = given.get(name, self._defaults[name])
+            if self._is_neutral(name, value):
+                continue
+            if name not in self.ours.options:
                 return None
-        if not all(name in given for name in OPERANDS):
+            options[name] = value
+        if not all(name in given for name in operands):
             return None
-        return given["x"], given["permutation_map"], given["n_used"]
+        return tuple(given[name] for name in operands), options
 
-    def _make(self, run: _Function, name: str) -> _Function:
-        original, is_plain = self.original, self._is_plain
+    def _make(self) -> _Function:
+        original, is_plain, ours = self.original, self._is_plain, self.ours
+        run, num_operands, has_probs = ours.run, len(ours.operands), "probs" in ours.operands
         is_compiling, is_tensor = torch.compiler.is_compiling, torch.is_tensor
         get_expected = _expected.get
 
         @functools.wraps(original)
         def function(*args: Any, **kwargs: Any) -> Any:
-            operands: Optional[tuple[Any, ...]] = args
-            if len(args) != 3 or kwargs or not is_plain:
-                operands = self.match(args, kwargs)
-            if operands is None or not self.is_wanted or not is_tensor(operands[0]):
+            options: dict[str, Any] = {}
+            operands = args
+            if len(args) != num_operands or kwargs or not is_plain:
+                matched = self.match(args, kwargs)
+                if matched is None:
+                    return original(*args, **kwargs)
+                operands, options = matched
+            x = operands[0]
+            if not self.is_wanted or not is_tensor(x):
                 return original(*args, **kwargs)
-            x, permutation_map, n_used = operands
-            if x.requires_grad:
+            if x.requires_grad or has_probs:
                 # Megatron-Core's results have no history either.
-                x = x.detach()
+                operands = tuple(operand.detach() if is_tensor(operand) else operand
+                                 for operand in operands)
             if is_compiling():
-                if torch_ops.takes(name, x, permutation_map, n_used):
-                    return run(x, permutation_map, n_used)
+                if ours.takes(operands, options):
+                    return run(operands, options, None)
                 return original(*args, **kwargs)
             # Without a question first, which would take as long as the call. Whatever is raised
             # here is raised before anything is launched.
             try:
-                rows = get_expected()
-                if rows is not None:
-                    return run(x, permutation_map, n_used, expected_rows=rows)
-                return run(x, permutation_map, n_used)
+                return run(operands, options, get_expected())
             except (TypeError, ValueError, NotImplementedError):
                 pass
             except MoeRuntimeError as error:
@@ -226,22 +283,29 @@ def patch() -> Patch:
     Megatron-Core.
     """
     try:
-        activations = importlib.import_module(_ACTIVATIONS)
+        modules = [importlib.import_module(_ACTIVATIONS)]
         theirs = getattr(importlib.import_module(_TENSOR), "MXFP8Tensor", None)
     except ImportError as error:
         raise ImportError("moe_mlir.megatron: expected a Megatron-Core with "
                           f"{_ACTIVATIONS} and {_TENSOR}: {error}") from error
-    runs = {op.name: _make_run(op, theirs) for op in OPS if op.is_in_megatron}
+    for name in _MORE:
+        with contextlib.suppress(ImportError):
+            modules.append(importlib.import_module(name))
     replacements = {}
     with _lock:
-        for name, run in runs.items():
-            function = getattr(activations, name, None)
+        for row in (*(op for op in OPS if op.is_in_megatron), *ALIASES):
+            name = row.name
+            function = next((getattr(module, name) for module in modules
+                             if hasattr(module, name)), None)
             replacement = _active.get(function) if callable(function) else None
             if replacement is None:
-                parameters = _parameters(function)
-                if run is None or function is None or parameters is None:
+                ours = _make_ours(row, theirs)
+                if ours is None or function is None:
                     continue
-                replacement = _Replacement(function, parameters, run, name)
+                parameters = _parameters(function, ours.operands)
+                if parameters is None:
+                    continue
+                replacement = _Replacement(function, parameters, ours)
                 _active[replacement.function] = replacement
                 _rebind(function, replacement.function)
             replacement.users += 1
@@ -252,13 +316,15 @@ def patch() -> Patch:
     return Patch(replacements)
 
 
-def _make_run(op: Op, theirs: Any) -> Optional[_Function]:
-    """The op with three arguments, and with a result of the class `theirs` if it is an MXFP8; None
-    if that takes other parts.
+_OPS = {op.name: op for op in OPS}
+
+
+def _make_ours(row: Union[Op, Alias], theirs: Any) -> Optional[_Ours]:
+    """What there is, with a result of the class `theirs` if it is an MXFP8; None if that takes other
+    parts.
     """
-    run = torch_ops.RUNS[op.name]
-    if not op.format.has_scales:
-        return run
+    if isinstance(row, Alias) or not row.format.has_scales:
+        return _Ours(row, None)
     known = _signature(theirs)
     if known is None or "data" not in known or "scale" not in known:
         return None
@@ -266,14 +332,7 @@ def _make_run(op: Op, theirs: Any) -> Optional[_Function]:
              if name in known}
     if _needed(known) - {"data", "scale", *about}:
         return None
-    modes = tuple(default for _, default in op.format.modes)
-
-    def quantize(x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor,
-                 expected_rows: Optional[int] = None) -> Any:
-        q = run(x, permutation_map, n_used, *modes, None, expected_rows)
-        return theirs(data=q.data, scale=q.scale, **about)
-
-    return quantize
+    return _Ours(row, lambda q: theirs(data=q.data, scale=q.scale, **about))
 
 
 def _signature(function: Any) -> Optional[dict[str, inspect.Parameter]]:
@@ -291,12 +350,14 @@ def _needed(parameters: dict[str, inspect.Parameter]) -> set[str]:
     return {name for name, p in parameters.items() if p.default is p.empty}
 
 
-def _parameters(function: Any) -> Optional[dict[str, inspect.Parameter]]:
-    """_signature of a function whose operands are ours, and whose other arguments may be left out;
+def _parameters(function: Any,
+                operands: tuple[str, ...]) -> Optional[dict[str, inspect.Parameter]]:
+    """_signature of a function that has these operands, and whose other arguments may be left out;
     else None.
     """
     known = _signature(function)
-    if known is None or tuple(known)[:3] != OPERANDS or _needed(known) - set(OPERANDS):
+    if (known is None or tuple(known)[: len(operands)] != operands
+            or _needed(known) - set(operands)):
         return None
     return known
 

@@ -28,8 +28,8 @@ from moe_mlir import _runtime, megatron, torch_ops  # noqa: E402
 from torch_calls import LIVE, N_USED, Call, K, M, as_bits, operands  # noqa: E402
 
 ACTIVATIONS = "megatron.core.inference.moe.activations"
-NAMES = ("padded_squared_relu", "squared_relu_and_quantize_mxfp8")
-RELU, FUSED = (Call(name) for name in NAMES)
+NAMES = ("padded_squared_relu", "squared_relu_and_quantize_mxfp8", "padded_swiglu")
+RELU, FUSED, SWIGLU = (Call(name) for name in NAMES)
 
 
 class Program:
@@ -276,12 +276,65 @@ def test_wrong_calls_fail_as_theirs(program: Program) -> None:
                 program.activations.padded_squared_relu(*args, **kwargs)
 
 
-def test_swiglu_stays_theirs(program: Program) -> None:
-    swiglu = program.activations.padded_swiglu
+def test_swiglu(program: Program) -> None:
     with megatron.patch():
-        assert program.activations.padded_swiglu is swiglu
-        assert program.run(False, kind="SWIGLU").shape == (M, K // 2)
-    assert program.calls == ["padded_swiglu"]
+        SWIGLU.assert_returned((program.run(False, kind="SWIGLU"),))
+    assert program.calls == []
+
+
+def with_probs(x: Any, permutation_map: Any, n_used: Any, probs: Any,
+               clamp_scale: float | None = None, zero_padding: bool = False) -> Any:
+    """As Megatron-Core's functions are called."""
+    return "theirs"
+
+
+def bounded(x: Any, n_rows: Any) -> Any:
+    return "theirs"
+
+
+@pytest.fixture
+def more(program: Program, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """Another module of Megatron-Core, with functions that are not everywhere."""
+    module = types.ModuleType("megatron.core.inference.moe.batch_invariant")
+    module.swiglu_with_probs = types.FunctionType(with_probs.__code__, globals(), "swiglu_with_probs",
+                                                  (None, False))
+    module.squared_relu_with_probs = types.FunctionType(
+        with_probs.__code__, globals(), "squared_relu_with_probs", (None, False))
+    module.bounded_silu_mul = bounded
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+PROBS = torch.linspace(-1, 2, M)
+
+
+def test_functions_of_other_modules(more: types.ModuleType) -> None:
+    original = more.swiglu_with_probs
+    with megatron.patch() as patch:
+        assert set(patch.replaced) == {*NAMES, "swiglu_with_probs", "squared_relu_with_probs",
+                                       "bounded_silu_mul"}
+        for found, wanted in [
+            (more.bounded_silu_mul(X, USED), moe_mlir.bounded_silu_mul(X, USED)),
+            (more.swiglu_with_probs(X, MAP, USED, PROBS.requires_grad_()),
+             moe_mlir.swiglu_with_probs(X, MAP, USED, PROBS.detach())),
+            (more.swiglu_with_probs(X, MAP, USED, probs=PROBS, zero_padding=True),
+             moe_mlir.swiglu_with_probs(X, MAP, USED, PROBS.detach(), True)),
+            (more.squared_relu_with_probs(X, MAP, USED, PROBS, 16.0),
+             moe_mlir.squared_relu_with_probs(X, MAP, USED, PROBS.detach(), 16.0)),
+        ]:
+            assert torch.equal(as_bits(found)[LIVE], as_bits(wanted)[LIVE])
+            assert not found.requires_grad
+    PROBS.requires_grad_(False)
+    assert more.swiglu_with_probs is original
+
+
+@pytest.mark.parametrize("settings", [(15.0,), (16.0, True), (0.0,)])
+def test_what_there_is_no_kernel_for_goes_to_their_function(more: types.ModuleType,
+                                                            settings: tuple[Any, ...]) -> None:
+    with megatron.patch():
+        assert more.squared_relu_with_probs(X, MAP, USED, PROBS, *settings) == "theirs"
+        assert more.squared_relu_with_probs(X, MAP, USED, PROBS.double()) == "theirs"
+        assert more.bounded_silu_mul(X[:, :-1], USED) == "theirs"
 
 
 def newer(x: Any, permutation_map: Any, n_used: Any, zero_padding: bool = False, *,
@@ -290,13 +343,15 @@ def newer(x: Any, permutation_map: Any, n_used: Any, zero_padding: bool = False,
     return "theirs"
 
 
-ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], bool]] = {
+# Of the third whether it is this package's: for each of NAMES, or for all.
+ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], bool | tuple[bool, ...]]] = {
     "none": ((), {}, True),
-    "zero_padding": ((), {"zero_padding": True}, False),
+    "zero_padding": ((), {"zero_padding": True}, (True, False, False)),
     "no zero_padding": ((), {"zero_padding": False}, True),
-    "zero_padding by place": ((True,), {}, False),
+    "zero_padding by place": ((True,), {}, (True, False, False)),
     "no zero_padding by place": ((False,), {}, True),
-    "clamp_scale": ((), {"clamp_scale": 1.0}, False),
+    "clamp_scale": ((), {"clamp_scale": 16.0}, (True, True, False)),
+    "another clamp_scale": ((), {"clamp_scale": 1.0}, False),
     "clamp_scale of 0": ((), {"clamp_scale": 0.0}, False),
     "no clamp_scale": ((), {"clamp_scale": None}, True),
     "its own dtype": ((), {"dtype": torch.bfloat16}, True),
@@ -310,7 +365,8 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], bool]] = {
 @pytest.mark.parametrize("kind", ARGUMENTS)
 def test_arguments_of_newer_versions(program: Program, monkeypatch: pytest.MonkeyPatch, kind: str,
                                      name: str) -> None:
-    args, kwargs, ours = ARGUMENTS[kind]
+    args, kwargs, found = ARGUMENTS[kind]
+    ours = found if isinstance(found, bool) else found[NAMES.index(name)]
     monkeypatch.setattr(program.activations, name, newer)
     with megatron.patch() as patch:
         assert name in patch.replaced
@@ -320,13 +376,13 @@ def test_arguments_of_newer_versions(program: Program, monkeypatch: pytest.Monke
 
 def test_a_default_that_asks_for_something(program: Program,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    def function(x: Any, permutation_map: Any, n_used: Any, zero_padding: bool = True) -> Any:
+    def function(x: Any, permutation_map: Any, n_used: Any, clamp_scale: float = 1.0) -> Any:
         return "theirs"
 
     monkeypatch.setattr(program.activations, "padded_squared_relu", function)
     with megatron.patch():
         assert program.activations.padded_squared_relu(X, MAP, USED) == "theirs"
-        RELU.assert_returned((program.activations.padded_squared_relu(X, MAP, USED, False),))
+        RELU.assert_returned((program.activations.padded_squared_relu(X, MAP, USED, None),))
 
 
 def test_versions_with_other_operands_are_left_alone(program: Program,
@@ -336,9 +392,10 @@ def test_versions_with_other_operands_are_left_alone(program: Program,
 
     monkeypatch.setattr(program.activations, NAMES[1], older)
     with megatron.patch() as patch:
-        assert patch.replaced == NAMES[:1]
+        assert patch.replaced == NAMES[::2]
         assert program.activations.squared_relu_and_quantize_mxfp8 is older
-    monkeypatch.delattr(program.activations, NAMES[0])
+    for name in NAMES[::2]:
+        monkeypatch.delattr(program.activations, name)
     with pytest.warns(RuntimeWarning, match="nothing was replaced"):
         patch = megatron.patch()
     assert patch.replaced == () and "nothing" in repr(patch)
@@ -373,7 +430,7 @@ def test_other_versions_of_their_class(program: Program, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "MXFP8Tensor", theirs)
     with megatron.patch() as patch:
         if theirs is WithMore:
-            assert patch.replaced == NAMES[:1]
+            assert patch.replaced == NAMES[::2]
             return
         q = program.activations.squared_relu_and_quantize_mxfp8(X, MAP, USED)
         assert type(q) is theirs
@@ -490,8 +547,7 @@ def test_expected_rows_are_said_around_the_caller(program: Program,
     told: list[Any] = []
     for name in NAMES:
         def recorded(*args: Any, run: Any = torch_ops.RUNS[name], **keywords: Any) -> Any:
-            # After all else where there are modes, and by name where there are none.
-            told.append(args[6] if len(args) > 3 else keywords.get("expected_rows"))
+            told.append(args[-2])  # before programmatic_launch
             return run(*args, **keywords)
 
         monkeypatch.setitem(torch_ops.RUNS, name, recorded)
