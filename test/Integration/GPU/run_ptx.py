@@ -13,15 +13,19 @@ second as it is.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from moe_testing import batches
+from moe_testing import batches, gated_batches
 from moe_testing.cuda_driver import CudaDriver
+from moe_testing.family import FamilyKernel
 from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, RegionKernel, check
 from moe_testing.regions import REGIONS
+from moe_testing.shipped import Shipped, shipped
 
 OPS = (SQUARED_RELU, FUSED, QUANTIZE)
 GRIDS = ((1, 1), (2, 33), (3, 88), (2, 264), (7, 150))
@@ -40,6 +44,66 @@ def region_kernels() -> list[Kernel]:
     """Activations that no named op has."""
     return [RegionKernel(operands, 1024, region=region)
             for region in REGIONS for operands in (SQUARED_RELU, QUANTIZE)]
+
+
+class FamilyCase:
+    """A kernel that ships, of SwiGLU or with what squared ReLU may have, for kernels.check. Where it
+    runs there is no compiler: what it is called is read from its PTX.
+    """
+
+    def __init__(self, shipped: Shipped) -> None:
+        self.shipped, self.map = shipped, shipped.map
+        self.name = re.sub(r"[^a-z0-9_.]+", "-", shipped.id).strip("-")
+        self.text = ""
+
+    def ptx(self, chip: str) -> str:
+        modes = {}
+        if self.shipped.quantizes:
+            modes = {"scale_layout": self.shipped.scale_layout,
+                     "dead_scales": self.shipped.dead_scales}
+        return FamilyKernel.of(self.shipped.op, {**self.shipped.arguments, **modes}, strided=True,
+                               has_map=self.shipped.has_map,
+                               has_probs=self.shipped.has_probs).ptx(chip)
+
+    def entry(self, aligned: bool) -> str:
+        [name] = [name for name in re.findall(r"\.visible \.entry (\w+)\(", self.text)
+                  if name.endswith("_unaligned") != aligned]
+        return name
+
+
+def family() -> list[FamilyCase]:
+    return [FamilyCase(kernel) for kernel in shipped()
+            if kernel.is_gated or kernel.settings or kernel.has_probs]
+
+
+def family_cases(quick: bool) -> Iterator[tuple[str, FamilyCase, batches.Batch, tuple[int, int], dict]]:
+    """As `cases`, for those of `family`."""
+    M = 60 if quick else 1000
+    for case in family():
+        kernel, misaligned = case.shipped, {"aligned": False, "padding": 3, "x_offset": 2}
+        misaligned["data_offset"] = 1 if kernel.quantizes else 2
+        for N in (32, 768, 1856, 3072):
+            for grid in GRIDS:
+                yield f"{kernel.id} {M} x {N}, grid {grid}", case, kernel.batch(M, N, M - 9), grid, {}
+        batch = kernel.batch(M, 704, M)
+        for n_used in (-3, 0, 1, 129, M - 1, 2**31 - 1):
+            yield f"{kernel.id} n_used {n_used}", case, batch.with_n_used(n_used), (2, 264), {}
+        yield f"{kernel.id} strided rows", case, batch, (2, 264), {"padding": 64}
+        yield f"{kernel.id} unaligned", case, batch, (2, 264), misaligned
+        if not kernel.is_gated:
+            continue
+        layout = kernel.arguments.get("gate_layout", "gate_up")
+        pairs = {"all gates": gated_batches.all_gates(1024, rounds=2 if quick else 32),
+                 "all results": gated_batches.all_results(1024),
+                 "special groups": gated_batches.special_groups(),
+                 "around the limit": gated_batches.around_limit(kernel.arguments.get("limit", 1.0))}
+        for name, (gate, up) in pairs.items():
+            batch = gated_batches.dense(gate, up, layout)
+            if kernel.has_probs:
+                probs = np.exp2(np.arange(batch.M, dtype=np.float32) % 5 - 2)
+                batch = batches.Batch(batch.x, batch.permutation_map, batch.n_used, probs)
+            for options in ({}, misaligned):
+                yield f"{kernel.id} {name} {options}", case, batch, (2, 264), options
 
 
 def patterns_batch(columns: int = 2048, nan: bool = True) -> batches.Batch:
@@ -96,16 +160,20 @@ def main() -> None:
 
     if options.action == "prepare":
         options.folder.mkdir(parents=True, exist_ok=True)
-        for kernel in kernels():
+        found = [*kernels(), *family()]
+        for kernel in found:
             (options.folder / f"{kernel.name}.ptx").write_text(kernel.ptx(options.chip))
-        print(f"{len(kernels())} PTX files in {options.folder}")
+        print(f"{len(found)} PTX files in {options.folder}")
         return
 
     driver = CudaDriver()
     print(f"on {driver.name}", flush=True)
     passed, failed = 0, 0
-    for name, kernel, batch, grid, settings in cases(options.quick):
+    for name, kernel, batch, grid, settings in chain(cases(options.quick),
+                                                     family_cases(options.quick)):
         ptx = (options.folder / f"{kernel.name}.ptx").read_text()
+        if isinstance(kernel, FamilyCase):
+            kernel.text = ptx
         try:
             check(driver, ptx, kernel, batch, grid, **settings)
             passed += 1
