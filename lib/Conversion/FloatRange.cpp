@@ -27,7 +27,7 @@
 using namespace mlir;
 using namespace mlir::moe;
 
-using Range = std::optional<FloatRange>;
+using MaybeRange = std::optional<FloatRange>;
 
 static constexpr float kInfinity = std::numeric_limits<float>::infinity();
 /// A number in the middle of those of which the unit in the last place is 1.
@@ -55,7 +55,7 @@ static std::optional<int64_t> getInteger(Value value) {
 }
 
 /// Of the results that a monotone function has at the corners; none if one is NaN.
-static Range getHull(ArrayRef<float> corners) {
+static MaybeRange getHull(ArrayRef<float> corners) {
   FloatRange range = {kInfinity, -kInfinity};
   for (float corner : corners) {
     if (!std::isfinite(corner))
@@ -66,27 +66,27 @@ static Range getHull(ArrayRef<float> corners) {
   return range;
 }
 
-Range FloatRanges::get(Value value) {
+MaybeRange FloatRanges::get(Value value) {
   if (!isFloat(value))
     return std::nullopt;
   if (auto known = found.find(value); known != found.end())
     return known->second;
-  Range range = find(value);
+  MaybeRange range = find(value);
   found[value] = range;
   return range;
 }
 
-Range FloatRanges::find(Value value) {
+MaybeRange FloatRanges::find(Value value) {
   if (std::optional<float> constant = getConstant(value))
     return FloatRange{*constant, *constant};
   Operation *op = value.getDefiningOp();
   if (!op)
     return std::nullopt;
-  return llvm::TypeSwitch<Operation *, Range>(op)
+  return llvm::TypeSwitch<Operation *, MaybeRange>(op)
       .Case([&](arith::ExtFOp op) { return get(op.getIn()); })
-      .Case<arith::MaxNumFOp, arith::MinNumFOp>([&](auto op) -> Range {
+      .Case<arith::MaxNumFOp, arith::MinNumFOp>([&](auto op) -> MaybeRange {
         // Of NaN and a number it is the number.
-        Range lhs = get(op.getLhs()), rhs = get(op.getRhs());
+        MaybeRange lhs = get(op.getLhs()), rhs = get(op.getRhs());
         if (!lhs)
           std::swap(lhs, rhs);
         if (!lhs)
@@ -98,8 +98,8 @@ Range FloatRanges::find(Value value) {
         return FloatRange{std::min(lhs->least, other.least),
                           std::min(lhs->most, rhs ? rhs->most : lhs->most)};
       })
-      .Case<arith::AddFOp, arith::SubFOp, arith::MulFOp>([&](auto op) -> Range {
-        Range lhs = get(op.getLhs()), rhs = get(op.getRhs());
+      .Case<arith::AddFOp, arith::SubFOp, arith::MulFOp>([&](auto op) -> MaybeRange {
+        MaybeRange lhs = get(op.getLhs()), rhs = get(op.getRhs());
         if (!lhs || !rhs)
           return std::nullopt;
         auto compute = [&](float l, float r) {
@@ -110,10 +110,10 @@ Range FloatRanges::find(Value value) {
         return getHull({compute(lhs->least, rhs->least), compute(lhs->least, rhs->most),
                         compute(lhs->most, rhs->least), compute(lhs->most, rhs->most)});
       })
-      .Case([&](math::FmaOp op) -> Range {
-        if (Range remainder = findRemainder(op.getA(), op.getB(), op.getC()))
+      .Case([&](math::FmaOp op) -> MaybeRange {
+        if (MaybeRange remainder = findRemainder(op.getA(), op.getB(), op.getC()))
           return remainder;
-        Range a = get(op.getA()), b = get(op.getB()), c = get(op.getC());
+        MaybeRange a = get(op.getA()), b = get(op.getB()), c = get(op.getC());
         if (!a || !b || !c)
           return std::nullopt;
         SmallVector<float> corners;
@@ -124,12 +124,12 @@ Range FloatRanges::find(Value value) {
         return getHull(corners);
       })
       .Case([&](arith::BitcastOp op) { return findPowerOfTwoMultiple(op.getIn()); })
-      .Default(Range());
+      .Default(MaybeRange());
 }
 
 /// fma(x, y, -(z - magic)), where z is fma(x, y, magic): magic, which is large, makes an
 /// integer of the product, and their difference is no more than one half.
-Range FloatRanges::findRemainder(Value factor, Value other, Value addend) {
+MaybeRange FloatRanges::findRemainder(Value factor, Value other, Value addend) {
   Value z;
   if (auto sub = addend.getDefiningOp<arith::SubFOp>()) {
     if (getConstant(sub.getLhs()) == kMagic)
@@ -144,7 +144,7 @@ Range FloatRanges::findRemainder(Value factor, Value other, Value addend) {
       getConstant(rounding.getC()) != kMagic ||
       !getElementTypeOrSelf(z.getType()).isF32())
     return std::nullopt;
-  Range integer = get(z);
+  MaybeRange integer = get(z);
   if (!integer || integer->least < kLeastInteger || integer->most > kMostInteger)
     return std::nullopt;
   return FloatRange{-0.5f, 0.5f};
@@ -152,7 +152,7 @@ Range FloatRanges::findRemainder(Value factor, Value other, Value addend) {
 
 /// The bits of p + (the bits of z << 23), where z is an integer n and magic: p * 2^n, as
 /// long as that is not subnormal and not infinite.
-Range FloatRanges::findPowerOfTwoMultiple(Value bits) {
+MaybeRange FloatRanges::findPowerOfTwoMultiple(Value bits) {
   auto add = bits.getDefiningOp<arith::AddIOp>();
   if (!add || !getElementTypeOrSelf(bits.getType()).isInteger(32))
     return std::nullopt;
@@ -165,7 +165,7 @@ Range FloatRanges::findPowerOfTwoMultiple(Value bits) {
     auto zBits = shift.getLhs().getDefiningOp<arith::BitcastOp>();
     if (!zBits)
       continue;
-    Range p = get(pBits.getIn()), z = get(zBits.getIn());
+    MaybeRange p = get(pBits.getIn()), z = get(zBits.getIn());
     if (!p || !z || p->least <= 0 || !std::isnormal(p->least) ||
         !std::isnormal(p->most) || z->least < kLeastInteger || z->most > kMostInteger)
       continue;
