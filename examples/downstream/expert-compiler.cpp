@@ -52,7 +52,7 @@ static OwningOpRef<ModuleOp> buildModule(MLIRContext &context, int64_t columns) 
       tensor::EmptyOp::create(b, loc, scaleType.getShape(), scaleType.getElementType());
   auto quantize = moe::SquaredReluQuantizeMXFP8Op::create(
       b, loc, TypeRange{dataType, scaleType}, sum, arguments[1], arguments[2],
-      arguments[3], scale);
+      /*probs=*/Value(), arguments[3], scale, /*clamp_scale=*/FloatAttr());
   func::ReturnOp::create(b, loc, quantize.getResults());
   return module;
 }

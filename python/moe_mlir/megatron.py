@@ -293,7 +293,8 @@ def patch() -> Patch:
             modules.append(importlib.import_module(name))
     replacements = {}
     with _lock:
-        for row in (*(op for op in OPS if op.is_in_megatron), *ALIASES):
+        rows: list[Op | Alias] = [*(op for op in OPS if op.is_in_megatron), *ALIASES]
+        for row in rows:
             name = row.name
             function = next((getattr(module, name) for module in modules
                              if hasattr(module, name)), None)
