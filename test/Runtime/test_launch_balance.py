@@ -125,6 +125,8 @@ def test_rows_are_spread(driver_path: Path) -> None:
             moe.Call(launch.op, launch.rows, launch.columns, device=moe.CUDA,
                      num_ctas=launch.num_ctas).run()
             [record] = driver.launches()
+            # An even number tells a kernel that many rows are expected to be live.
+            assert record.grid[1] % 2 == 1, launch.what
             yield launch, loads(launch.live, launch.rows, record.grid[:2], sms, launch.has_quads)
 
     check(measured())
