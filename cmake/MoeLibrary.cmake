@@ -16,8 +16,8 @@ file(RELATIVE_PATH bin_to_lib "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FU
 set(MOE_TOOL_RPATH "$ORIGIN/${bin_to_lib}" "$ORIGIN/../lib")
 list(REMOVE_DUPLICATES MOE_TOOL_RPATH)
 
-# A third and more of what it takes to compile a file are these headers. GCC's precompiled ones are not
-# for compiler caches, which do as well without.
+# A third and more of what it takes to compile a file are these headers. GCC's precompiled ones
+# are not for compiler caches, which do as well without.
 if(CMAKE_CXX_COMPILER_LAUNCHER)
   set(precompiles OFF)
 else()
