@@ -11,6 +11,7 @@
 // RUN: | FileCheck %s --check-prefixes=CHECK,ASKED
 // RUN: moe-opt %s --moe-choose-schedule=threads-per-cta=32 | FileCheck %s --check-prefixes=CHECK,FEW
 // RUN: moe-opt %s --moe-choose-schedule=print-table 2>&1 >%t | FileCheck %s --check-prefix=TABLE
+// RUN: echo 'module {}' | moe-opt --moe-choose-schedule=print-table 2>&1 >%t | FileCheck %s --check-prefix=TABLE
 // RUN: not moe-opt %s --moe-choose-schedule=chip=sm_75 2>&1 | FileCheck %s --check-prefix=CHIP
 
 // TABLE: | from | scales | schedules |

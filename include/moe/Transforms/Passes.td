@@ -119,6 +119,8 @@ def MoeChooseSchedule : Pass<"moe-choose-schedule"> {
     with other `threads-per-cta` as many threads are on an SM. The row for single elements
     keeps its accesses.
   }];
+  // The table is printed of modules without an op of it too.
+  let dependentDialects = ["::mlir::moe::MoeDialect"];
   let options = [
     Option<"chip", "chip", "std::string", "\"\"",
            "The GPU, such as sm_90; empty for what suits all">,
