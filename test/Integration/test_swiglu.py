@@ -4,82 +4,30 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
-from moe_testing import batches, gated_batches, interpreted, on_cpu, oracle
+from moe_testing import batches, gated_batches, interpreted, on_cpu, oracle, sigma
 from moe_testing.family import FamilyKernel
-from moe_testing.kernels import compile_ptx, descriptor, run_tool
+from moe_testing.kernels import compile_ptx
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate", "moe-run")
 
 SWIGLU, QUANTIZING = "padded_swiglu", "swiglu_quantize_mxfp8"
-SILU_TABLE = "371b01c38748fb2ce433343f931dab36ebe138c1b608eea6695dbcddeea78838"
-
-
-def silu_module() -> str:
-    """A generic op that gives the upper or the lower half of the bits of silu(gate): the lower one
-    where the up is not 0. It is what the compiler makes of padded_swiglu up to f32(g * sigma).
-    """
-    generic = run_tool("moe-opt", "--moe-generalize", "--mlir-print-op-generic=false",
-                       text=FamilyKernel(SWIGLU).mlir())
-    lines = generic.splitlines()
-    # The last f32 product is with the up: what is in front of it is silu.
-    products = [i for i, line in enumerate(lines) if "arith.mulf" in line and ": f32" in line]
-    silu = lines[products[-2]].split()[0]
-    widened = [line.split()[0] for line in lines if "arith.extf %arg5" in line
-               or "arith.extf %in_0" in line]
-    assert len(widened) == 1
-    cut = next(i for i, line in enumerate(lines) if "moe.yield" in line)
-    body = f"""%zero_up = arith.constant 0.0 : f32
-%bits_of_silu = arith.bitcast {silu} : f32 to i32
-%is_upper = arith.cmpf oeq, {widened[0]}, %zero_up : f32
-%sixteen_bits = arith.constant 16 : i32
-%upper = arith.shrui %bits_of_silu, %sixteen_bits : i32
-%half = arith.select %is_upper, %upper, %bits_of_silu : i32
-%half_bits = arith.trunci %half : i32 to i16
-%as_float = arith.bitcast %half_bits : i16 to bf16
-moe.yield %as_float : bf16"""
-    lines[cut] = body
-    return "\n".join(lines).replace('kernel_name("padded_swiglu")', 'kernel_name("silu")')
-
-
-def table_of(halves: np.ndarray) -> str:
-    """The hash of the table, from its upper halves and its lower ones; every NaN is one."""
-    bits = oracle.bits(halves).reshape(2, 1 << 16).astype(np.uint32)
-    table = (bits[0] << np.uint32(16) | bits[1]).view(np.float32)
-    table = np.where(np.isnan(table), np.uint32(0x7FC00000).view(np.float32), table)
-    return hashlib.sha256(table.astype("<f4").tobytes()).hexdigest()
-
-
-def silu_batch() -> batches.Batch:
-    gates = np.tile(np.arange(1 << 16, dtype=np.uint16).view(oracle.bfloat16), 2).reshape(-1, 1024)
-    ups = np.repeat([0.0, 1.0], 64).astype(oracle.bfloat16)[:, None]
-    return gated_batches.dense(gates, np.broadcast_to(ups, gates.shape))
 
 
 def test_the_table_of_silu_on_the_cpu() -> None:
-    batch = silu_batch()
-    out = np.zeros((batch.M, 1024), oracle.bfloat16)
-    [found] = on_cpu.call(silu_module(), [batch.x, batch.permutation_map,
-                                          np.array(batch.n_used, np.int32), out], [3])
-    assert table_of(found) == SILU_TABLE
+    batch = sigma.silu_batch()
+    out = np.zeros((batch.M, sigma.SILU_COLUMNS), oracle.bfloat16)
+    [found] = on_cpu.call(sigma.silu_module(), [batch.x, batch.permutation_map,
+                                                np.array(batch.n_used, np.int32), out], [3])
+    assert sigma.table_of(found) == sigma.SILU_TABLE
 
 
 @pytest.mark.parametrize("chip", ["sm_80", "sm_90", "sm_100"])
 def test_the_table_of_silu_in_the_interpreter(chip: str) -> None:
-    ptx = compile_ptx(silu_module(), chip)
+    ptx = compile_ptx(sigma.silu_module(), chip)
     assert "rcp.approx.ftz.f32" in ptx and "div" not in ptx and "rcp.rn" not in ptx
-    batch = silu_batch()
-    backend = interpreted.Interpreter()
-    arrays = [batch.x, batch.permutation_map, np.array(batch.n_used, np.int32),
-              np.zeros((batch.M, 1024), oracle.bfloat16)]
-    buffers = [backend.allocate(array, 0) for array in arrays]
-    arguments = [word for buffer, array in zip(buffers, arrays)
-                 for word in descriptor(backend.address(buffer), array)]
-    backend.launch(ptx, "silu", (1, 4, 1), 256, arguments)
-    assert table_of(backend.read(buffers[3], arrays[3])) == SILU_TABLE
+    sigma.check_silu(interpreted.Interpreter(), ptx, (1, 4))
 
 
 @pytest.mark.parametrize("op", [SWIGLU, QUANTIZING])

@@ -42,6 +42,8 @@ class CudaDriver:
         name = ctypes.create_string_buffer(100)
         self._call("cuDeviceGetName", name, ctypes.c_int(100), handle)
         self.name = name.value.decode()
+        # Compute capability 9.0 is 90, as in sm_90.
+        self.capability = 10 * self._attribute(75, handle) + self._attribute(76, handle)
         self._modules: dict[str, ctypes.c_void_p] = {}
         self._buffers: list[Buffer] = []
 
@@ -51,6 +53,11 @@ class CudaDriver:
             text = ctypes.c_char_p()
             self._cuda.cuGetErrorString(status, ctypes.byref(text))
             raise CudaError(f"{function}: {(text.value or b'unknown').decode()} ({status})")
+
+    def _attribute(self, number: int, device: ctypes.c_int) -> int:
+        value = ctypes.c_int()
+        self._call("cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(number), device)
+        return value.value
 
     def _copy_in(self, address: int, array: np.ndarray) -> None:
         if array.nbytes:
