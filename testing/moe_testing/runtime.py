@@ -1,10 +1,11 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""libmoe_runtime.so through ctypes, as a C program sees it."""
+"""libmoe_runtime.so through ctypes, as a C program sees it: the one that the package loads."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from ctypes import (
     POINTER,
@@ -20,11 +21,12 @@ from ctypes import (
 )
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from .checkout import LIB_DIR
 
-LIBRARY = LIB_DIR / "libmoe_runtime.so"
+LIBRARY = Path(os.environ.get("MOE_RUNTIME_LIBRARY") or LIB_DIR / "libmoe_runtime.so")
 
 SUCCESS, INVALID_ARGUMENT, UNSUPPORTED, NO_DRIVER, NO_CONTEXT = range(5)
 DRIVER_ERROR, OUT_OF_MEMORY = 5, 6
