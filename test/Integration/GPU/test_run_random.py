@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ torch = pytest.importorskip("torch")
 if not hasattr(torch, "float8_e8m0fnu"):
     pytest.skip("this PyTorch has no float8_e8m0fnu", allow_module_level=True)
 
+import many_cases  # noqa: E402
 import moe_mlir  # noqa: E402
 import random_cases  # noqa: E402
 import run_random  # noqa: E402
@@ -27,7 +29,7 @@ SEED, NUMBER = 20260, 17
 
 
 def test_calls_on_the_cpu() -> None:
-    outcome = run_random.run_cases(SEED, range(60), "cpu", most_elements=20_000)
+    outcome = run_random.run_cases(SEED, "cpu", range(60), most_elements=20_000)
     assert not outcome.failures
     assert len(outcome.launched) == 5 and outcome.launched.total() >= 55
     assert outcome.launched.total() + outcome.refused == 60 and outcome.refused
@@ -37,7 +39,7 @@ def test_cases_are_of_every_kind() -> None:
     """Without making the calls."""
     cases = [random_cases.make_case(SEED, number) for number in range(400)]
     assert {case.form for case in cases} == set(random_cases.FORMS)
-    assert len({case.kernel for case in cases}) == len(random_cases.shipped())
+    assert len({case.kernel for case in cases}) == len(random_cases.KERNELS)
     assert {0, random_cases.MOST_ROWS} <= {case.M for case in cases}
     assert min(case.N for case in cases) == 1 and max(case.N for case in cases) > 7000
     assert sum(case.N % 2 for case in cases) > 40
@@ -68,7 +70,7 @@ def small_case(form: str = "out") -> random_cases.Case:
     """Five rows of seven columns with space between them, of which the first is live and the second
     is not.
     """
-    [kernel] = [kernel for kernel in random_cases.shipped()
+    [kernel] = [kernel for kernel in random_cases.KERNELS
                 if kernel.id == "padded_squared_relu probs"]
     layout = Layout()
     layout.place("x", (5, 7), oracle.bfloat16, padding=3)
@@ -96,7 +98,7 @@ def run(monkeypatch: pytest.MonkeyPatch, form: str) -> Callable[[], list[str]]:
     monkeypatch.setattr(run_random, "make_case", lambda *arguments, **named: small_case(form))
 
     def run() -> list[str]:
-        failures: list[str] = run_random.run_cases(SEED, [NUMBER], "cpu").failures
+        failures: list[str] = run_random.run_cases(SEED, "cpu", [NUMBER]).failures
         for failure in failures:
             assert f"; run_random.py --device cpu --seed {SEED} --case {NUMBER}: " in failure
             assert failure.startswith("FAILED ") and "\n" not in failure
@@ -160,7 +162,7 @@ def test_a_wrong_oracle_is_seen(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("status, written, message", [
     ("UNSUPPORTED", None, "refused, though its kernel ships"),
     ("UNSUPPORTED", 1, r"1 bytes differ: out\[1, 0\]"),
-    ("DRIVER_ERROR", None, "MoeRuntimeError: no; run_random.py"),
+    ("DRIVER_ERROR", None, "status DRIVER_ERROR: no; run_random.py"),
 ])
 def test_refusals(monkeypatch: pytest.MonkeyPatch, run: Callable[[], list[str]], status: str,
                   written: int | None, message: str) -> None:
@@ -189,8 +191,9 @@ def test_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_many(capsys: pytest.CaptureFixture[str]) -> None:
+    run = partial(run_random.run_cases, SEED, "cpu", most_elements=20_000)
     with ThreadPoolExecutor(1) as pool:
-        outcome = run_random.run_many(SEED, 10, "cpu", pool, 1, 200)
+        outcome = many_cases.run_many(run, 10, pool, 1, 200)
         assert outcome.launched.total() >= 10 and not outcome.failures
-        outcome = run_random.run_many(SEED, 10, "cpu", pool, 1, -1)
+        outcome = many_cases.run_many(run, 10, pool, 1, -1)
         assert outcome.failures == ["FAILED: 0 of 10 calls in -1 seconds"]
