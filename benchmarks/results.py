@@ -185,16 +185,21 @@ def _swiglu_gates() -> list[Gate]:
 
 
 def judge(results: Sequence[Result], planned: Sequence[Result],
-          failed: Sequence[dict[str, str]] = ()) -> list[Verdict]:
-    """`planned`: the cases of a whole run; `failed`: those with an error or with other bytes."""
+          failed: Sequence[dict[str, str]] = (),
+          gates: Sequence[Gate] | None = None) -> list[Verdict]:
+    """`planned`: the cases of a whole run; `failed`: those with an error or with other bytes;
+    `gates`: those of the activations unless given.
+    """
     wrong = [failure["name"] for failure in failed]
     verdicts = [Verdict(
         "the bytes of the oracle and of Triton, cases that differ or failed",
         "MISS" if wrong else "PASS" if results else "NOT RUN", "0", len(results) + len(wrong),
         len(planned), *((len(wrong), len(wrong), len(wrong), ", ".join(wrong) or "none")
                         if results or wrong else ()))]
-    has_swiglu = any(result["op"] in cases.SWIGLU_OPS for result in [*results, *planned])
-    for gate in [*_gates(), *(_swiglu_gates() if has_swiglu else [])]:
+    if gates is None:
+        has_swiglu = any(result["op"] in cases.SWIGLU_OPS for result in [*results, *planned])
+        gates = [*_gates(), *(_swiglu_gates() if has_swiglu else [])]
+    for gate in gates:
         found = {name: value for name, value in gate.values(results).items() if value is not None}
         count = len(gate.values([{**case, "peers": {}} for case in planned]))
         limit = f"{'at most' if gate.at_most else 'at least'} {gate.limit:g}"

@@ -77,7 +77,7 @@ def _clear_map_kernel(permutation_map_ptr, n_used_ptr, BLOCK: tl.constexpr):
     tl.store(permutation_map_ptr + row, nothing, mask=row < tl.load(n_used_ptr))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs"])
 def _permute_kernel(x_ptr, probs_ptr, routing_map_ptr, next_row_ptr, valid_tokens_ptr, out_ptr,
                     permuted_probs_ptr, permutation_map_ptr, H, pairs, first_expert,
                     experts, TOP_K: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr):
@@ -100,7 +100,7 @@ def _permute_kernel(x_ptr, probs_ptr, routing_map_ptr, next_row_ptr, valid_token
                 tl.store(permutation_map_ptr + row, token)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs"])
 def _permute_quantize_kernel(x_ptr, probs_ptr, routing_map_ptr, next_row_ptr, valid_tokens_ptr,
                              data_ptr, scale_ptr, permuted_probs_ptr, permutation_map_ptr, K, pairs,
                              n_col_tiles, first_expert, experts, TOP_K: tl.constexpr,
@@ -144,7 +144,7 @@ def _permute_quantize_kernel(x_ptr, probs_ptr, routing_map_ptr, next_row_ptr, va
                 tl.store(permutation_map_ptr + row, token)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _zero_rows_kernel(out_ptr, valid_tokens_ptr, H, tokens, BLOCK: tl.constexpr,
                       STEP: tl.constexpr):
     first = tl.program_id(0)
@@ -159,7 +159,7 @@ def _zero_rows_kernel(out_ptr, valid_tokens_ptr, H, tokens, BLOCK: tl.constexpr,
                 tl.store(out_ptr + row * H + column, nothing, mask=column < H)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["max_rows"])
 def _unpermute_kernel(y_ptr, permuted_probs_ptr, permutation_map_ptr, n_used_ptr, out_ptr, H,
                       max_rows, BLOCK: tl.constexpr, STEP: tl.constexpr):
     first = tl.program_id(0)

@@ -4,11 +4,13 @@
 the times.
 
     rehearse_gpu.py gpu|broken|compile|grids|late|swiglu|variants|host_cost FILE.json [LIBRARY]
+    rehearse_gpu.py layer|layer_broken FILE.json
 
 A program of its own, for test_programs.py, with the benchmarks on PYTHONPATH. "broken": with
 results that are wrong; "compile": with torch.compile, which takes a minute; "grids": other numbers
 of CTAs; "late": with no time left; "swiglu": SwiGLU and nothing else, by the oracle in the place of
-the library. LIBRARY: the one of --old.
+the library. "layer", "layer_broken": layer.py, the latter with a bit that is wrong. LIBRARY: the
+one of --old.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from check_triton_peer import prepare_interpreter  # isort: skip
 import cases
 import gpu
 import host_cost
+import layer
 import ml_dtypes
 import numpy as np
+import permutation_stand_in
 import rotation
 import torch
 import variants
@@ -169,6 +173,28 @@ def rehearse_variants(json_file: Path) -> None:
     assert run_main(variants, "run", str(folder), "--json", str(json_file)) is None
 
 
+def rehearse_layer(is_broken: bool, json_file: Path) -> None:
+    for function in permutation_stand_in.FUNCTIONS:
+        setattr(layer.moe_mlir, function.__name__, function)
+    if is_broken:
+        right = permutation_stand_in.unpermute_tokens_in_expert_order
+
+        def wrong(*operands: Any, **others: Any) -> None:
+            right(*operands, **others)
+            operands[3].view(torch.int32)[-1, 5] ^= 1
+
+        layer.moe_mlir.unpermute_tokens_in_expert_order = wrong
+    # Few blocks and grids: the interpreter takes its time.
+    every = layer.configurations
+    layer.configurations = lambda case: every(case)[::5]
+    chosen = [layer.Case("permutation", 3, 4, 2, 2, 64, 32), layer.Case("layer", 3, 4, 2, 2, 64, 32),
+              layer.Case("mxfp8", 2, 4, 3, 2, 64, 32)]
+    # One that cannot run must not keep the others from it.
+    chosen.insert(1, layer.Case("permutation", 8, 8, 2, 2, 1 << 21, 32))
+    layer.all_cases = lambda: chosen
+    assert run_main(layer, "--json", str(json_file), "--replays", "15") is True, "a case fails"
+
+
 def rehearse_host_cost(json_file: Path) -> None:
     host_cost.M, host_cost.K, host_cost.CALLS, host_cost.ROUNDS = 4, 64, 2, 3
     # Its fresh processes need the interpreter prepared too: main() sees their argument.
@@ -195,6 +221,8 @@ def main() -> None:
         rehearse_host_cost(json_file)
     elif mode == "swiglu":
         rehearse_swiglu(json_file)
+    elif mode.startswith("layer"):
+        rehearse_layer(mode == "layer_broken", json_file)
     else:
         rehearse_gpu(mode, json_file, *sys.argv[3:])
 
