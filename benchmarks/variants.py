@@ -57,6 +57,7 @@ BUILDS = (
     Build("2 steps", activation={"steps": 2}, quantize=None),
     Build("8 steps", activation={"steps": 8}, quantize=None),
     Build("not early", activation={"early_bytes": 0}, quantize=None),
+    Build("early by halves", activation={"early_steps": 2}, quantize=None),
     Build("single rows", activation=None, quantize={"rows": "single", "clear_bytes": 1}),
     Build("any registers", activation={"min_ctas": 1}, quantize={"min_ctas": 1}),
     Build("twice the CTAs", activation={"min_ctas": 8}, quantize={"min_ctas": 8}),

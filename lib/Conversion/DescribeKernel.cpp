@@ -66,6 +66,11 @@ KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedu
   description.threadsPerCTA = schedule.threads;
   description.minCTAsPerSM = schedule.minCTAs;
   description.waitsForPredecessor = schedule.waits;
+  if (schedule.hasEarlyChunks()) {
+    constexpr int64_t kElementBytes = 2;
+    description.earlyChunkColumns = schedule.earlyChunkColumns();
+    description.earlyElements = schedule.earlyBytes / (kElementBytes * op.getNumParts());
+  }
   auto names = cast<PaddingAwareOpInterface>(op.getOperation()).getOperandNames();
   for (OpOperand &opOperand : op->getOpOperands()) {
     auto type = cast<MemRefType>(opOperand.get().getType());
@@ -231,16 +236,21 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     addUnless(::moe::launch::kAny, "row_stride", operand.rowStride);
     operands.push_back(b.getDictionaryAttr(fields));
   }
-  return b.getDictionaryAttr(
-      {number("version", KernelDescription::kVersion),
-       b.getNamedAttr("work", b.getStringAttr("rows")),
-       number("rows_per_unit", description.rowsPerUnit),
-       number("chunk_columns", description.chunkColumns),
-       number("threads_per_cta", description.threadsPerCTA),
-       number("min_ctas_per_sm", description.minCTAsPerSM),
-       b.getNamedAttr("waits_for_predecessor",
-                      b.getBoolAttr(description.waitsForPredecessor)),
-       b.getNamedAttr("operands", b.getArrayAttr(operands))});
+  SmallVector<NamedAttribute> header = {
+      number("version", KernelDescription::kVersion),
+      b.getNamedAttr("work", b.getStringAttr("rows")),
+      number("rows_per_unit", description.rowsPerUnit),
+      number("chunk_columns", description.chunkColumns),
+      number("threads_per_cta", description.threadsPerCTA),
+      number("min_ctas_per_sm", description.minCTAsPerSM),
+      b.getNamedAttr("waits_for_predecessor",
+                     b.getBoolAttr(description.waitsForPredecessor)),
+      b.getNamedAttr("operands", b.getArrayAttr(operands))};
+  if (description.earlyChunkColumns != 0) {
+    header.push_back(number("early_chunk_columns", description.earlyChunkColumns));
+    header.push_back(number("early_elements", description.earlyElements));
+  }
+  return b.getDictionaryAttr(header);
 }
 
 LogicalResult mlir::moe::attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,

@@ -155,6 +155,8 @@ static void emitScheduleRemark(MapRowsOp op, gpu::GPUFuncOp kernel,
   if (schedule.earlyBytes != 0)
     os << "; a row for a warp and " << schedule.earlyBytes / 1024
        << " KiB of them at most are loaded before it is known which are live";
+  if (schedule.hasEarlyChunks())
+    os << ", " << schedule.earlyChunkColumns() << " columns a warp";
   if (schedule.isElementwise())
     os << "; for rows that may start anywhere";
   remark << text;
@@ -169,19 +171,19 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
   IndexOps arithmetic(b);
+  ::moe::launch::KernelDescription description = describeKernel(op, schedule);
   ::moe::launch::GridInput<IndexOps> input = {rows,
                                               columns,
                                               buildIndex(b, schedule.numCTAs),
                                               schedule.threads,
-                                              schedule.chunkColumns(),
-                                              schedule.hasQuads()};
-  if (auto rowCount = op->getAttrOfType<IntegerAttr>(kExpectedRowsAttrName)) {
-    auto expected = ::moe::launch::getExpectedGrid(arithmetic, input,
-                                                   buildIndex(b, rowCount.getInt()));
-    input.numCTAs = expected.numCTAs;
-    input.isDense = expected.isDense;
-  }
-  auto grid = ::moe::launch::getGrid(arithmetic, input);
+                                              description.chunkColumns,
+                                              schedule.hasQuads(),
+                                              description.earlyChunkColumns,
+                                              int64_t(description.earlyElements)};
+  std::optional<Value> expected;
+  if (auto rowCount = op->getAttrOfType<IntegerAttr>(kExpectedRowsAttrName))
+    expected = buildIndex(b, rowCount.getInt());
+  auto grid = ::moe::launch::getLaunchGrid(arithmetic, input, expected);
   Value one = buildIndex(b, 1);
   gpu::LaunchFuncOp::create(b, kernel, gpu::KernelDim3{grid.x, grid.y, one},
                             gpu::KernelDim3{buildIndex(b, schedule.threads), one, one},

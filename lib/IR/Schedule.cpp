@@ -36,6 +36,7 @@ static constexpr NumberField numberFields[] = {
     {"access_bytes", &Schedule::accessBytes, 2, 32, true},
     {"steps", &Schedule::steps, 1, 32, true},
     {"early_bytes", &Schedule::earlyBytes, 0, int64_t(1) << 40, false},
+    {"early_steps", &Schedule::earlySteps, 0, 32, false},
     {"clear_bytes", &Schedule::clearBytes, 1, 16, true},
     {"min_ctas", &Schedule::minCTAs, 1, 32, false},
     {"num_ctas", &Schedule::numCTAs, 1, 65535, false},
@@ -158,6 +159,15 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (schedule.earlyBytes != 0 && schedule.hasQuads())
     return emitError() << "expected 'early_bytes' to be 0 with rows = quads, found "
                        << schedule.earlyBytes;
+  if (schedule.earlySteps == 0)
+    return success();
+  if (schedule.earlyBytes == 0)
+    return emitError() << "expected 'early_steps' to be 0 with 'early_bytes' of 0, found "
+                       << schedule.earlySteps;
+  if (!llvm::isPowerOf2_64(schedule.earlySteps) || schedule.earlySteps > schedule.steps)
+    return emitError() << "expected 'early_steps' to be 0, or a power of two that is at "
+                          "most 'steps', "
+                       << schedule.steps << ", found " << schedule.earlySteps;
   return success();
 }
 

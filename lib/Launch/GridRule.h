@@ -58,15 +58,16 @@ template <typename Arithmetic> struct GridInput {
   int64_t chunkColumns;
   /// Whether the kernel can give rows to warps by quads.
   bool hasQuads;
+  /// The columns of the smaller chunks that the kernel takes of a small input, and the
+  /// most elements of the result that such an input has; 0 if all chunks are the same.
+  int64_t earlyChunkColumns = 0, earlyElements = 0;
   /// 1 if nearly all rows, or very many, are expected to be live, 0 if not; none if the
   /// caller expects nothing. It makes y even, by which a kernel knows it, and changes no
   /// result.
   std::optional<Value> isDense = std::nullopt;
 };
 
-template <typename Arithmetic> struct Grid {
-  typename Arithmetic::Value x, y;
-};
+template <typename Arithmetic> struct Grid { typename Arithmetic::Value x, y; };
 
 /// The least CTAs under a hint, as a share of those without one: where rows go one by
 /// one, and where quads do, whose warps also clear the scales of the other rows.
@@ -178,6 +179,50 @@ Grid<Arithmetic> getGrid(Arithmetic &a, const GridInput<Arithmetic> &input) {
   auto y = toSpreading(a, a.max(balanced, spread), /*isFloor=*/false);
   y = a.min(y, maxY);
   return {x, input.isDense ? a.add(y, *input.isDense) : y};
+}
+
+/// An input of which nearly all rows are live is small up to so many times the elements:
+/// from there on larger chunks are faster.
+constexpr int64_t kDenseEarlyFactor = 64;
+
+/// The grid of a launch of which the caller may expect some number of rows to be live:
+/// for the smaller chunks of a small input if there are such, and it has a warp for each
+/// row and a CTA for each of their columns. By these two a kernel knows.
+template <typename Arithmetic>
+Grid<Arithmetic> getLaunchGrid(Arithmetic &a, const GridInput<Arithmetic> &input,
+                               std::optional<typename Arithmetic::Value> expectedRows) {
+  using Value = typename Arithmetic::Value;
+  auto withChunks = [&](int64_t chunkColumns) {
+    GridInput<Arithmetic> result = input;
+    result.chunkColumns = chunkColumns;
+    if (expectedRows) {
+      auto expected = getExpectedGrid(a, result, *expectedRows);
+      result.numCTAs = expected.numCTAs;
+      result.isDense = expected.isDense;
+    }
+    return result;
+  };
+  auto grid = getGrid(a, withChunks(input.chunkColumns));
+  if (input.earlyChunkColumns == 0)
+    return grid;
+  auto early = withChunks(input.earlyChunkColumns);
+  auto earlyGrid = getGrid(a, early);
+  auto most = a.constant(input.earlyElements);
+  if (early.isDense)
+    most = a.select(a.isLess(a.constant(0), *early.isDense),
+                    a.constant(input.earlyElements * kDenseEarlyFactor), most);
+  auto isLarge = a.isLess(most, a.mul(input.rows, input.columns));
+  // All warps but one, if that makes their number odd: as the kernels do.
+  auto allWarps = a.mul(earlyGrid.y, a.constant(input.threadsPerCTA / 32));
+  auto warps = a.bitOr(a.add(allWarps, a.constant(-1)), a.constant(1));
+  auto hasTwoRows = a.isLess(warps, input.rows);
+  auto chunks = a.ceilDivByPowerOfTwo(input.columns, input.earlyChunkColumns);
+  auto hasTwoChunks = a.isLess(earlyGrid.x, chunks);
+  auto choose = [&](Value ofEarly, Value ofOther) {
+    auto chosen = a.select(hasTwoChunks, ofOther, ofEarly);
+    return a.select(isLarge, ofOther, a.select(hasTwoRows, ofOther, chosen));
+  };
+  return {choose(earlyGrid.x, grid.x), choose(earlyGrid.y, grid.y)};
 }
 
 } // namespace moe::launch

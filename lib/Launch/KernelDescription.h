@@ -58,6 +58,7 @@ struct KernelDescription {
   static constexpr uint16_t kVersion = 1;
   static constexpr size_t kNameBytes = 96;
   static constexpr int kMaxOperands = 8;
+  static constexpr uint64_t kMaxEarlyElements = uint64_t(1) << 40;
   char name[kNameBytes];
   Work work;
   /// How many rows a warp takes at a time: 1, or 4 where it can have quads.
@@ -69,6 +70,10 @@ struct KernelDescription {
   uint32_t minCTAsPerSM;
   /// Whether it waits for its predecessor in the stream before it accesses memory.
   bool waitsForPredecessor;
+  /// Columns of the smaller chunks that a warp takes of a small input, and the most
+  /// elements of the result that such an input has; 0 if there are none.
+  uint32_t earlyChunkColumns;
+  uint64_t earlyElements;
   uint32_t numOperands;
   OperandDescription operands[kMaxOperands];
 };
@@ -80,7 +85,7 @@ struct KernelDescription {
 /// "MOEK".
 inline constexpr uint32_t kDescriptionMagic = 0x4b454f4d;
 inline constexpr size_t kPrologueBytes = 16;
-inline constexpr size_t kHeaderBytes = 136;
+inline constexpr size_t kHeaderBytes = 152;
 inline constexpr size_t kOperandBytes = 88;
 inline constexpr size_t kMaxDescriptionBytes =
     kHeaderBytes + KernelDescription::kMaxOperands * kOperandBytes;
@@ -140,7 +145,7 @@ template <typename Bytes, typename T> void visitPrologue(Bytes &&bytes, T &prolo
   bytes.field(prologue.totalBytes);
 }
 
-/// The rest of the header: 120 bytes.
+/// The rest of the header: 136 bytes.
 template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel) {
   bytes.field(kernel.name);
   bytes.field(kernel.work);
@@ -149,6 +154,8 @@ template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel)
   bytes.field(kernel.threadsPerCTA);
   bytes.field(kernel.minCTAsPerSM);
   bytes.field(kernel.waitsForPredecessor);
+  bytes.field(kernel.earlyChunkColumns);
+  bytes.field(kernel.earlyElements);
 }
 
 template <typename Bytes, typename T> void visitOperand(Bytes &&bytes, T &operand) {
@@ -216,9 +223,11 @@ inline DecodeResult decode(const uint8_t *bytes, size_t size, KernelDescription 
   auto isPowerOfTwo = [](uint32_t value) {
     return value != 0 && (value & (value - 1)) == 0;
   };
-  // What a launch divides by.
+  // What a launch divides by and multiplies.
   if (kernel.threadsPerCTA < 32 || kernel.threadsPerCTA > 1024 ||
-      !isPowerOfTwo(kernel.chunkColumns))
+      !isPowerOfTwo(kernel.chunkColumns) ||
+      (kernel.earlyChunkColumns != 0 && !isPowerOfTwo(kernel.earlyChunkColumns)) ||
+      kernel.earlyElements > KernelDescription::kMaxEarlyElements)
     return DecodeResult::Malformed;
   for (uint32_t i = 0; i < kernel.numOperands; ++i) {
     OperandDescription &operand = kernel.operands[i];

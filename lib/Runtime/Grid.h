@@ -36,17 +36,17 @@ inline Grid getGrid(int64_t rows, int64_t columns,
                                                         numCTAs,
                                                         kernel.threadsPerCTA,
                                                         kernel.chunkColumns,
-                                                        kernel.rowsPerUnit > 1};
+                                                        kernel.rowsPerUnit > 1,
+                                                        kernel.earlyChunkColumns,
+                                                        int64_t(kernel.earlyElements)};
+  std::optional<int64_t> expected;
   if (numCTAs == 0) {
     input.numCTAs =
         std::min(std::max<int64_t>(numSMs * kernel.minCTAsPerSM, 1), kMaxCTAs);
-    if (expectedRows != 0) {
-      auto expected = launch::getExpectedGrid(arithmetic, input, expectedRows);
-      input.numCTAs = expected.numCTAs;
-      input.isDense = expected.isDense;
-    }
+    if (expectedRows != 0)
+      expected = expectedRows;
   }
-  auto grid = launch::getGrid(arithmetic, input);
+  auto grid = launch::getLaunchGrid(arithmetic, input, expected);
   return {uint32_t(grid.x), uint32_t(grid.y)};
 }
 

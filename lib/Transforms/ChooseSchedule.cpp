@@ -109,7 +109,7 @@ static Schedule toElements(Schedule schedule) {
   schedule.accessBytes = schedule.alignment = kElementBytes;
   schedule.steps = kElementSteps;
   schedule.rows = RowOrder::Single;
-  schedule.earlyBytes = 0;
+  schedule.earlyBytes = schedule.earlySteps = 0;
   schedule.clearBytes = 1;
   return schedule;
 }
@@ -133,6 +133,10 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
       schedule.steps = minSteps;
     }
   }
+  // What is computed of two columns is a long chain, so that of a small input it takes
+  // longer than its loads: half of it for each of twice as many warps.
+  if (pairs && schedule.earlyBytes != 0 && schedule.steps > 1)
+    schedule.earlySteps = schedule.steps / 2;
   // Two fragments of a quad and what is computed of them do not fit into the registers of
   // four CTAs.
   if (pairs && schedule.hasQuads())

@@ -34,3 +34,13 @@ func.func @quantize(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i32
     outs(%data, %scale : memref<?x1856xf8E4M3FN>, memref<?xf8E8M0FNU>)
   return
 }
+
+// CHECK: remark: [Passed] {{.*}}Function=padded_swiglu |
+// CHECK-SAME: a warp takes 512 columns of a row, 2 accesses of 16 bytes a lane; rows one by one; a row for a warp and 1024 KiB of them at most are loaded before it is known which are live, 256 columns a warp"
+func.func @pairs(%x: memref<?x3712xbf16>, %map: memref<?xi32>, %n: memref<i32>,
+                 %out: memref<?x1856xbf16>) {
+  moe.padded_swiglu
+    ins(%x, %map, %n : memref<?x3712xbf16>, memref<?xi32>, memref<i32>)
+    outs(%out : memref<?x1856xbf16>)
+  return
+}

@@ -5,7 +5,7 @@
 
 // RUN: moe-opt %s -split-input-file -verify-diagnostics
 
-// expected-error@+1 {{unknown field 'thread' of a schedule, expected one of threads, access_bytes, steps, early_bytes, clear_bytes, min_ctas, num_ctas, alignment, rows, waits}}
+// expected-error@+1 {{unknown field 'thread' of a schedule, expected one of threads, access_bytes, steps, early_bytes, early_steps, clear_bytes, min_ctas, num_ctas, alignment, rows, waits}}
 func.func @f() attributes {test.a = #moe.schedule<thread = 256>} { return }
 
 // -----
@@ -82,6 +82,26 @@ func.func @f() attributes {test.a = #moe.schedule<clear_bytes = 16>} { return }
 
 // expected-error@+1 {{expected 'early_bytes' to be 0 with rows = quads, found 1024}}
 func.func @f() attributes {test.a = #moe.schedule<rows = quads, clear_bytes = 16, early_bytes = 1024>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'early_steps' to be from 0 to 32, found 64}}
+func.func @f() attributes {test.a = #moe.schedule<early_bytes = 1024, early_steps = 64>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'early_steps' to be 0, or a power of two that is at most 'steps', 4, found 3}}
+func.func @f() attributes {test.a = #moe.schedule<early_bytes = 1024, early_steps = 3>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'early_steps' to be 0, or a power of two that is at most 'steps', 2, found 4}}
+func.func @f() attributes {test.a = #moe.schedule<steps = 2, early_bytes = 1024, early_steps = 4>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'early_steps' to be 0 with 'early_bytes' of 0, found 1}}
+func.func @f() attributes {test.a = #moe.schedule<early_steps = 1>} { return }
 
 // -----
 

@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 from moe_testing import checkout, descriptions
+from moe_testing.family import FamilyKernel
 from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
@@ -112,6 +113,17 @@ def test_alignment(kernel: Kernel, chip: str) -> None:
             assert [operand["address_alignment"], operand["row_stride_alignment"],
                     operand["row_alignment"]] == [max(wanted[0], operand["element_bits"] // 8),
                                                   max(wanted[1], 1), max(wanted[2], 1)]
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_early_chunks(chip: str) -> None:
+    """A step of pairs, where chunks have two, and 1 MiB of them."""
+    pairs = FamilyKernel("padded_swiglu")
+    for kernel, name, expected in [
+            (pairs, "padded_swiglu", (256, 2**18) if CHIPS[chip] == 16 else (0, 0)),
+            (pairs, "padded_swiglu_unaligned", (0, 0)), (KERNELS[0], SQUARED_RELU, (0, 0))]:
+        found = descriptions.decode(descriptions.find(kernel.ptx(chip), name))
+        assert (found["early_chunk_columns"], found["early_elements"]) == expected, name
 
 
 @pytest.mark.parametrize("chip", CHIPS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from moe_testing import batches, gated_batches, interpreted, on_cpu, oracle, sigma
 from moe_testing.family import FamilyKernel
-from moe_testing.kernels import compile_ptx
+from moe_testing.kernels import check, compile_ptx, descriptor, run_tool
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate", "moe-run")
 
@@ -43,6 +43,51 @@ def test_variants(op: str, variant: str) -> None:
         batch = gated_batches.dense(*gated_batches.around_limit(settings["limit"]))
         on_cpu.run(kernel, batch)
         interpreted.run(kernel, batch, (1, 2), aligned=batch.x.shape[1] % 32 == 0)
+
+
+# Small inputs, which have chunks of 256 columns instead of 512.
+
+
+@pytest.mark.parametrize(("rows", "grid", "is_early"), [
+    (7, (4, 1), True),  # a row for each warp, and a CTA for each chunk
+    (7, (5, 1), True),
+    (7, (3, 1), False),
+    (7, (2, 1), False),  # made for chunks of 512
+    (8, (4, 1), False),  # a warp has two rows
+    (8, (4, 3), False),  # too large
+    (8, (4, 2), True),  # but an even number of CTAs: nearly all rows are expected to be live
+    (8, (2, 2), False),
+    (16, (4, 2), False),
+])
+@pytest.mark.parametrize("columns", [None, 1024])
+def test_which_inputs_have_smaller_chunks(rows: int, grid: tuple[int, int], is_early: bool,
+                                          columns: int | None) -> None:
+    """Their rows are all loaded, of others the live ones: 4096 bytes each."""
+    kernel = FamilyKernel(SWIGLU, columns=columns)
+    schedule = "#moe.schedule<steps = 2, early_bytes = 28672, early_steps = 1>"
+    text = kernel.mlir().replace("\n  return", f" {{moe.schedule = [{schedule}, "
+                                 "#moe.schedule<access_bytes = 2>]}\n  return")
+    batch = gated_batches.random_gated_batch(rows, 1024, rows, live_fraction=0.4)
+    assert 0 < batch.live < rows
+    backend = interpreted.Interpreter()
+    check(backend, compile_ptx(text), kernel, batch, grid)
+    loaded = rows if is_early else batch.live
+    assert backend.stats["global_loads"][16]["bytes"] == loaded * 4096
+    assert backend.stats["bytes_store"] == batch.live * 2048
+
+
+@pytest.mark.parametrize(("chip", "columns", "has_probs"), [
+    ("sm_80", None, False), ("sm_90", None, True), ("sm_100", None, False), ("sm_90", 40, True),
+    ("sm_90", 520, False), ("sm_90", 512, True)])
+def test_small_inputs(chip: str, columns: int | None, has_probs: bool) -> None:
+    """Under grids for smaller chunks, for larger ones, and for neither."""
+    kernel = FamilyKernel(SWIGLU, columns=columns, has_probs=has_probs)
+    for seed, (rows, n_used, grid) in enumerate([
+            (20, 17, (1, 3)), (20, 2**31 - 1, (2, 3)), (20, 14, (4, 4)), (20, 20, (3, 1)),
+            (15, 15, (4, 2)), (16, 16, (4, 2))]):
+        batch = gated_batches.random_gated_batch(rows, columns or 784, n_used, "gate_up", 0.6,
+                                                 seed, has_probs)
+        interpreted.run(kernel, batch, grid, chip)
 
 
 @pytest.mark.parametrize("chip", ["sm_80", "sm_89", "sm_100"])

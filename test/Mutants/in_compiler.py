@@ -161,6 +161,18 @@ MUTANTS = [
         "arith::CmpIPredicate::ult, op.getRows(), kernel.warps)",
     ),
     Mutant(
+        "kernel-small-by-ctas",
+        _ROWS,
+        "arith::CmpIPredicate::ule, chunks,",
+        "arith::CmpIPredicate::ult, chunks,",
+    ),
+    Mutant(
+        "grid-of-large-dense-inputs",
+        "lib/Launch/GridRule.h",
+        "return {choose(earlyGrid.x, grid.x), choose(earlyGrid.y, grid.y)};",
+        "return {choose(earlyGrid.x, earlyGrid.x), choose(earlyGrid.y, earlyGrid.y)};",
+    ),
+    Mutant(
         "quads-of-single-rows",
         _QUADS,
         "  if (op.getDead()) {\n    ImplicitLocOpBuilder early",

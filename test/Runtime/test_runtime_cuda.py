@@ -766,7 +766,8 @@ def test_images_that_do_not_say_how_to_launch(driver_path: Path) -> None:
                    {"num_operands": 9}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1},
                    {"total_bytes": len(bytes_) - 1},
                    {"threads_per_cta": 31}, {"threads_per_cta": 2048}, {"chunk_columns": 0},
-                   {"chunk_columns": 1000}):
+                   {"chunk_columns": 1000}, {"early_chunk_columns": 24},
+                   {"early_elements": 2**40 + 1}):
         refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, **fields))
     for fields in ({"kind": 3}, {"rank": 3}, {"address_alignment": 0}, {"row_alignment": 3},
                    {"row_stride_alignment": 24}):

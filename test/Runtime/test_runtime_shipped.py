@@ -6,6 +6,7 @@ driver that only records it. And what is refused because none is listed for it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from moe_testing import batches, descriptions, gated_batches, oracle
 from moe_testing import runtime as moe
 from moe_testing.fake_driver import FakeDriver, build, in_child
+from moe_testing.family import FamilyKernel
 from moe_testing.interpreted import Interpreter
-from moe_testing.kernels import check
+from moe_testing.kernels import check, run_tool
 from moe_testing.shipped import Shipped, shipped
 
 KERNELS = shipped()
@@ -223,6 +225,48 @@ def test_the_grid_is_by_the_columns_of_the_result(driver_path: Path, columns: in
     chunk = descriptions.decode(
         descriptions.find(moe.embedded_ptx(90), "padded_swiglu"))["chunk_columns"]
     assert record.grid[0] == -(-columns // chunk)
+
+
+# The most elements of a small input are 2^18; 2^24 where nearly all rows are expected to be live.
+@pytest.mark.parametrize(("rows", "columns", "more", "is_early"), [
+    (141, 1856, {}, True), (142, 1856, {}, False), (1, 14336, {}, True), (64, 768, {}, True),
+    (256, 1024, {}, True), (257, 1024, {}, False), (8, 40, {}, True),
+    (1024, 1856, {"expected_rows": 1024}, True), (1024, 1856, {"expected_rows": 900}, True),
+    (1024, 1856, {"expected_rows": 800}, False), (1024, 1856, {"expected_rows": 8}, False),
+    (1024, 1856, {}, False), (9039, 1856, {"expected_rows": 9039}, True),
+    (9040, 1856, {"expected_rows": 9040}, False), (65536, 1856, {"expected_rows": 65536}, False),
+    # A row for each warp, and a CTA for each chunk.
+    (7, 1856, {"num_ctas": 8}, True), (8, 1856, {"num_ctas": 8}, False),
+    (3, 1856, {"num_ctas": 7}, False), (23, 1856, {"num_ctas": 31}, True),
+    (24, 1856, {"num_ctas": 31}, False),
+])
+@pytest.mark.needs("moe-opt")
+@in_child
+def test_small_inputs_have_smaller_chunks(driver_path: Path, rows: int, columns: int,
+                                          more: dict[str, int], is_early: bool) -> None:
+    """In the runtime, and in the host code that convert-moe-to-gpu makes."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    moe.Call("padded_swiglu", rows, 2 * columns, device=moe.CUDA, **more).run()
+    [record] = driver.launches()
+    described = descriptions.decode(descriptions.find(moe.embedded_ptx(90), "padded_swiglu"))
+    chunk = described["early_chunk_columns" if is_early else "chunk_columns"]
+    x, y, _ = record.grid
+    assert x == -(-columns // chunk)
+    if is_early:
+        assert (y * 8 - 1) | 1 >= rows
+        assert (y % 2 == 0) == ("expected_rows" in more)
+    num_ctas = more.get("num_ctas", 4 * 132)
+    text = FamilyKernel("padded_swiglu", columns=columns).mlir().replace(
+        "memref<?x", f"memref<{rows}x").replace("memref<?xi32>", f"memref<{rows}xi32>")
+    if "expected_rows" in more:
+        text = text.replace("\n  return",
+                            f" {{moe.expected_rows = {more['expected_rows']} : i64}}\n  return")
+    host = run_tool("moe-opt", f"--moe-choose-schedule=num-ctas={num_ctas}", "--convert-moe-to-gpu",
+                    "--canonicalize", text=text)
+    constants = dict(re.findall(r"(%\w+) = arith.constant (\d+) : index", host))
+    names = re.search(r"@padded_swiglu blocks in \((%\w+), (%\w+), ", host).groups()
+    assert [int(constants[name]) for name in names] == [x, y]
 
 
 @in_child

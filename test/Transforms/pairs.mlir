@@ -4,12 +4,17 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 // RUN: moe-opt %s -moe-choose-schedule=chip=sm_90 | FileCheck %s
+// RUN: moe-opt %s -moe-choose-schedule=chip=sm_100 | FileCheck %s --check-prefix=WIDE
 // RUN: moe-opt %s -moe-choose-schedule=chip=sm_90 -convert-moe-to-gpu | FileCheck %s --check-prefix=ALIGN
 // RUN: moe-opt %s -generate-runtime-verification | FileCheck %s --check-prefix=SIZES
 
 // Half the steps of one column. Of a row there are two accesses for one of the destination.
 // CHECK-LABEL: func @halves
-// CHECK: moe.schedule = [#moe.schedule<steps = 2, early_bytes = 1048576, waits = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true>]
+// CHECK: moe.schedule = [#moe.schedule<steps = 2, early_bytes = 1048576, early_steps = 1, waits = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true>]
+
+// There are no chunks of less than a step.
+// WIDE-LABEL: func @halves
+// WIDE: moe.schedule = [#moe.schedule<access_bytes = 32, steps = 1, early_bytes = 1048576, waits = true>,
 
 // SIZES-LABEL: func @halves
 // SIZES: %[[WIDTH:.*]] = memref.dim %arg3, %c1
@@ -58,5 +63,6 @@ func.func @zeroed(%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>, %d
 }
 
 // ALIGN: gpu.func @padded_swiglu(
+// ALIGN-SAME: moe.kernel = {chunk_columns = 512 : i64, early_chunk_columns = 256 : i64, early_elements = 262144 : i64, min_ctas_per_sm
 // ALIGN-SAME: name = "x", row_alignment = 32 : i64, row_stride_alignment = 16 : i64}
 // ALIGN-SAME: name = "out", row_stride_alignment = 16 : i64}

@@ -23,6 +23,22 @@ func.func @elements(%columns: index) {
 
 // -----
 
+func.func @small_steps(%rows: index, %columns: index) {
+  // expected-error@+1 {{'moe_warp.is_small' op expected 'steps' to be a power of two from 1 to 32, found 3}}
+  %small = moe_warp.is_small %rows by %columns steps 3 elements 8 bytes 1024
+  return
+}
+
+// -----
+
+func.func @small_elements(%rows: index, %columns: index) {
+  // expected-error@+1 {{'moe_warp.is_small' op expected 'elements' to be a power of two from 1 to 16, found 5}}
+  %small = moe_warp.is_small %rows by %columns elements 5 bytes 1024
+  return
+}
+
+// -----
+
 func.func @chunk_argument(%columns: index) {
   // expected-error@+1 {{'moe_warp.for_chunk' op expected a body with arguments of 'i32', found 'index'}}
   moe_warp.for_chunk of %columns steps 4 elements 8 (%chunk: index) {

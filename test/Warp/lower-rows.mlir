@@ -58,12 +58,21 @@ gpu.func @live_rows(%map: memref<?xi32, 1>, %rows: index, %used: i32, %entry: i3
 // What is live is not asked before here: the values are new to LLVM.
 // CHECK-LABEL: gpu.func @own_row(
 // CHECK-SAME: %[[ROWS:[^ ]*]]: index, %[[COLUMNS:[^ ]*]]: index, %[[USED:[^ ]*]]: i32, %[[ENTRY:[^ ]*]]: i32)
+// CHECK: %[[GRID:.*]] = gpu.grid_dim  x
+// CHECK: %[[X:.*]] = arith.index_castui %[[GRID]]
+// Chunks of 2 times 32 times 8 columns.
+// CHECK: %[[NARROW:.*]] = arith.index_cast %[[COLUMNS]]
+// CHECK: %[[UP:.*]] = arith.addi %[[NARROW]], %c511_i32
+// CHECK: %[[CHUNKS:.*]] = arith.shrui %[[UP]], %c9_i32
 // CHECK: %[[ONE_ROW:.*]] = arith.cmpi ule, %[[ROWS]], %{{.*}} : index
 // 1024 bytes are 64 vectors of 8 elements.
 // CHECK: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
 // CHECK: %[[CHEAP:.*]] = arith.ori %[[FEW]], %{{.*}} : i1
 // CHECK: %[[SMALL:.*]] = arith.andi %[[ONE_ROW]], %[[CHEAP]]
 // CHECK: "test.small"(%[[SMALL]])
+// CHECK: %[[CTAS_OF_ROW:.*]] = arith.cmpi ule, %[[CHUNKS]], %[[X]] : i32
+// CHECK: %[[SMALLER:.*]] = arith.andi %[[SMALL]], %[[CTAS_OF_ROW]]
+// CHECK: "test.small"(%[[SMALLER]])
 // CHECK: %[[HAS_ROW:.*]] = arith.cmpi slt, %[[WARP:.*]], %[[ROWS]]
 // CHECK: scf.if %[[HAS_ROW]]
 // CHECK: llvm.inline_asm has_side_effects "", "=r,0" %[[USED]]
@@ -76,6 +85,8 @@ gpu.func @own_row(%rows: index, %columns: index, %used: i32, %entry: i32)
     kernel attributes {known_block_size = array<i32: 64, 1, 1>} {
   %small = moe_warp.is_small %rows by %columns elements 8 bytes 1024
   "test.small"(%small) : (i1) -> ()
+  %smaller = moe_warp.is_small %rows by %columns steps 2 elements 8 bytes 1024
+  "test.small"(%smaller) : (i1) -> ()
   moe_warp.for_own_row to %rows (%row: index) {
     %live = moe_warp.is_own_row_live used %used from %entry
     "test.row"(%row, %live) : (index, i1) -> ()

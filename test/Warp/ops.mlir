@@ -50,6 +50,8 @@ func.func @single(%x: memref<?x?xbf16, 1>, %map: memref<?xi32, 1>, %n: memref<i3
 func.func @early(%x: memref<?x?xbf16, 1>, %out: memref<?x?xbf16, 1>, %rows: index, %columns: index, %entry: i32, %used: i32) {
   // CHECK: moe_warp.is_small %{{.*}} by %{{.*}} elements 8 bytes 1024
   %small = moe_warp.is_small %rows by %columns elements 8 bytes 1024
+  // CHECK: moe_warp.is_small %{{.*}} by %{{.*}} steps 2 elements 8 bytes 1024
+  %small_chunks = moe_warp.is_small %rows by %columns steps 2 elements 8 bytes 1024
   scf.if %small {
     // CHECK: moe_warp.for_own_row to %{{.*}} (%{{.*}}: index) {
     moe_warp.for_own_row to %rows (%row: index) {

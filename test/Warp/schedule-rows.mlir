@@ -87,6 +87,69 @@ gpu.func @early(%x: memref<?x?xbf16, 1>, %map: memref<?xi32, 1>, %n: memref<i32,
   gpu.return
 }
 
+// Chunks of their own for what is loaded early: what a fragment is made of is as long, whether in
+// the loop or in front of it. The other loop keeps what it has.
+// CHECK-LABEL: gpu.func @early_steps(
+// CHECK: %[[HALF:.*]] = arith.constant dense<5.000000e-01> : vector<4x8xf32>
+// CHECK: moe_warp.is_small %{{.*}} by %{{.*}} steps 2 elements 8 bytes 512
+// CHECK-NEXT: scf.if
+// CHECK-NEXT: moe_warp.for_own_row
+// CHECK-NEXT: moe_warp.for_chunk of %{{.*}} steps 2 elements 8 (%[[CHUNK:.*]]: i32) {
+// CHECK-NEXT: %[[X:.*]]:2 = moe_warp.load %{{.*}} pairs<halves> : memref<?x?xbf16, 1>, vector<2x8xbf16>, vector<2x8xbf16>
+// CHECK-NEXT: %[[P:.*]] = memref.load
+// CHECK-NEXT: %[[Q:.*]] = vector.broadcast %[[P]] : f32 to vector<2x8xf32>
+// CHECK-NEXT: %[[A:.*]] = arith.extf %[[X]]#0 : vector<2x8xbf16> to vector<2x8xf32>
+// CHECK-NEXT: %[[B:.*]] = arith.mulf %[[A]], %[[Q]] : vector<2x8xf32>
+// CHECK-NEXT: %[[C:.*]] = arith.constant dense<2.000000e+00> : vector<2x8xf32>
+// CHECK-NEXT: %[[OWN:.*]] = arith.constant dense<5.000000e-01> : vector<2x8xf32>
+// CHECK-NEXT: %[[LESS:.*]] = arith.cmpf olt, %[[B]], %[[OWN]] : vector<2x8xf32>
+// CHECK-NEXT: %[[D:.*]] = arith.select %[[LESS]], %[[B]], %[[C]] : vector<2x8xi1>, vector<2x8xf32>
+// CHECK-NEXT: %[[E:.*]] = arith.truncf %[[D]] : vector<2x8xf32> to vector<2x8xbf16>
+// CHECK-NEXT: moe_warp.is_own_row_live
+// CHECK-NEXT: moe_warp.store %[[E]], %{{.*}}[%{{.*}}, %[[CHUNK]]] if %{{.*}} : vector<2x8xbf16>, memref<?x?xbf16, 1>
+// CHECK: } else {
+// CHECK: moe_warp.for_chunk of %{{.*}} steps 4 elements 8
+// CHECK: arith.cmpf olt, %{{.*}}, %[[HALF]] : vector<4x8xf32>
+// CHECK: gpu.return
+gpu.func @early_steps(%x: memref<?x?xbf16, 1>, %n: memref<i32, 1>, %probs: memref<?xf32, 1>, %out: memref<?x?xbf16, 1>, %rows: index, %columns: index)
+    kernel attributes {moe_warp.schedule = #moe.schedule<early_bytes = 1024, early_steps = 2>} {
+  %half = arith.constant dense<0.5> : vector<4x8xf32>
+  %entry = moe_warp.load_entries to %rows
+  %used = moe_warp.load_used_rows %n : memref<i32, 1>
+  moe_warp.for_live_row to %rows used %used from %entry (%row: index) {
+    moe_warp.for_chunk of %columns steps 4 elements 8 (%chunk: i32) {
+      %x0, %x1 = moe_warp.load %x[%row, %chunk] pairs<halves> : memref<?x?xbf16, 1>, vector<4x8xbf16>, vector<4x8xbf16>
+      %p = memref.load %probs[%row] : memref<?xf32, 1>
+      %q = vector.broadcast %p : f32 to vector<4x8xf32>
+      %a = arith.extf %x0 : vector<4x8xbf16> to vector<4x8xf32>
+      %b = arith.mulf %a, %q : vector<4x8xf32>
+      %c = arith.constant dense<2.0> : vector<4x8xf32>
+      %less = arith.cmpf olt, %b, %half : vector<4x8xf32>
+      %d = arith.select %less, %b, %c : vector<4x8xi1>, vector<4x8xf32>
+      %e = arith.truncf %d : vector<4x8xf32> to vector<4x8xbf16>
+      moe_warp.store %e, %out[%row, %chunk] : vector<4x8xbf16>, memref<?x?xbf16, 1>
+    }
+  }
+  gpu.return
+}
+
+// As many as there are anyway: nothing is asked of the grid.
+// CHECK-LABEL: gpu.func @same_steps(
+// CHECK: moe_warp.is_small %{{.*}} by %{{.*}} elements 8 bytes 1024
+// CHECK: moe_warp.for_chunk of %{{.*}} steps 2 elements 8
+gpu.func @same_steps(%x: memref<?x?xbf16, 1>, %n: memref<i32, 1>, %out: memref<?x?xbf16, 1>, %rows: index, %columns: index)
+    kernel attributes {moe_warp.schedule = #moe.schedule<steps = 2, early_bytes = 1024, early_steps = 2>} {
+  %entry = moe_warp.load_entries to %rows
+  %used = moe_warp.load_used_rows %n : memref<i32, 1>
+  moe_warp.for_live_row to %rows used %used from %entry (%row: index) {
+    moe_warp.for_chunk of %columns steps 2 elements 8 (%chunk: i32) {
+      %a = moe_warp.load %x[%row, %chunk] : memref<?x?xbf16, 1>, vector<2x8xbf16>
+      moe_warp.store %a, %out[%row, %chunk] : vector<2x8xbf16>, memref<?x?xbf16, 1>
+    }
+  }
+  gpu.return
+}
+
 // Without a schedule a kernel stays.
 // CHECK-LABEL: gpu.func @stays(
 // CHECK-NEXT: moe_warp.load_entries %{{.*}} to %{{.*}} : memref<?xi32, 1>
@@ -104,6 +167,42 @@ gpu.func @no_scales(%map: memref<?xi32, 1>, %rows: index, %used: i32)
   %entry = moe_warp.load_entries %map to %rows : memref<?xi32, 1>
   // expected-error@+1 {{expected, to take rows by quads, entries of a moe_warp.load_entries and a body of chunks that each end with a moe_warp.store_scale of swizzled scales}}
   moe_warp.for_live_row in %map to %rows used %used from %entry : memref<?xi32, 1> (%row: index) {
+  }
+  gpu.return
+}
+}
+
+// -----
+
+gpu.module @kernels {
+gpu.func @whole_fragments(%x: memref<?x?xbf16, 1>, %n: memref<i32, 1>, %out: memref<?x?xbf16, 1>, %rows: index, %columns: index)
+    kernel attributes {moe_warp.schedule = #moe.schedule<early_bytes = 1024, early_steps = 1>} {
+  %entry = moe_warp.load_entries to %rows
+  %used = moe_warp.load_used_rows %n : memref<i32, 1>
+  moe_warp.for_live_row to %rows used %used from %entry (%row: index) {
+    moe_warp.for_chunk of %columns steps 4 elements 8 (%chunk: i32) {
+      %a = moe_warp.load %x[%row, %chunk] : memref<?x?xbf16, 1>, vector<4x8xbf16>
+      // expected-error@+1 {{expected, for the 'early_steps' of its schedule, nothing but elementwise ops on fragments}}
+      %b = vector.shuffle %a, %a [0, 5, 2, 7] : vector<4x8xbf16>, vector<4x8xbf16>
+      moe_warp.store %b, %out[%row, %chunk] : vector<4x8xbf16>, memref<?x?xbf16, 1>
+    }
+  }
+  gpu.return
+}
+}
+
+// -----
+
+gpu.module @kernels {
+gpu.func @of_another_chunk(%x: vector<4x8xbf16>, %n: memref<i32, 1>, %out: memref<?x?xbf16, 1>, %rows: index, %columns: index)
+    kernel attributes {moe_warp.schedule = #moe.schedule<early_bytes = 1024, early_steps = 1>} {
+  %entry = moe_warp.load_entries to %rows
+  %used = moe_warp.load_used_rows %n : memref<i32, 1>
+  moe_warp.for_live_row to %rows used %used from %entry (%row: index) {
+    moe_warp.for_chunk of %columns steps 4 elements 8 (%chunk: i32) {
+      // expected-error@+1 {{expected, for the 'early_steps' of its schedule, fragments of its own chunk, or of one value}}
+      moe_warp.store %x, %out[%row, %chunk] : vector<4x8xbf16>, memref<?x?xbf16, 1>
+    }
   }
   gpu.return
 }

@@ -27,6 +27,7 @@ struct Schedule {
   int64_t steps = 4;
   RowOrder rows = RowOrder::Single;
   int64_t earlyBytes = 0;
+  int64_t earlySteps = 0;
   int64_t clearBytes = 1;
   int64_t minCTAs = 4;
   int64_t numCTAs = 528;
@@ -38,6 +39,9 @@ struct Schedule {
   int64_t elements() const { return accessBytes / 2; }
   int64_t stepColumns() const { return kLanes * elements(); }
   int64_t chunkColumns() const { return stepColumns() * steps; }
+  /// Whether what is loaded early has chunks of its own, and how large they are.
+  bool hasEarlyChunks() const { return earlySteps != 0 && earlySteps != steps; }
+  int64_t earlyChunkColumns() const { return stepColumns() * earlySteps; }
   bool hasQuads() const { return rows == RowOrder::Quads; }
   bool isElementwise() const { return elements() == 1; }
   /// What rows of `bytes` an access must be aligned to.

@@ -34,7 +34,8 @@ def MoeWarpScheduleRows : Pass<"moe-warp-schedule-rows"> {
     - `rows = quads` takes the loop over single rows apart into one over quads, with their
       scales stored together, and one over row tiles that clears those of dead quads.
     - `early_bytes` puts in front of the loop over live rows, for inputs up to that size, one
-      in which a warp loads its only row before it is known whether it is live.
+      in which a warp loads its only row before it is known whether it is live. `early_steps`
+      makes the chunks of this one smaller.
   }];
   let dependentDialects = ["scf::SCFDialect", "warp::WarpDialect"];
 }

@@ -11,7 +11,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "../WarpLowerings.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "moe/Warp/IR/Warp.h"
 #include "moe/Warp/Passes.h"
@@ -123,20 +125,84 @@ static LogicalResult takeQuads(ForLiveRowOp loop, int64_t clearBytes) {
 // Small inputs
 //===----------------------------------------------------------------------===//
 
+static bool isFragment(Value value) {
+  auto type = dyn_cast<VectorType>(value.getType());
+  return type && type.getRank() == 2 && !type.isScalable();
+}
+
+/// Whether `op` makes fragments of no others, and can make shorter ones.
+static bool canFillFragment(Operation *op) {
+  if (auto constant = dyn_cast_if_present<arith::ConstantOp>(op))
+    return isa<SplatElementsAttr>(constant.getValue());
+  auto broadcast = dyn_cast_if_present<vector::BroadcastOp>(op);
+  return broadcast && !isFragment(broadcast.getSource());
+}
+
+/// Makes the fragments that are results of `op` as long as a chunk of `steps`.
+static void setSteps(Operation *op, int64_t steps) {
+  auto toSteps = [&](Type type) {
+    auto fragment = cast<VectorType>(type);
+    return VectorType::get({steps, fragment.getDimSize(1)}, fragment.getElementType());
+  };
+  for (Value result : op->getResults())
+    if (isFragment(result))
+      result.setType(toSteps(result.getType()));
+  if (auto constant = dyn_cast<arith::ConstantOp>(op))
+    if (auto splat = dyn_cast<SplatElementsAttr>(constant.getValue()))
+      if (splat.getType() != constant.getType())
+        constant.setValueAttr(splat.resizeSplat(cast<ShapedType>(constant.getType())));
+}
+
+/// Makes the chunks of `chunks`, and the fragments in its body, as long as `steps`.
+static LogicalResult takeSteps(ForChunkOp chunks, int64_t steps) {
+  chunks.setSteps(steps);
+  WalkResult result = chunks.walk([&](Operation *op) -> WalkResult {
+    bool hasFragments = llvm::any_of(op->getOperands(), isFragment) ||
+                        llvm::any_of(op->getResults(), isFragment);
+    if (!hasFragments)
+      return WalkResult::advance();
+    if (!isa<LoadOp, StoreOp>(op) && !canFillFragment(op) &&
+        !OpTrait::hasElementwiseMappableTraits(op))
+      return op->emitOpError("expected, for the 'early_steps' of its schedule, nothing "
+                             "but elementwise ops on fragments");
+    // What is made in front of the loop is for its other copy.
+    for (OpOperand &operand : op->getOpOperands()) {
+      if (!isFragment(operand.get()) ||
+          chunks.getBody().isAncestor(operand.get().getParentRegion()))
+        continue;
+      Operation *made = operand.get().getDefiningOp();
+      if (!canFillFragment(made))
+        return op->emitOpError("expected, for the 'early_steps' of its schedule, "
+                               "fragments of its own chunk, or of one value");
+      Operation *own = OpBuilder(op).clone(*made);
+      setSteps(own, steps);
+      operand.set(own->getResult(cast<OpResult>(operand.get()).getResultNumber()));
+    }
+    setSteps(op, steps);
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
 /// Of a small input, a warp loads and computes its one row before it is known whether it
 /// is live, which saves one of two waits for memory; in larger inputs, what it would load
-/// in vain costs more.
-static LogicalResult loadEarly(ForLiveRowOp loop, int64_t bytes) {
+/// in vain costs more. It may be given smaller chunks: more warps, each with less to
+/// compute one after another.
+static LogicalResult loadEarly(ForLiveRowOp loop, const Schedule &schedule) {
   auto chunks = findOnly<ForChunkOp>(loop.getBody());
   if (!chunks || !loop.getDead().empty())
     return loop.emitOpError("expected, to load rows early, a body of chunks, and none "
                             "for rows that are not live");
   ImplicitLocOpBuilder b(loop.getLoc(), loop);
   // A chunk of pairs is twice as many bytes.
+  int64_t bytes = schedule.earlyBytes;
   if (auto load = findOnly<LoadOp>(chunks.getBody()))
     bytes /= load.getNumResults();
+  auto steps = schedule.hasEarlyChunks() ? b.getI64IntegerAttr(schedule.earlySteps)
+                                         : IntegerAttr();
   Value isSmall = IsSmallOp::create(b, b.getI1Type(), loop.getRows(), chunks.getColumns(),
-                                    chunks.getElements(), bytes);
+                                    steps, b.getI64IntegerAttr(chunks.getElements()),
+                                    b.getI64IntegerAttr(bytes));
   auto ifOp = scf::IfOp::create(b, isSmall, /*withElseRegion=*/true);
   loop->moveBefore(ifOp.elseBlock(), ifOp.elseBlock()->begin());
   b.setInsertionPointToStart(ifOp.thenBlock());
@@ -144,6 +210,8 @@ static LogicalResult loadEarly(ForLiveRowOp loop, int64_t bytes) {
   IRMapping mapping;
   loop.getBody().cloneInto(&forRow.getBody(), mapping);
   auto body = cast<ForChunkOp>(mapping.lookup(chunks.getOperation()));
+  if (steps && failed(takeSteps(body, schedule.earlySteps)))
+    return failure();
   Value isLive;
   for (StoreOp store : body.getBody().getOps<StoreOp>()) {
     b.setInsertionPoint(store);
@@ -165,7 +233,7 @@ LogicalResult mlir::moe::scheduleRows(gpu::GPUFuncOp kernel) {
   for (ForLiveRowOp loop : loops) {
     if (schedule.hasQuads() && failed(takeQuads(loop, schedule.clearBytes)))
       return failure();
-    if (schedule.earlyBytes != 0 && failed(loadEarly(loop, schedule.earlyBytes)))
+    if (schedule.earlyBytes != 0 && failed(loadEarly(loop, schedule)))
       return failure();
   }
   return success();

@@ -102,7 +102,15 @@ void warp::lower(IsSmallOp op, KernelLowering &kernel) {
       buildIndex(b, op.getBytes() / (kElementBytes * op.getElements())));
   // Where nearly all rows are live, none is loaded in vain.
   Value isCheap = arith::OrIOp::create(b, isFew, kernel.isDense);
-  op.replaceAllUsesWith(arith::AndIOp::create(b, isOneRow, isCheap).getResult());
+  Value isSmall = arith::AndIOp::create(b, isOneRow, isCheap);
+  if (std::optional<uint64_t> steps = op.getSteps()) {
+    Value chunks =
+        kernel.getCeilQuotient(op.getColumns(), kLanes * op.getElements() * *steps);
+    Value hasCTAs =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::ule, chunks, kernel.chunkStride);
+    isSmall = arith::AndIOp::create(b, isSmall, hasCTAs);
+  }
+  op.replaceAllUsesWith(isSmall);
 }
 
 void warp::lower(ForOwnRowOp op, KernelLowering &kernel) {

@@ -171,15 +171,28 @@ bool ForChunkOp::hasWholeChunks() {
   return columns && *columns % std::max<int64_t>(getChunkColumns(), getPaddedTo()) == 0;
 }
 
+static LogicalResult verifyPowerOfTwo(Operation *op, StringRef name, int64_t value,
+                                      int64_t max) {
+  if (value < 1 || value > max || !llvm::isPowerOf2_64(value))
+    return op->emitOpError("expected '")
+           << name << "' to be a power of two from 1 to " << max << ", found " << value;
+  return success();
+}
+
+static constexpr int64_t kMaxSteps = 32, kMaxElements = 16;
+
 LogicalResult ForChunkOp::verify() {
-  for (auto [name, value, max] :
-       {std::tuple("steps", int64_t(getSteps()), 32),
-        std::tuple("elements", int64_t(getElements()), 16),
-        std::tuple("padded_to", int64_t(getPaddedTo()), 1 << 16)})
-    if (value < 1 || value > max || !llvm::isPowerOf2_64(value))
-      return emitOpError("expected '")
-             << name << "' to be a power of two from 1 to " << max << ", found " << value;
+  if (failed(verifyPowerOfTwo(*this, "steps", getSteps(), kMaxSteps)) ||
+      failed(verifyPowerOfTwo(*this, "elements", getElements(), kMaxElements)) ||
+      failed(verifyPowerOfTwo(*this, "padded_to", getPaddedTo(), 1 << 16)))
+    return failure();
   return verifyBody(*this, getBody(), IntegerType::get(getContext(), 32));
+}
+
+LogicalResult IsSmallOp::verify() {
+  if (failed(verifyPowerOfTwo(*this, "steps", getSteps().value_or(1), kMaxSteps)))
+    return failure();
+  return verifyPowerOfTwo(*this, "elements", getElements(), kMaxElements);
 }
 
 /// `chunk` is one of a loop around `op`, with fragments of this type, if any.

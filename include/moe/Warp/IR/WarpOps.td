@@ -178,12 +178,17 @@ def Warp_IsSmallOp : Warp_Op<"is_small"> {
     `x` has `rows` and `columns` of bf16, loaded by `elements`. It is small up to `bytes`, as
     all of it arrives while the map does. In a launch that expects nearly all rows to be live,
     any size will do.
+
+    With `steps`, the grid has a CTA for each chunk of so many steps, too: so whoever launches
+    says that it counts on these chunks.
   }];
-  let arguments = (ins Index:$rows, Index:$columns, I64Attr:$elements, I64Attr:$bytes);
+  let arguments = (ins Index:$rows, Index:$columns, OptionalAttr<I64Attr>:$steps,
+                       I64Attr:$elements, I64Attr:$bytes);
   let results = (outs I1:$is_small);
   let assemblyFormat = [{
-    $rows `by` $columns `elements` $elements `bytes` $bytes attr-dict
+    $rows `by` $columns (`steps` $steps^)? `elements` $elements `bytes` $bytes attr-dict
   }];
+  let hasVerifier = 1;
 }
 
 def Warp_ForLiveQuadOp : Warp_LoopOp<"for_live_quad"> {
