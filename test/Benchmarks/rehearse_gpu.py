@@ -3,14 +3,12 @@
 """Runs the benchmarks without a GPU: CPU tensors, Triton's interpreter, and a timer that invents
 the times.
 
-    rehearse_gpu.py gpu|broken|compile|grids|late|swiglu|variants|host_cost FILE.json [LIBRARY]
-    rehearse_gpu.py layer|layer_broken FILE.json
+    rehearse_gpu.py gpu|broken|compile|grids|late|swiglu|variants|host_cost|layer FILE.json [LIBRARY]
 
 A program of its own, for test_programs.py, with the benchmarks on PYTHONPATH. "broken": with
 results that are wrong; "compile": with torch.compile, which takes a minute; "grids": other numbers
 of CTAs; "late": with no time left; "swiglu": SwiGLU and nothing else, by the oracle in the place of
-the library. "layer", "layer_broken": layer.py, the latter with a bit that is wrong. LIBRARY: the
-one of --old.
+the library; "layer": layer.py, by the oracle too. LIBRARY: the one of --old.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ TIMES = {"moe": 2.0, "moe-old": 2.5, "moe-hint": 1.8, "copy": 1.9, "empty": 1.0,
          "triton block 128 warps 4 512 CTAs": 4.0}
 NUMPY_TYPES = {torch.bfloat16: ml_dtypes.bfloat16, torch.float8_e4m3fn: ml_dtypes.float8_e4m3fn,
                torch.float8_e8m0fnu: ml_dtypes.float8_e8m0fnu}
-# Of dense cases of SwiGLU that are not what they should be.
+# Of dense cases of SwiGLU, and tokens of permutation, that are not what they should be.
 WRONG_ROWS = 8
 CARD = rotation.Card("rehearsal", "cpu", l2_bytes=1 << 17, free_bytes=5 << 23, sms=4)
 
@@ -173,26 +171,26 @@ def rehearse_variants(json_file: Path) -> None:
     assert run_main(variants, "run", str(folder), "--json", str(json_file)) is None
 
 
-def rehearse_layer(is_broken: bool, json_file: Path) -> None:
+def rehearse_layer(json_file: Path) -> None:
     for function in permutation_stand_in.FUNCTIONS:
         setattr(layer.moe_mlir, function.__name__, function)
-    if is_broken:
-        right = permutation_stand_in.unpermute_tokens_in_expert_order
+    right = permutation_stand_in.unpermute_tokens_in_expert_order
 
-        def wrong(*operands: Any, **others: Any) -> None:
-            right(*operands, **others)
+    def run(*operands: Any, **others: Any) -> None:
+        right(*operands, **others)
+        if operands[3].shape[0] == WRONG_ROWS:
             operands[3].view(torch.int32)[-1, 5] ^= 1
 
-        layer.moe_mlir.unpermute_tokens_in_expert_order = wrong
+    layer.moe_mlir.unpermute_tokens_in_expert_order = run
     # Few blocks and grids: the interpreter takes its time.
     every = layer.configurations
     layer.configurations = lambda case: every(case)[::5]
-    chosen = [layer.Case("permutation", 3, 4, 2, 2, 64, 32), layer.Case("layer", 3, 4, 2, 2, 64, 32),
-              layer.Case("mxfp8", 2, 4, 3, 2, 64, 32)]
-    # One that cannot run must not keep the others from it.
-    chosen.insert(1, layer.Case("permutation", 8, 8, 2, 2, 1 << 21, 32))
+    chosen = [layer.Case(kind, tokens, 4, 2, 2, H, 32) for kind, tokens, H in (
+        ("permutation", 3, 64), ("permutation", WRONG_ROWS, 64),
+        # One that cannot run must not keep the others from it.
+        ("permutation", 4, 1 << 21), ("layer", 3, 64), ("mxfp8", 2, 64))]
     layer.all_cases = lambda: chosen
-    assert run_main(layer, "--json", str(json_file), "--replays", "15") is True, "a case fails"
+    assert run_main(layer, "--json", str(json_file), "--replays", "15") is True
 
 
 def rehearse_host_cost(json_file: Path) -> None:
@@ -221,8 +219,8 @@ def main() -> None:
         rehearse_host_cost(json_file)
     elif mode == "swiglu":
         rehearse_swiglu(json_file)
-    elif mode.startswith("layer"):
-        rehearse_layer(mode == "layer_broken", json_file)
+    elif mode == "layer":
+        rehearse_layer(json_file)
     else:
         rehearse_gpu(mode, json_file, *sys.argv[3:])
 

@@ -46,7 +46,8 @@ def no_torch(tmp_path: Path) -> str:
     return python_path(tmp_path)
 
 
-@pytest.mark.parametrize("program", ["chain.py", "gpu.py", "host_cost.py", "plot.py", "variants.py"])
+@pytest.mark.parametrize("program", ["chain.py", "gpu.py", "host_cost.py", "layer.py", "plot.py",
+                                     "variants.py"])
 def test_help_needs_no_torch(program: str, no_torch: str) -> None:
     done = benchmark(program, "--help", PYTHONPATH=no_torch)
     assert done.returncode == 0 and "usage:" in done.stdout and not done.stderr
@@ -72,7 +73,7 @@ def test_options_that_cannot_be(no_torch: str) -> None:
 
 
 PROGRAMS = [("gpu.py",), ("gpu.py", "--num-ctas-per-sm", "1,2"), ("host_cost.py",),
-            ("variants.py", "run", "nowhere")]
+            ("layer.py",), ("variants.py", "run", "nowhere")]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -168,6 +169,34 @@ def test_rehearsal_of_swiglu(tmp_path: Path) -> None:
     assert dense["bytes"] == 24 * 64 * 6 and "note" not in dense["peers"]["compile"]
     assert "PASS    times Triton, SwiGLU, every case: 1.500" in output
     assert len(document["gates"]) == 20
+
+
+@needs_triton
+@needs_library
+def test_rehearsal_of_layer(tmp_path: Path) -> None:
+    """All kinds of cases are measured; a sum that is off by one bit is not."""
+    output, document = rehearse("layer", tmp_path)
+    rows = "experts (2 local), top 2, H"
+    errors = {failure["name"]: failure["error"] for failure in document["failed"]}
+    wrong, large = f"permutation 8 tokens, 4 {rows} 64", f"permutation 4 tokens, 4 {rows} 2097152"
+    assert errors.keys() == {wrong, large} and "MemoryError" in errors[large]
+    assert errors[wrong] == "BytesDiffer: sums: 1 of 2048 bytes differ from the oracle's"
+    found = {result["name"]: result for result in document["results"]}
+    assert found.keys() == {f"permutation 3 tokens, 4 {rows} 64", f"layer 3 tokens, 4 {rows} 64",
+                            f"mxfp8 2 tokens, 4 {rows} 64"}
+    parts = {f"{who}-{part}" for who in ("moe", "reference", "copy")
+             for part in ("route", "permute", "unpermute")} - {"copy-route"}
+    common = {"moe", "moe-programmatic", "moe-hint", "reference", "triton", "empty",
+              "moe-permute-hint", "moe-unpermute-hint", "reference-route-permute", *parts}
+    permutation = found[f"permutation 3 tokens, 4 {rows} 64"]
+    for peers in ("peers", "warm_peers"):
+        assert set(permutation[peers]) == {*common, "eager"}
+        assert set(found[f"mxfp8 2 tokens, 4 {rows} 64"][peers]) == common
+    assert permutation["sets"] > 1 and permutation["live"] <= permutation["n_used"]
+    layer = found[f"layer 3 tokens, 4 {rows} 64"]["peers"]
+    assert set(layer) == {"moe", "reference", "eager"}
+    assert list(layer["moe"]["parts"]) == ["permute", "FC1", "activation", "FC2", "unpermute"]
+    assert len(document["gates"]) == 8 and "2 failed: " in output
 
 
 @needs_triton
