@@ -182,6 +182,9 @@ def main() -> None:
                             help=f"({size})")
     options = parser.parse_args()
     ranks = options.ranks
+    if not hasattr(expert_layer.moe_mlir, "unpermute_tokens"):
+        sys.exit("parallel.py: the package cannot permute: "
+                 f"{expert_layer.WHY_NOT_OURS or 'it is old'}")
     if gpus and not 0 < ranks <= gpus:
         sys.exit(f"parallel.py: --ranks: expected from 1 to the {gpus} GPUs, found {ranks}")
     if ranks < 1 or options.experts % ranks:
