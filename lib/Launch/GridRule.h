@@ -67,7 +67,9 @@ template <typename Arithmetic> struct GridInput {
   std::optional<Value> isDense = std::nullopt;
 };
 
-template <typename Arithmetic> struct Grid { typename Arithmetic::Value x, y; };
+template <typename Arithmetic> struct Grid {
+  typename Arithmetic::Value x, y;
+};
 
 /// The least CTAs under a hint, as a share of those without one: where rows go one by
 /// one, and where quads do, whose warps also clear the scales of the other rows.
@@ -183,7 +185,7 @@ Grid<Arithmetic> getGrid(Arithmetic &a, const GridInput<Arithmetic> &input) {
 
 /// An input of which nearly all rows are live is small up to so many times the elements:
 /// from there on larger chunks are faster.
-constexpr int64_t kDenseEarlyFactor = 64;
+constexpr int64_t kDenseEarlyFactor = 8;
 
 /// The grid of a launch of which the caller may expect some number of rows to be live:
 /// for the smaller chunks of a small input if there are such, and it has a warp for each

@@ -88,7 +88,7 @@ gpu.func @early(%x: memref<?x?xbf16, 1>, %map: memref<?xi32, 1>, %n: memref<i32,
 }
 
 // Chunks of their own for what is loaded early: what a fragment is made of is as long, whether in
-// the loop or in front of it. The other loop keeps what it has.
+// the loop or in front of it. Under grids for larger chunks these are loaded early, and the loop keeps what it has.
 // CHECK-LABEL: gpu.func @early_steps(
 // CHECK: %[[HALF:.*]] = arith.constant dense<5.000000e-01> : vector<4x8xf32>
 // CHECK: moe_warp.is_small %{{.*}} by %{{.*}} steps 2 elements 8 bytes 512
@@ -108,7 +108,15 @@ gpu.func @early(%x: memref<?x?xbf16, 1>, %map: memref<?xi32, 1>, %n: memref<i32,
 // CHECK-NEXT: moe_warp.is_own_row_live
 // CHECK-NEXT: moe_warp.store %[[E]], %{{.*}}[%{{.*}}, %[[CHUNK]]] if %{{.*}} : vector<2x8xbf16>, memref<?x?xbf16, 1>
 // CHECK: } else {
-// CHECK: moe_warp.for_chunk of %{{.*}} steps 4 elements 8
+// CHECK-NEXT: moe_warp.is_small %{{.*}} by %{{.*}} elements 8 bytes 512
+// CHECK-NEXT: scf.if
+// CHECK-NEXT: moe_warp.for_own_row
+// CHECK-NEXT: moe_warp.for_chunk of %{{.*}} steps 4 elements 8
+// CHECK: arith.cmpf olt, %{{.*}}, %[[HALF]] : vector<4x8xf32>
+// CHECK: moe_warp.store %{{.*}} if %{{.*}} : vector<4x8xbf16>
+// CHECK: } else {
+// CHECK-NEXT: moe_warp.for_live_row
+// CHECK-NEXT: moe_warp.for_chunk of %{{.*}} steps 4 elements 8
 // CHECK: arith.cmpf olt, %{{.*}}, %[[HALF]] : vector<4x8xf32>
 // CHECK: gpu.return
 gpu.func @early_steps(%x: memref<?x?xbf16, 1>, %n: memref<i32, 1>, %probs: memref<?xf32, 1>, %out: memref<?x?xbf16, 1>, %rows: index, %columns: index)

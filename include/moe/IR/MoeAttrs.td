@@ -191,7 +191,7 @@ def Moe_ScheduleAttr : AttrDef<Moe_Dialect, "Schedule"> {
     | `steps` | 4 | of a chunk: a power of two up to 32. All their loads are in flight together |
     | `rows` | `single` | `single`: one by one; `quads`: by r, r + 32, r + 64 and r + 96 of a row tile, whose swizzled scales share 16 bytes, if there are enough for all warps |
     | `early_bytes` | 0 | if `x` is no larger, and no warp has two rows, they are loaded before it is known which are live |
-    | `early_steps` | 0 | of the chunks of what is loaded so: a power of two up to `steps`, or 0 for as many. Launches whose grids are made for larger chunks load nothing early then |
+    | `early_steps` | 0 | of the chunks of what is loaded so: a power of two up to `steps`, or 0 for as many. Grids that are made for the larger chunks have those |
     | `clear_bytes` | 1 | of the store that clears the scales of rows that are not live: 16 with `quads`, else 1 |
     | `min_ctas` | 4 | that have room on an SM together, which limits registers: up to 32, and 2048 threads |
     | `num_ctas` | 528 | of a launch at most: up to 65535 |

@@ -186,22 +186,21 @@ static LogicalResult takeSteps(ForChunkOp chunks, int64_t steps) {
 
 /// Of a small input, a warp loads and computes its one row before it is known whether it
 /// is live, which saves one of two waits for memory; in larger inputs, what it would load
-/// in vain costs more. It may be given smaller chunks: more warps, each with less to
-/// compute one after another.
-static LogicalResult loadEarly(ForLiveRowOp loop, const Schedule &schedule) {
+/// in vain costs more. With `steps` it has smaller chunks, under grids that are made for
+/// them: more warps, each with less to compute one after another.
+static LogicalResult loadEarly(ForLiveRowOp loop, int64_t bytes,
+                               std::optional<int64_t> steps = std::nullopt) {
   auto chunks = findOnly<ForChunkOp>(loop.getBody());
   if (!chunks || !loop.getDead().empty())
     return loop.emitOpError("expected, to load rows early, a body of chunks, and none "
                             "for rows that are not live");
   ImplicitLocOpBuilder b(loop.getLoc(), loop);
   // A chunk of pairs is twice as many bytes.
-  int64_t bytes = schedule.earlyBytes;
   if (auto load = findOnly<LoadOp>(chunks.getBody()))
     bytes /= load.getNumResults();
-  auto steps = schedule.hasEarlyChunks() ? b.getI64IntegerAttr(schedule.earlySteps)
-                                         : IntegerAttr();
   Value isSmall = IsSmallOp::create(b, b.getI1Type(), loop.getRows(), chunks.getColumns(),
-                                    steps, b.getI64IntegerAttr(chunks.getElements()),
+                                    steps ? b.getI64IntegerAttr(*steps) : IntegerAttr(),
+                                    b.getI64IntegerAttr(chunks.getElements()),
                                     b.getI64IntegerAttr(bytes));
   auto ifOp = scf::IfOp::create(b, isSmall, /*withElseRegion=*/true);
   loop->moveBefore(ifOp.elseBlock(), ifOp.elseBlock()->begin());
@@ -210,7 +209,7 @@ static LogicalResult loadEarly(ForLiveRowOp loop, const Schedule &schedule) {
   IRMapping mapping;
   loop.getBody().cloneInto(&forRow.getBody(), mapping);
   auto body = cast<ForChunkOp>(mapping.lookup(chunks.getOperation()));
-  if (steps && failed(takeSteps(body, schedule.earlySteps)))
+  if (steps && failed(takeSteps(body, *steps)))
     return failure();
   Value isLive;
   for (StoreOp store : body.getBody().getOps<StoreOp>()) {
@@ -233,7 +232,12 @@ LogicalResult mlir::moe::scheduleRows(gpu::GPUFuncOp kernel) {
   for (ForLiveRowOp loop : loops) {
     if (schedule.hasQuads() && failed(takeQuads(loop, schedule.clearBytes)))
       return failure();
-    if (schedule.earlyBytes != 0 && failed(loadEarly(loop, schedule)))
+    if (schedule.earlyBytes == 0)
+      continue;
+    if (schedule.hasEarlyChunks() &&
+        failed(loadEarly(loop, schedule.earlyBytes, schedule.earlySteps)))
+      return failure();
+    if (failed(loadEarly(loop, schedule.earlyBytes)))
       return failure();
   }
   return success();
