@@ -12,6 +12,8 @@ from __future__ import annotations
 # First: it says that Triton is to interpret, before anything imports Triton.
 from check_triton_peer import prepare_interpreter  # isort: skip
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import torch
@@ -30,9 +32,9 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def ends(configs: list[triton_peer.Config]) -> list[triton_peer.Config]:
-    """The reference's, and one of a larger block, other warps and a CTA for each pair or row."""
-    return [configs[0], configs[-1]]
+# So few CTAs that each has several pairs and rows, and for rows in two parts, a block of fewer
+# columns than they have. Whole rows otherwise.
+FEW_CTAS, TWO_BLOCKS = triton_peer.Config(128, 4, 3), triton_peer.Config(64, 4, 3)
 
 
 def by_token(routing: permutation.Routing, permutation_map: np.ndarray) -> np.ndarray:
@@ -69,7 +71,7 @@ def check(name: str, batch: TokenBatch) -> None:
     assert (routing.permutation_map[n_used:] == 0x5A5A5A5A).all()
 
     y = permutation_batches.expert_results(batch.rows, H)
-    for config in ends(triton_permute.candidates(H, batch.routing_map.size)):
+    for config in (triton_permute.candidates(H, batch.routing_map.size)[0], TWO_BLOCKS):
         routing = routed()
         out = torch.full((batch.rows, H), POISON, dtype=torch.int16).view(torch.bfloat16)
         triton_permute.permute(tensor(x), probs, routing_map, valid_tokens, batch.first_expert,
@@ -101,7 +103,7 @@ def check(name: str, batch: TokenBatch) -> None:
         assert (error <= (batch.top_k + 1) * 2.0**-24 * size[:valid]).all(), name
         assert (total[valid:] == 7).all()
 
-    for config in ends(triton_permute.candidates_mxfp8(H, batch.routing_map.size)):
+    for config in (triton_permute.candidates_mxfp8(H, batch.routing_map.size)[0], FEW_CTAS):
         routing = routed()
         data = torch.full((batch.rows, H), POISON, dtype=torch.uint8)
         scale = torch.full((triton_peer.scale_size(batch.rows, H),), POISON, dtype=torch.uint8)
@@ -121,13 +123,11 @@ def check(name: str, batch: TokenBatch) -> None:
 
 def main() -> None:
     prepare_interpreter()
-    rare = permutation_batches.rare_batches()
-    for name in ("one token", "no local pair", "valid_tokens 0"):
-        check(name, rare[name])
-    check("ordinary", permutation_batches.routed(10, 4, 8, slice(2, 6), valid_tokens=9,
+    check("ordinary", permutation_batches.routed(9, 3, 6, slice(2, 5), valid_tokens=8,
                                                  dtype=np.int64))
-    check("duplicates", permutation_batches.with_duplicates(6, 4, 4, slice(1, 3), alignment=128))
-    check("more pairs than CTAs", permutation_batches.routed(137, 4, 64, slice(0, 2)))
+    check("duplicates", permutation_batches.with_duplicates(5, 4, 4, slice(1, 3), alignment=8))
+    check("no local pair", replace(permutation_batches.routed(3, 2, 4), first_expert=9))
+    check("no token", permutation_batches.routed(3, 2, 4, slice(0, 2), valid_tokens=0))
 
 
 if __name__ == "__main__":
