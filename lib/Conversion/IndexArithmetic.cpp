@@ -91,7 +91,12 @@ Value mlir::moe::buildSwizzledRowOffset(ImplicitLocOpBuilder &b, Value row,
   return buildAdd(b, buildAdd(b, tile, line), word);
 }
 
-Value mlir::moe::buildHoldsToken(ImplicitLocOpBuilder &b, Value entry) {
+Value mlir::moe::buildHoldsToken(ImplicitLocOpBuilder &b, Value entry, Value tokens) {
+  if (tokens) {
+    // As an unsigned number a negative entry is past all rows.
+    Value token = arith::IndexCastOp::create(b, b.getIndexType(), entry);
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, token, tokens);
+  }
   Value zero = arith::ConstantIntOp::create(b, 0, 32);
   return arith::CmpIOp::create(b, arith::CmpIPredicate::sge, entry, zero);
 }

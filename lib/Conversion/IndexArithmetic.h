@@ -48,8 +48,9 @@ Value buildColumnTileCount(ImplicitLocOpBuilder &b, Value columns);
 /// column tile t are t * kScaleTileBytes further on.
 Value buildSwizzledRowOffset(ImplicitLocOpBuilder &b, Value row, Value columnTiles);
 
-/// Whether `permutation_map` entry `entry` (i32) is that of a row that holds a token.
-Value buildHoldsToken(ImplicitLocOpBuilder &b, Value entry);
+/// Whether `permutation_map` entry `entry` (i32) is that of a row that holds a token: it
+/// is not negative and, unless `tokens` is null, below this index.
+Value buildHoldsToken(ImplicitLocOpBuilder &b, Value entry, Value tokens = {});
 
 } // namespace mlir::moe
 

@@ -47,47 +47,71 @@ static void buildLoop(ImplicitLocOpBuilder &b, Value begin, Value end, int64_t s
   body(loop.getInductionVar());
 }
 
-/// Whether row `row` is live; reads no map entry at or past `usedRows`.
-static Value buildIsLive(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
-                         Value usedRows) {
+namespace {
+
+/// A row of the destinations, and that of `x` which it is computed of.
+struct LiveRow {
+  Value row, source;
+};
+
+} // namespace
+
+/// Whether row `row` is live, and what it is computed of then; reads no map entry at or
+/// past `usedRows`.
+static std::pair<Value, LiveRow> buildIsLive(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                             Value row, Value usedRows) {
   Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, usedRows);
   if (!op.getPermutationMap())
-    return isUsed;
-  auto ifOp = scf::IfOp::create(b, b.getI1Type(), isUsed, /*withElseRegion=*/true);
+    return {isUsed, {row, row}};
+  bool gathers = op.getGathers();
+  SmallVector<Type> types = {b.getI1Type()};
+  if (gathers)
+    types.push_back(b.getIndexType());
+  auto ifOp = scf::IfOp::create(b, types, isUsed, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
   Value entry = memref::LoadOp::create(b, op.getPermutationMap(), row);
-  scf::YieldOp::create(b, buildHoldsToken(b, entry));
+  SmallVector<Value> found;
+  if (gathers) {
+    Value tokens = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
+    found = {buildHoldsToken(b, entry, tokens),
+             arith::IndexCastOp::create(b, b.getIndexType(), entry)};
+  } else {
+    found = {buildHoldsToken(b, entry)};
+  }
+  scf::YieldOp::create(b, found);
   b.setInsertionPointToStart(ifOp.elseBlock());
-  Value no = arith::ConstantIntOp::create(b, 0, 1);
-  scf::YieldOp::create(b, no);
-  return ifOp.getResult(0);
+  SmallVector<Value> none = {arith::ConstantIntOp::create(b, 0, 1)};
+  if (gathers)
+    none.push_back(buildIndex(b, 0));
+  scf::YieldOp::create(b, none);
+  return {ifOp.getResult(0), {row, gathers ? ifOp.getResult(1) : row}};
 }
 
 /// The activation of `size` columns of a row of the destination, which has `columns`.
-static Value buildActivation(ImplicitLocOpBuilder &b, MapRowsOp op, Value row,
+static Value buildActivation(ImplicitLocOpBuilder &b, MapRowsOp op, const LiveRow &live,
                              Value column, Value columns, int64_t size) {
   auto load = [&](Value column, int64_t size) -> Value {
     auto type = VectorType::get(size, b.getBF16Type());
-    return vector::LoadOp::create(b, type, op.getX(), ValueRange{row, column});
+    return vector::LoadOp::create(b, type, op.getX(), ValueRange{live.source, column});
   };
   SmallVector<Value> parts =
       buildPartLoads(b, op.getPairsAttr(), column, columns, size, load);
   if (Value probs = op.getProbs()) {
-    Value prob = memref::LoadOp::create(b, probs, row);
+    Value prob = memref::LoadOp::create(b, probs, live.row);
     parts.push_back(
         vector::BroadcastOp::create(b, VectorType::get(size, b.getF32Type()), prob));
   }
   return op.buildActivation(b, b.getLoc(), parts);
 }
 
-/// out[row, :] = activation(x[row, :])
+/// out[row, :] = activation(x[source, :])
 static void buildActivationRow(ImplicitLocOpBuilder &b, MapRowsOp op, Value out,
-                               Value row, Value columns) {
+                               const LiveRow &live, Value columns) {
   auto buildSpan = [&](Value begin, Value end, int64_t size) {
     buildLoop(b, begin, end, size, [&](Value column) {
-      Value result = buildActivation(b, op, row, column, columns, size);
-      vector::StoreOp::create(b, result, out, ValueRange{row, column});
+      Value result = buildActivation(b, op, live, column, columns, size);
+      vector::StoreOp::create(b, result, out, ValueRange{live.row, column});
     });
   };
   Value whole = buildMul(b, buildDiv(b, columns, kVectorSize), kVectorSize);
@@ -144,28 +168,29 @@ public:
   /// Between the elements of a group and its first byte lies a long chain of dependent
   /// instructions. So four groups are quantised while the exponents of the next four are
   /// computed.
-  void buildLiveRow(Value row) {
+  void buildLiveRow(const LiveRow &live) {
     constexpr int64_t step = kScaleTileColumns;
+    Value row = live.row;
     Value base = rowOffset(row);
     Value whole = buildMul(b, buildDiv(b, groups, step), step);
     Value any =
         arith::CmpIOp::create(b, arith::CmpIPredicate::ne, whole, buildIndex(b, 0));
     buildIf(b, any, [&] {
-      SmallVector<Value> first = buildExponents(row, buildIndex(b, 0), step);
+      SmallVector<Value> first = buildExponents(live, buildIndex(b, 0), step);
       auto loop =
           scf::ForOp::create(b, buildIndex(b, step), whole, buildIndex(b, step), first);
       {
         OpBuilder::InsertionGuard guard(b);
         b.setInsertionPointToStart(loop.getBody());
         Value group = loop.getInductionVar();
-        SmallVector<Value> next = buildExponents(row, group, step);
+        SmallVector<Value> next = buildExponents(live, group, step);
         buildStores(row, base, buildAdd(b, group, -step), loop.getRegionIterArgs());
         scf::YieldOp::create(b, next);
       }
       buildStores(row, base, buildAdd(b, whole, -step), loop.getResults());
     });
     buildLoop(b, whole, groups, 1, [&](Value group) {
-      buildStores(row, base, group, buildExponents(row, group, 1));
+      buildStores(row, base, group, buildExponents(live, group, 1));
     });
   }
 
@@ -192,12 +217,12 @@ public:
 private:
   /// The activations of `count` groups from `group` on and a vector of their exponents.
   /// Activations as words of two elements: LLVM takes bf16 that a loop carries apart.
-  SmallVector<Value> buildExponents(Value row, Value group, int64_t count) {
+  SmallVector<Value> buildExponents(const LiveRow &live, Value group, int64_t count) {
     auto wordsType = VectorType::get(groupSize / 2, b.getI32Type());
     SmallVector<Value> results, keys;
     for (int64_t i = 0; i < count; ++i) {
       Value fragment =
-          buildActivation(b, op, row, columnOf(group, i), columns, groupSize);
+          buildActivation(b, op, live, columnOf(group, i), columns, groupSize);
       keys.push_back(buildMagnitudeKeys(b, fragment, isNonNegative));
       results.push_back(vector::BitCastOp::create(b, wordsType, fragment));
     }
@@ -280,15 +305,16 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     MapRowsOp op = generalize(rewriter, padded);
     rewriter.setInsertionPoint(op);
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
-    Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
+    Value rows = b.createOrFold<memref::DimOp>(op.getRowsOperand(), int64_t(0));
     Value columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
     Value usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, op.getNUsed()), rows);
     Value zero = buildIndex(b, 0);
 
     // Those that are not live.
-    auto buildIfLive = [&](Value row, function_ref<void()> live,
+    auto buildIfLive = [&](Value row, function_ref<void(const LiveRow &)> build,
                            function_ref<void()> dead = {}) {
-      Value isLive = buildIsLive(b, op, row, usedRows);
+      auto [isLive, liveRow] = buildIsLive(b, op, row, usedRows);
+      auto live = [&, &liveRow = liveRow] { build(liveRow); };
       if (op.getDeadRows() == DeadRows::Untouched && !dead)
         return buildIf(b, isLive, live);
       buildIf(b, isLive, live, [&] {
@@ -300,8 +326,9 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
     if (!format) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        buildIfLive(
-            row, [&] { buildActivationRow(b, op, op.getOuts().front(), row, columns); });
+        buildIfLive(row, [&](const LiveRow &live) {
+          buildActivationRow(b, op, op.getOuts().front(), live, columns);
+        });
       });
       rewriter.eraseOp(op);
       return success();
@@ -310,11 +337,10 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     QuantizeRows quantizeRows(b, op, format, columns);
     if (format.getDeadScales() == DeadScales::Untouched) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        auto live = [&] {
-          quantizeRows.buildLiveRow(row);
+        buildIfLive(row, [&](const LiveRow &live) {
+          quantizeRows.buildLiveRow(live);
           quantizeRows.buildPaddingColumns(row);
-        };
-        buildIfLive(row, live);
+        });
       });
     } else if (format.getScaleLayout() == ScaleLayout::Swizzle32_4_4) {
       // In a row tile the scales of a row are not contiguous, those of all its rows are.
@@ -325,13 +351,14 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
         Value end =
             arith::MinSIOp::create(b, buildAdd(b, begin, kScaleTileRows), usedRows);
         buildLoop(b, begin, end, 1, [&](Value row) {
-          buildIfLive(row, [&] { quantizeRows.buildLiveRow(row); });
+          buildIfLive(row,
+                      [&](const LiveRow &live) { quantizeRows.buildLiveRow(live); });
         });
       });
     } else {
       buildLoop(b, zero, rows, 1, [&](Value row) {
         buildIfLive(
-            row, [&] { quantizeRows.buildLiveRow(row); },
+            row, [&](const LiveRow &live) { quantizeRows.buildLiveRow(live); },
             [&] { quantizeRows.buildZeroRow(row); });
       });
     }

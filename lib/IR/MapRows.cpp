@@ -93,7 +93,7 @@ std::string MapRowsOp::getKernelBaseName() {
 PairsAttr MapRowsOp::getColumnPairs() { return getPairsAttr(); }
 
 bool MapRowsOp::isIdentity() {
-  if (getPairs() || getProbs())
+  if (getPairs() || getProbs() || getGathers())
     return false;
   Block &block = getActivation().front();
   return cast<YieldOp>(block.getTerminator()).getActivation() == block.getArgument(0);
@@ -145,7 +145,8 @@ MapRowsOp mlir::moe::generalize(RewriterBase &rewriter, PaddingAwareOpInterface 
   auto generic = MapRowsOp::create(
       rewriter, loc, op->getResultTypes(), op.getX(), op.getPermutationMap(),
       op.getNUsed(), op.getProbs(), op.getDestinations(), op.getColumnPairs(),
-      op.getFormat(), op.getDeadRows(), rewriter.getStringAttr(op.getKernelBaseName()));
+      op.getFormat(), op.getDeadRows(), rewriter.getStringAttr(op.getKernelBaseName()),
+      op.getGathers());
   generic->setDiscardableAttrs(llvm::to_vector(op->getDiscardableAttrs()));
   buildActivationRegion(
       rewriter, loc, generic.getActivation(), op,

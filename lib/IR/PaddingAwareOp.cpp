@@ -161,8 +161,9 @@ static Violation checkExtent(StringRef name, ShapedType type) {
 }
 
 /// What an op asks of its inputs, and of the strides and extents of all operands, whose
-/// types are `types`. (C1-C4, C6, C11, C18)
-static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types) {
+/// types are `types`; it has `rows`. (C1-C4, C6, C11, C18)
+static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types,
+                                     int64_t rows) {
   if (Violation violation = checkOneKind(types))
     return violation;
   auto x = cast<ShapedType>(types[0]);
@@ -177,10 +178,10 @@ static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types
     return llvm::formatv(
         "expected 'x' to have from 1 to 2^31 - 1 columns, found {0} (C2)", quote(x));
   if (map && (map.getRank() != 1 || !map.getElementType().isSignlessInteger(32) ||
-              differ(map.getDimSize(0), x.getDimSize(0))))
+              differ(map.getDimSize(0), rows)))
     return llvm::formatv(
         "expected 'permutation_map' to be a vector [{0}] of i32, found {1} (C3)",
-        dimToString(x.getDimSize(0)), quote(map));
+        dimToString(rows), quote(map));
   if (!nUsed.getElementType().isSignlessInteger(32) || nUsed.getRank() > 1 ||
       (nUsed.getRank() == 1 && nUsed.getDimSize(0) != 1))
     return llvm::formatv(
@@ -188,9 +189,9 @@ static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types
         "element, found {0} (C4)",
         quote(nUsed));
   if (probs && (probs.getRank() != 1 || !probs.getElementType().isF32() ||
-                differ(probs.getDimSize(0), x.getDimSize(0))))
+                differ(probs.getDimSize(0), rows)))
     return llvm::formatv("expected 'probs' to be a vector [{0}] of f32, found {1} (C18)",
-                         dimToString(x.getDimSize(0)), quote(probs));
+                         dimToString(rows), quote(probs));
   for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), types))
     if (Violation violation = checkContiguousInnermost(name, cast<ShapedType>(type)))
       return violation;
@@ -245,19 +246,25 @@ static Violation checkScale(BlockFormatAttrInterface format, StringRef name, int
 /// The constraints on operands of these types; see those of the operands themselves
 /// below.
 Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, TypeRange types) {
-  return checkOperandTypes(op, op.getColumnPairs(), types);
+  return checkOperandTypes(op, op.getColumnPairs(), op.getGathers(), types);
 }
 
 Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, PairsAttr pairs,
-                                       TypeRange types) {
-  if (Violation violation = checkPaddingAwareOp(op, types))
-    return violation;
-  FormatAttrInterface format = op.getFormat();
-  StringRef name = format.getDestinationNames().front();
+                                       bool gathers, TypeRange types) {
+  if (gathers && !op.getPermutationMap())
+    return "expected a 'permutation_map' that says which rows are gathered, found none "
+           "(C19)";
   auto x = cast<ShapedType>(types[0]);
   unsigned numInputs = op.getNumInputs();
   auto elements = cast<ShapedType>(types[numInputs]);
-  int64_t rows = x.getDimSize(0), columns = x.getDimSize(1);
+  // What is no matrix is found out below.
+  ShapedType ofRows = gathers ? elements : x;
+  int64_t rows = ofRows.getRank() == 2 ? ofRows.getDimSize(0) : ShapedType::kDynamic;
+  if (Violation violation = checkPaddingAwareOp(op, types, rows))
+    return violation;
+  FormatAttrInterface format = op.getFormat();
+  StringRef name = format.getDestinationNames().front();
+  int64_t columns = x.getDimSize(1);
   if (pairs) {
     if (!ShapedType::isDynamic(columns))
       columns /= 2;

@@ -180,6 +180,10 @@ std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
   if (op.getDeadRows() == DeadRows::Zero &&
       (schedule.hasQuads() || schedule.earlyBytes != 0))
     return "dead_rows<zero> is for rows = single and 'early_bytes' of 0";
+  if (op.getGathers() && schedule.earlyBytes != 0)
+    return llvm::formatv("expected 'early_bytes' to be 0 for an op that gathers rows, "
+                         "found {0}",
+                         schedule.earlyBytes);
   PairsAttr pairs = op.getColumnPairs();
   if (pairs && !pairs.haveVectors(schedule.elements()))
     return llvm::formatv("expected 'access_bytes' of {0} elements that divide blocks of "

@@ -118,6 +118,9 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
                                                  const ScheduleTarget &target) {
   Schedule schedule = getSchedule(getRow(target.capability, getScales(op)), target);
   PairsAttr pairs = op.getColumnPairs();
+  // Which row to load is known no earlier than whether it is live.
+  if (op.getGathers())
+    schedule.earlyBytes = 0;
   if (op.getDeadRows() == DeadRows::Zero) {
     schedule.rows = RowOrder::Single;
     schedule.earlyBytes = 0;

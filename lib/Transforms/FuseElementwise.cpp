@@ -105,7 +105,7 @@ struct FuseProducer : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
     auto fused = MapRowsOp::create(
         rewriter, loc, op->getResultTypes(), op.getX(), op.getPermutationMap(),
         op.getNUsed(), op.getProbs(), op.getDestinations(), op.getColumnPairs(),
-        op.getFormat(), op.getDeadRows(), getGivenKernelName(op));
+        op.getFormat(), op.getDeadRows(), getGivenKernelName(op), op.getGathers());
     fused->setOperand(0, input);
     fused->setDiscardableAttrs(llvm::to_vector(op->getDiscardableAttrs()));
     buildActivationRegion(rewriter, loc, fused.getActivation(), op,

@@ -15,6 +15,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "moe/IR/Moe.h"
@@ -42,6 +43,13 @@ static std::optional<OperationName> getFusedName(PaddingAwareOpInterface produce
   return std::nullopt;
 }
 
+/// Whether the rows that `op` does not compute hold nothing that is defined.
+static bool areOtherRowsUndefined(PaddingAwareOpInterface op) {
+  Value destination = op.getDestinations().front();
+  return op.getDeadRows() == DeadRows::Untouched &&
+         destination.getDefiningOp<tensor::EmptyOp>();
+}
+
 namespace {
 
 struct FuseIntoStore : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
@@ -62,12 +70,16 @@ struct FuseIntoStore : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
       return rewriter.notifyMatchFailure(store, "the permutation maps differ");
     if (activation.getNUsed() != store.getNUsed())
       return rewriter.notifyMatchFailure(store, "the numbers of used rows differ");
+    if (activation.getGathers() && !areOtherRowsUndefined(activation))
+      return rewriter.notifyMatchFailure(
+          store, "rows whose map entry is past those of 'x' are live in the quantisation "
+                 "alone, and the gather's destination says what they hold");
     // Static sizes may contradict each other across a result of dynamic ones.
     SmallVector<Type> types(store->getOperandTypes());
     types.front() = activation.getX().getType();
     // Factors have as many rows as x.
-    if (std::optional<std::string> violation =
-            checkOperandTypes(store, activation.getColumnPairs(), types))
+    if (std::optional<std::string> violation = checkOperandTypes(
+            store, activation.getColumnPairs(), activation.getGathers(), types))
       return rewriter.notifyMatchFailure(store, *violation);
 
     SmallVector<Value> operands(
@@ -110,7 +122,7 @@ private:
         rewriter, loc, store->getResultTypes(), store.getX(), store.getPermutationMap(),
         store.getNUsed(), activation.getProbs(), store.getDestinations(),
         activation.getColumnPairs(), format, store.getDeadRows(),
-        /*kernel_name=*/StringAttr());
+        /*kernel_name=*/StringAttr(), activation.getGathers());
     fused->setOperands(operands);
     buildActivationRegion(rewriter, loc, fused.getActivation(), activation,
                           [&](ValueRange parts) {

@@ -64,9 +64,10 @@ private:
 
 } // namespace
 
-/// `columns` are those of the operand `matrix`.
-static void checkScale(BlockFormatAttrInterface format, StringRef matrix, Value scale,
-                       SizeChecks &checks, Value rows, Value columns) {
+/// `rows` are those of the operand `ofRows`, `columns` those of `matrix`.
+static void checkScale(BlockFormatAttrInterface format, StringRef ofRows,
+                       StringRef matrix, Value scale, SizeChecks &checks, Value rows,
+                       Value columns) {
   OpBuilder &b = checks.builder;
   Location loc = checks.loc;
   Value groupSize = checks.constant(format.getGroupSize());
@@ -77,8 +78,10 @@ static void checkScale(BlockFormatAttrInterface format, StringRef matrix, Value 
                     matrix, format.getGroupSize())
           .str());
   if (format.getScaleLayout() == ScaleLayout::Linear) {
-    checks.expectEqual(checks.dim(scale, 0), rows,
-                       "expected 'scale' to have as many rows as 'x' (C9)");
+    checks.expectEqual(
+        checks.dim(scale, 0), rows,
+        llvm::formatv("expected 'scale' to have as many rows as '{0}' (C9)", ofRows)
+            .str());
     checks.expectEqual(checks.dim(scale, 1),
                        arith::DivUIOp::create(b, loc, columns, groupSize),
                        llvm::formatv("expected 'scale' to have a column for each {0} of "
@@ -102,18 +105,25 @@ void mlir::moe::detail::generateRuntimeVerification(
     function_ref<std::string(Operation *, StringRef)> message) {
   SizeChecks checks(builder, loc, op, message);
   auto paddingAware = cast<PaddingAwareOpInterface>(op);
-  Value rows = checks.dim(paddingAware.getX(), 0);
+  StringRef destination = paddingAware.getFormat().getDestinationNames().front();
+  StringRef ofRows = paddingAware.getGathers() ? destination : "x";
+  Value rows = checks.dim(paddingAware.getRowsOperand(), 0);
   Value columns = checks.dim(paddingAware.getX(), 1);
+  auto expectForEachRow = [&](StringRef name, Value vector, StringRef constraint) {
+    checks.expectEqual(
+        checks.dim(vector, 0), rows,
+        llvm::formatv("expected '{0}' to have as many elements as '{1}' has rows ({2})",
+                      name, ofRows, constraint)
+            .str());
+  };
   if (Value map = paddingAware.getPermutationMap())
-    checks.expectEqual(checks.dim(map, 0), rows,
-                       "expected 'permutation_map' to have as many elements as 'x' has "
-                       "rows (C3)");
+    expectForEachRow("permutation_map", map, "C3");
   if (Value probs = paddingAware.getProbs())
-    checks.expectEqual(checks.dim(probs, 0), rows,
-                       "expected 'probs' to have as many elements as 'x' has rows (C18)");
-  Value matrix = cast<DestinationStyleOpInterface>(op).getDpsInits().front();
-  checks.expectEqual(checks.dim(matrix, 0), rows,
-                     "expected the destination to have as many rows as 'x' (C5)");
+    expectForEachRow("probs", probs, "C18");
+  Value matrix = paddingAware.getDestinations().front();
+  if (!paddingAware.getGathers())
+    checks.expectEqual(checks.dim(matrix, 0), rows,
+                       "expected the destination to have as many rows as 'x' (C5)");
   if (PairsAttr pairs = paddingAware.getColumnPairs()) {
     Value found = columns;
     columns = checks.dim(matrix, 1);
@@ -134,8 +144,7 @@ void mlir::moe::detail::generateRuntimeVerification(
                        "expected the destination to have as many columns as 'x' (C5)");
   }
   if (auto format = dyn_cast<BlockFormatAttrInterface>(paddingAware.getFormat()))
-    checkScale(format,
-               paddingAware.getColumnPairs() ? format.getDestinationNames().front() : "x",
+    checkScale(format, ofRows, paddingAware.getColumnPairs() ? destination : "x",
                paddingAware.getDestinations()[1], checks, rows, columns);
 }
 

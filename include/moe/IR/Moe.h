@@ -91,9 +91,10 @@ namespace mlir::moe {
 /// it; nothing if it would be valid. For a rewrite that puts other operands in their
 /// place.
 std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, TypeRange types);
-/// The same for an op that computes its columns of other `pairs`.
+/// The same for an op that computes its columns of other `pairs`, and its rows of those
+/// that the map names if it `gathers`.
 std::optional<std::string> checkOperandTypes(PaddingAwareOpInterface op, PairsAttr pairs,
-                                             TypeRange types);
+                                             bool gathers, TypeRange types);
 
 /// Which op of the region of `moe.map_rows` may not be there, as the verifier says it;
 /// nothing if all may. (C13)

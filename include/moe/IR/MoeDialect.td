@@ -42,6 +42,11 @@ def Moe_Dialect : Dialect {
     `moe.expected_rows`, a positive i64 on the op: the grid suits it then, few CTAs for few
     rows. No result depends on it.
 
+    Two ops, and `moe.map_rows` with `gathers`, read the row of `x` that the map names, in
+    front of FC1: `x` is `[T, N]` then, and row `r` is live iff
+
+        r < n_used  and  0 <= permutation_map[r] < T
+
     ### Destination style
 
     The ops take their destinations as `outs` and work on ranked tensors and on

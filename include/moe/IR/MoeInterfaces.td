@@ -28,7 +28,10 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
   }];
   let cppNamespace = "::mlir::moe";
   let methods = [
-    InterfaceMethod<"The input, [M, N] bf16, or [M, 2N] with pairs of columns.",
+    InterfaceMethod<[{
+        The input, [M, N] bf16, or [M, 2N] with pairs of columns. Where rows are gathered
+        it has any number of them.
+      }],
       "::mlir::TypedValue<::mlir::ShapedType>", "getX">,
     InterfaceMethod<[{
         The original token of each row, [M] i32, negative for padding. Null if all rows below
@@ -54,6 +57,12 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
         Null if it is computed of the one at the same place.
       }],
       "::mlir::moe::PairsAttr", "getColumnPairs", (ins), "", "return {};">,
+    InterfaceMethod<[{
+        Whether row `r` of the destinations is computed of the row of `x` that
+        `permutation_map[r]` names, rather than of row `r`. Then there is a map, and only
+        those rows are live whose entry is below the number of rows of `x`.
+      }],
+      "bool", "getGathers", (ins), "", "return false;">,
     InterfaceMethod<"A factor of each row, [M] f32. Null if there is none.",
       "::mlir::TypedValue<::mlir::ShapedType>", "getProbs", (ins), "", "return {};">,
     InterfaceMethod<"What becomes of rows below `n_used` that are not live.",
@@ -66,7 +75,8 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
       }],
       "::llvm::StringRef", "getActivationName", (ins), "", "return {};">,
     InterfaceMethod<[{
-        Whether the activation is the identity, so that the op only stores `x` in a format.
+        Whether the op only stores `x` in a format: the activation is the identity, and no
+        row is gathered.
       }],
       "bool", "isIdentity", (ins), "", "return false;">,
     InterfaceMethod<"What the kernels for the op are called, before the format's suffix.",
@@ -83,6 +93,11 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
     /// The operand whose columns are those of the destination: `x`, if that has them.
     ::mlir::Value getColumnsOperand() {
       return $_op.getColumnPairs() ? getDestinations().front() : ::mlir::Value($_op.getX());
+    }
+    /// The operand whose rows are those of the map and of the destinations: `x`, unless rows
+    /// of that are gathered.
+    ::mlir::Value getRowsOperand() {
+      return $_op.getGathers() ? getDestinations().front() : ::mlir::Value($_op.getX());
     }
     /// The destinations: the matrix of elements, and the scales if the format has some.
     ::mlir::OperandRange getDestinations() {

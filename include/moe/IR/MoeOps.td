@@ -48,6 +48,8 @@ class Moe_Activation<string name_, code expression_, bit isIdentity_ = 0> {
   // Whether the expression multiplies by `prob`, the factor of the row, which is null if
   // there is none. Else the bf16 that it gives is multiplied and rounded again.
   bit takesProb = 0;
+  // Whether rows of `x` are gathered. Such ops have a map, and no `probs`.
+  bit gathers = 0;
 }
 
 def Moe_Identity : Moe_Activation<"", "elements", /*isIdentity=*/1>;
@@ -81,11 +83,16 @@ def Moe_SwiGLU
   let pairs = "detail::getGatePairs(getGateLayoutAttr(), getContext())";
 }
 
+// The rows that hold tokens, as they are.
+def Moe_Permute : Moe_Activation<"permute", "elements"> { let gathers = 1; }
+
 // An op with an activation that is stored in a format, the C++ expression of its attribute.
 class Moe_NamedOp<string mnemonic, Moe_Activation activation, code format>
-    : Moe_PaddingAwareOp<mnemonic, ["getActivationName", "getColumnPairs", "getProbs",
-                                    "getDeadRows", "getKernelBaseName", "isIdentity"],
-                         [AttrSizedOperandSegments]> {
+    : Moe_PaddingAwareOp<mnemonic,
+          !listconcat(["getActivationName", "getColumnPairs", "getGathers", "getDeadRows",
+                       "getKernelBaseName", "isIdentity"],
+                      !if(activation.gathers, []<string>, ["getProbs"])),
+          !if(activation.gathers, []<Trait>, [AttrSizedOperandSegments])> {
   let hasVerifier = 1;
   let extraClassDefinition = baseClassDefinition # [{
     ::mlir::moe::FormatAttrInterface $cppClass::getFormat() {
@@ -96,6 +103,9 @@ class Moe_NamedOp<string mnemonic, Moe_Activation activation, code format>
     }
     bool $cppClass::isIdentity() {
       return }] # !if(activation.isIdentity, "!getProbs()", "false") # [{;
+    }
+    bool $cppClass::getGathers() {
+      return }] # !if(activation.gathers, "true", "false") # [{;
     }
     ::mlir::moe::PairsAttr $cppClass::getColumnPairs() {
       return }] # activation.pairs # [{;
@@ -399,12 +409,127 @@ def Moe_SwiGLUQuantizeMXFP8Op
 }
 
 //===----------------------------------------------------------------------===//
+// Named ops that gather
+//===----------------------------------------------------------------------===//
+
+// An op that brings tokens into the order of their experts. There is nothing to multiply by
+// `probs`, which wait until the experts are done.
+class Moe_PermuteOp<string mnemonic, code format> : Moe_NamedOp<mnemonic, Moe_Permute, format> {
+  // What both ops ask of their inputs, for their descriptions.
+  string inputConstraints = [{
+    - (C1) The operands are all tensors, or all memrefs.
+    - (C2) `x` is a matrix `[T, H]` of bf16 with `1 <= H < 2^31`.
+    - (C3) `permutation_map` is a vector `[R]` of i32.
+    - (C4) `n_used` is one i32: of rank 0, or of rank 1 with one element.
+  }];
+  string otherConstraints = [{
+    - (C6) In memory the innermost dimension has stride 1. Rows may have any stride.
+    - (C7) There is a result for each tensor of `outs`, of the same type, and none for
+      memrefs.
+    - (C10) In memory no destination is also another operand.
+    - (C11) No operand spans 2^63 bytes or more.
+  }];
+  dag inputs = (ins Moe_TensorOrMemRef:$x, Moe_TensorOrMemRef:$permutation_map,
+                    Moe_TensorOrMemRef:$n_used);
+  dag rowAttributes = (ins DefaultValuedAttr<Moe_DeadRowsAttr,
+                             "::mlir::moe::DeadRows::Untouched">:$dead_rows);
+  string inputFormat = [{
+    `ins` `(` $x `,` $permutation_map `,` $n_used `:` type($x) `,` type($permutation_map) `,`
+              type($n_used) `)`
+  }];
+}
+
+def Moe_PermuteTokensOp : Moe_PermuteOp<"permute_tokens", "BF16Attr::get(getContext())"> {
+  let summary = "Copy tokens to the rows that they go to";
+  let description = [{
+    `x`, `[T, H]`, has a row for each token; `out`, `[R, H]`, the rows of the experts, of
+    which `permutation_map` has the token of each. For every row `r` with
+
+        r < n_used  and  0 <= permutation_map[r] < T
+
+    and every column `c`
+
+        out[r, c] = x[permutation_map[r], c]
+
+    bit for bit, NaN too. All other rows are untouched, or, if they are below `n_used`, zeros
+    under `dead_rows<zero>`. A token may go to any number of rows. An entry at or past `T` is
+    no error: its row holds no token, as with a negative one. `n_used` below 0 counts as 0,
+    above `R` as `R`, and entries at or past it decide nothing.
+
+    Constraints:
+  }] # inputConstraints # [{
+    - (C5) `out` is a matrix `[R, H]` of bf16.
+  }] # otherConstraints # [{
+    Example:
+
+    ```mlir
+    moe.permute_tokens
+      ins(%x, %map, %n : memref<?x2688xbf16>, memref<?xi32>, memref<i32>)
+      outs(%out : memref<?x2688xbf16>)
+    ```
+
+    Source: `permute_tokens` of Megatron-Core's `core.inference.moe.permute`, the part of it
+    that moves tokens. It makes the map in the same kernel, by atomics.
+  }];
+  let arguments = !con(inputs, (ins Moe_TensorOrMemRef:$out), rowAttributes);
+  let results = (outs Optional<AnyRankedTensor>:$result);
+  let assemblyFormat = inputFormat # [{
+    `outs` `(` $out `:` type($out) `)` (`dead_rows` `` $dead_rows^)? attr-dict
+    (`->` type($result)^)?
+  }];
+}
+
+def Moe_PermuteQuantizeMXFP8Op
+    : Moe_PermuteOp<"permute_quantize_mxfp8",
+                    "MXFP8Attr::get(getContext(), getScaleLayout(), getDeadScales())"> {
+  let summary = "Copy tokens to the rows that they go to, quantised to MXFP8";
+  let description = [{
+    `moe.permute_tokens` and `moe.quantize_mxfp8` of its result in one pass, with the same
+    bytes: the live rows are those of `moe.permute_tokens`, with as many scales as there are
+    rows of `data`. `scale_layout` and `dead_scales` say where the scales go, and what becomes
+    of those of rows that are not live.
+
+    Constraints:
+  }] # inputConstraints # [{
+    - (C5) `data` is a matrix `[R, H]` of f8E4M3FN.
+    - (C8) `H` is a multiple of 32.
+    - (C9) `scale` is of f8E8M0FNU: a vector of
+      `ceil(R / 128) * ceil(H / 128) * 512` elements under `swizzle_32_4_4`, a matrix
+      `[R, H / 32]` under `linear`.
+  }] # otherConstraints # [{
+    Example:
+
+    ```mlir
+    moe.permute_quantize_mxfp8
+      ins(%x, %map, %n : memref<?x2688xbf16>, memref<?xi32>, memref<i32>)
+      outs(%data, %scale : memref<?x2688xf8E4M3FN>, memref<?xf8E8M0FNU>)
+    ```
+
+    Source: `permute_and_quantize_mxfp8` of Megatron-Core's `core.inference.moe.permute`,
+    with the scale rules of `moe.quantize_mxfp8`.
+  }];
+  let arguments = !con(inputs,
+      (ins Moe_TensorOrMemRef:$data, Moe_TensorOrMemRef:$scale), rowAttributes,
+      (ins DefaultValuedAttr<Moe_ScaleLayoutAttr,
+             "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
+           DefaultValuedAttr<Moe_DeadScalesAttr,
+             "::mlir::moe::DeadScales::Zero">:$dead_scales));
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = inputFormat # [{
+    `outs` `(` $data `,` $scale `:` type($data) `,` type($scale) `)`
+    (`dead_rows` `` $dead_rows^)? (`scale_layout` `` $scale_layout^)?
+    (`dead_scales` `` $dead_scales^)?
+    attr-dict (`->` type($results)^)?
+  }];
+}
+
+//===----------------------------------------------------------------------===//
 // The generic op
 //===----------------------------------------------------------------------===//
 
 def Moe_MapRowsOp
     : Moe_PaddingAwareOp<"map_rows", ["isIdentity", "getKernelBaseName", "getColumnPairs",
-                                      "getProbs", "getDeadRows"],
+                                      "getProbs", "getDeadRows", "getGathers"],
                          [AttrSizedOperandSegments, IsolatedFromAbove, SingleBlock]> {
   let summary = "An activation of the live rows, stored in a format";
   let description = [{
@@ -425,6 +550,10 @@ def Moe_MapRowsOp
     the elements. Without `permutation_map` all rows below `n_used` are live, and under
     `dead_rows<zero>` the elements of rows below it that are not live become zeros.
 
+    With `gathers`, row `r` is computed of row `permutation_map[r]` of `x`, which is `[T, N]`
+    then: rows are those of the destinations, and only those are live whose entry is below
+    `T`.
+
     The region says what is computed, not how. Each of its ops rounds as it says, by IEEE
     754, to nearest; subnormals are kept. A lowering works on many elements at once.
 
@@ -438,6 +567,8 @@ def Moe_MapRowsOp
       (C5, C8, C9 are about half of them), of which there is a multiple of the blocks that
       are `interleaved`.
     - (C18) `probs` is a vector `[M]` of f32.
+    - (C19) With `gathers` there is a `permutation_map`, and `M` (C3, C5, C9, C18) is the
+      number of rows of the destinations.
 
     Example: a leaky relu, quantised.
 
@@ -474,13 +605,13 @@ def Moe_MapRowsOp
                        Moe_FormatAttrInterface:$format,
                        DefaultValuedAttr<Moe_DeadRowsAttr,
                          "::mlir::moe::DeadRows::Untouched">:$dead_rows,
-                       OptionalAttr<StrAttr>:$kernel_name);
+                       OptionalAttr<StrAttr>:$kernel_name, UnitAttr:$gathers);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let regions = (region SizedRegion<1>:$activation);
   let assemblyFormat = [{
     `ins` `(` custom<Inputs>($x, $permutation_map, $n_used, type($x),
                              type($permutation_map), type($n_used)) `)`
-    (`probs` `(` $probs^ `:` type($probs) `)`)?
+    (`gathers` $gathers^)? (`probs` `(` $probs^ `:` type($probs) `)`)?
     `outs` `(` $outs `:` type($outs) `)` (`pairs` `` $pairs^)? `format` `(` $format `)`
     (`dead_rows` `` $dead_rows^)? (`kernel_name` `(` $kernel_name^ `)`)? attr-dict-with-keyword $activation
     (`->` type($results)^)?
