@@ -168,7 +168,7 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   if (!kernel)
     return failure();
   emitScheduleRemark(op, kernel, schedule);
-  Value rows = b.createOrFold<memref::DimOp>(op.getX(), int64_t(0));
+  Value rows = b.createOrFold<memref::DimOp>(op.getRowsOperand(), int64_t(0));
   Value columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
   IndexOps arithmetic(b);
   ::moe::launch::KernelDescription description = describeKernel(op, schedule);

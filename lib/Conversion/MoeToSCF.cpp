@@ -351,8 +351,7 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
         Value end =
             arith::MinSIOp::create(b, buildAdd(b, begin, kScaleTileRows), usedRows);
         buildLoop(b, begin, end, 1, [&](Value row) {
-          buildIfLive(row,
-                      [&](const LiveRow &live) { quantizeRows.buildLiveRow(live); });
+          buildIfLive(row, [&](const LiveRow &live) { quantizeRows.buildLiveRow(live); });
         });
       });
     } else {

@@ -71,7 +71,7 @@ def check_on_cpu(kernel: Shipped, batch: batches.Batch, *, padding: int = 0, num
                  by_name: bool = False) -> None:
     """Compares every byte of every buffer, and of what is around it."""
     rng = np.random.default_rng(5)
-    outputs = kernel.map.random_outputs(batch.x, rng)
+    outputs = kernel.map.random_outputs(batch, rng)
     expected = kernel.map.expected(batch, outputs)
     inputs = {name: Guarded(array, rng, padding if name == "x" else 0)
               for name, array in kernel.map.inputs(batch).items()}

@@ -203,3 +203,40 @@ gpu.module @kernels {
     gpu.return
   }
 }
+
+// -----
+
+func.func @row_without_token(%map: memref<?xi32, 1>, %rows: index, %tokens: index, %used: i32, %entry: i32) {
+  // expected-error@+1 {{'moe_warp.for_live_row' op expected a body with arguments of 'index', 'index', found 'index'}}
+  moe_warp.for_live_row in %map to %rows tokens %tokens used %used from %entry : memref<?xi32, 1> (%row: index) {
+  }
+  return
+}
+
+// -----
+
+func.func @token_of_no_row(%map: memref<?xi32, 1>, %rows: index, %used: i32, %entry: i32) {
+  // expected-error@+1 {{'moe_warp.for_live_row' op expected a body with arguments of 'index', found 'index', 'index'}}
+  moe_warp.for_live_row in %map to %rows used %used from %entry : memref<?xi32, 1> (%row: index, %token: index) {
+  }
+  return
+}
+
+// -----
+
+func.func @quad_without_entries(%map: memref<?xi32, 1>, %rows: index, %tokens: index, %used: i32, %entry: i32) {
+  // expected-error@+1 {{'moe_warp.for_live_quad' op expected a body with arguments of 'i32', 'i32', 'i32', found 'i32', 'i32'}}
+  moe_warp.for_live_quad in %map to %rows tokens %tokens used %used from %entry : memref<?xi32, 1> (%first: i32, %live: i32) {
+  }
+  return
+}
+
+// -----
+
+func.func @row_of_quad_without_token(%first: i32, %live: i32, %entries: i32) {
+  // expected-error@+1 {{'moe_warp.for_row_of_quad' op expected a body with arguments of 'index', 'index', found 'index'}}
+  %word = moe_warp.for_row_of_quad %live of %first from %entries (%row: index) {
+    moe_warp.yield %live : i32
+  }
+  return
+}

@@ -39,7 +39,7 @@ def call(kernel: Shipped, batch: Any, **more: Any) -> Any:
 @pytest.mark.parametrize("kernel", shipped(), ids=lambda kernel: kernel.id)
 def test_every_kernel_has_a_call(kernel: Shipped) -> None:
     batch = kernel.batch(M, N, N_USED)
-    outs = kernel.map.random_outputs(batch.x, np.random.default_rng(0))
+    outs = kernel.map.random_outputs(batch, np.random.default_rng(0))
     wanted = kernel.map.expected(batch, outs)
     result = call(kernel, batch, out=tuple(outs) if kernel.quantizes else outs[0],
                   expected_rows=7, programmatic_launch=True)
@@ -49,7 +49,7 @@ def test_every_kernel_has_a_call(kernel: Shipped) -> None:
         assert np.array_equal(oracle.bits(a), oracle.bits(b))
     new = call(kernel, batch)
     first = new.data if kernel.quantizes else new
-    live = kernel.map.expected(batch, kernel.map.random_outputs(batch.x, np.random.default_rng(1)))
+    live = kernel.map.expected(batch, kernel.map.random_outputs(batch, np.random.default_rng(1)))
     rows = oracle.used_rows(M, N_USED) if not kernel.has_map else oracle.live_rows(
         batch.permutation_map, N_USED)
     assert np.array_equal(oracle.bits(first)[rows], oracle.bits(live[0])[rows])

@@ -45,7 +45,7 @@ def test_every_kernel_has_a_call(kernel: Shipped, form: str) -> None:
     if form == "compiled" and kernel.quantizes and kernel.settings:
         pytest.skip("for time: one that quantises is enough")
     batch = kernel.batch(M, N, N_USED)
-    before = kernel.map.random_outputs(batch.x, np.random.default_rng(0))
+    before = kernel.map.random_outputs(batch, np.random.default_rng(0))
     wanted = kernel.map.expected(batch, before)
     x = from_numpy(batch.x, torch.bfloat16)
     permutation_map = torch.from_numpy(batch.permutation_map.copy()) if kernel.has_map else None

@@ -1,7 +1,7 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The named ops with all that they may have: pairs of columns, parameters of the activation, no
-map, probs, rows that are zeroed. For kernels.check and for on_cpu.run.
+map, probs, rows that are zeroed or gathered. For kernels.check and for on_cpu.run.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 from . import activations, oracle
 from .kernels import RowMap, compile_ptx
 
-BF16_OPS = ("padded_swiglu", "padded_squared_relu")
-QUANTIZING_OPS = ("swiglu_quantize_mxfp8", "squared_relu_quantize_mxfp8")
+BF16_OPS = ("padded_swiglu", "padded_squared_relu", "permute_tokens")
 _PARAMETERS = ("limit", "alpha", "beta", "clamp_scale")
 
 
@@ -44,6 +43,10 @@ class FamilyKernel:
         return "swiglu" in self.op
 
     @property
+    def gathers(self) -> bool:
+        return "permute" in self.op
+
+    @property
     def format(self) -> oracle.Format:
         if self.op in BF16_OPS:
             return oracle.BF16()
@@ -59,11 +62,14 @@ class FamilyKernel:
             activation: oracle.Activation = activations.SwiGLU(
                 **{name: settings[name] for name in names if name in settings})
             parts = oracle.gate_parts(settings.get("gate_layout", "gate_up"))
+        elif self.gathers:
+            activation, parts = oracle.identity, oracle.whole
         else:
             activation = oracle._squared_relu_of(settings.get("clamp_scale"), self.has_probs)
             parts = oracle.whole
         return RowMap(activation, self.format, parts, has_map=self.has_map,
-                      has_probs=self.has_probs, dead_rows=settings.get("dead_rows", "untouched"))
+                      has_probs=self.has_probs, dead_rows=settings.get("dead_rows", "untouched"),
+                      gathers=self.gathers)
 
     def entry(self, aligned: bool) -> str:
         """What the only kernel for such operands is called, from the compiled module."""

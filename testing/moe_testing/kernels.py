@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import oracle
+from . import oracle, permutation
 from .batches import Batch
 from .checkout import BIN_DIR
 from .regions import REGIONS
@@ -56,7 +56,8 @@ class RowMap:
     """What a kernel must compute: an activation of the live rows, in a format.
 
     `is_any_nan_right`: where the result is NaN, any NaN will do. `has_map` and `has_probs` say
-    which inputs there are beside x and n_used; `dead_rows` is as in oracle.map_rows.
+    which inputs there are beside x and n_used; `dead_rows` is as in oracle.map_rows. With `gathers`
+    a row is computed of the row of x that the map names, and there are as many as the map has.
     """
 
     activation: oracle.Activation
@@ -66,6 +67,7 @@ class RowMap:
     has_map: bool = True
     has_probs: bool = False
     dead_rows: str = "untouched"
+    gathers: bool = False
 
     def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What comes before the destinations, by their names."""
@@ -82,21 +84,24 @@ class RowMap:
         """Of the destinations."""
         return ["out"] if isinstance(self.format, oracle.BF16) else ["data", "scale"]
 
-    def destinations(self, x: np.ndarray) -> list[tuple[oracle.Shape, np.dtype]]:
+    def destinations(self, batch: Batch) -> list[tuple[oracle.Shape, np.dtype]]:
         """Their shapes and types."""
-        return self.format.destinations(x.shape[0], self.parts(x[:0])[0].shape[1])
+        rows = batch.permutation_map.size if self.gathers else batch.M
+        return self.format.destinations(rows, self.parts(batch.x[:0])[0].shape[1])
 
-    def random_outputs(self, x: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    def random_outputs(self, batch: Batch, rng: np.random.Generator) -> list[np.ndarray]:
         """Destinations of random bytes."""
         return [rng.integers(0, 256, int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)
-                .view(dtype).reshape(shape) for shape, dtype in self.destinations(x)]
+                .view(dtype).reshape(shape) for shape, dtype in self.destinations(batch)]
 
     def expected(self, batch: Batch, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the oracle makes of `outputs`."""
         inputs = self.inputs(batch)
-        return oracle.map_rows(batch.x, inputs.get("permutation_map"), batch.n_used, outputs,
-                               self.activation, self.format, self.parts,
-                               probs=inputs.get("probs"), dead_rows=self.dead_rows)
+        x, where = batch.x, inputs.get("permutation_map")
+        if self.gathers:
+            x, where = permutation.gathered(x, batch.permutation_map, batch.n_used)
+        return oracle.map_rows(x, where, batch.n_used, outputs, self.activation, self.format,
+                               self.parts, probs=inputs.get("probs"), dead_rows=self.dead_rows)
 
     def compare(self, name: str, found: np.ndarray, wanted: np.ndarray) -> None:
         """Fails with the first few differing elements of an output."""
@@ -265,7 +270,7 @@ def check(backend: Backend, ptx: str, subject: Subject, batch: Batch, grid: tupl
     first output.
     """
     rng = np.random.default_rng(seed)
-    outputs = subject.map.random_outputs(batch.x, rng)
+    outputs = subject.map.random_outputs(batch, rng)
     expected = subject.map.expected(batch, outputs)
 
     inputs = subject.map.inputs(batch)

@@ -42,7 +42,7 @@ def call(module: str, arrays: Sequence[np.ndarray], saved: Sequence[int | str],
 
 def run(subject: Subject, batch: Batch, seed: int = 0) -> None:
     """One call; outputs start as random bytes, and all of them are compared with the oracle."""
-    outputs = subject.map.random_outputs(batch.x, np.random.default_rng(seed))
+    outputs = subject.map.random_outputs(batch, np.random.default_rng(seed))
     inputs = list(subject.map.inputs(batch).values())
     arrays = [*inputs, *outputs]
     found = call(subject.mlir(), arrays, range(len(inputs), len(arrays)))

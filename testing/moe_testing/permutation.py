@@ -134,8 +134,8 @@ def live_rows(permutation_map: np.ndarray, n_used: int | np.ndarray, T: int) -> 
     return oracle.live_rows(permutation_map, n_used) & (permutation_map < T)
 
 
-def _gathered(x: np.ndarray, permutation_map: np.ndarray,
-              n_used: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gathered(x: np.ndarray, permutation_map: np.ndarray,
+             n_used: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows [R, H] of x where the map has them; and the map, -1 where an entry is at or past T."""
     if permutation_map.ndim != 1 or permutation_map.dtype != np.int32:
         raise ValueError("permutation_map must be int32 [R]")
@@ -154,7 +154,7 @@ def permute_tokens(
     dead_rows: str = "untouched",
 ) -> np.ndarray:
     """`out` [R, H] with every live row replaced by that of x [T, H] which the map names."""
-    rows, where = _gathered(x, permutation_map, n_used)
+    rows, where = gathered(x, permutation_map, n_used)
     return oracle.map_rows(rows, where, n_used, [out], oracle.identity, dead_rows=dead_rows)[0]
 
 
@@ -170,7 +170,7 @@ def permute_quantize_mxfp8(
     dead_rows: str = "untouched",
 ) -> tuple[np.ndarray, np.ndarray]:
     """`data` [R, H] and the scales of R rows after `permute_tokens`, then `quantize_mxfp8`."""
-    rows, where = _gathered(x, permutation_map, n_used)
+    rows, where = gathered(x, permutation_map, n_used)
     new_data, new_scale = oracle.map_rows(
         rows, where, n_used, [data, scale], oracle.identity,
         oracle.MXFP8(scale_layout, dead_scales), dead_rows=dead_rows)

@@ -55,8 +55,8 @@ static void clearByTiles(ImplicitLocOpBuilder &b, ForLiveRowOp loop, ForChunkOp 
   auto entriesType = VectorType::get(kRowsPerQuad, b.getI32Type());
   Value entries =
       LoadTileEntriesOp::create(early, entriesType, loop.getMap(), loop.getRows());
-  auto forTile =
-      ForRowTileOp::create(b, loop.getMap(), loop.getRows(), loop.getUsed(), entries);
+  auto forTile = ForRowTileOp::create(b, loop.getMap(), loop.getRows(), loop.getUsed(),
+                                      entries, loop.getTokens());
   OpBuilder::InsertionGuard guard(b);
   Block *body = b.createBlock(&forTile.getBody(), {},
                               {b.getIndexType(), entriesType.clone(b.getI1Type())},
@@ -90,14 +90,16 @@ static LogicalResult takeQuads(ForLiveRowOp loop, int64_t clearBytes) {
     clearByTiles(b, loop, chunks, store, clearBytes);
 
   auto forQuad = ForLiveQuadOp::create(b, loop.getMap(), loop.getRows(), loop.getUsed(),
-                                       loop.getEntries());
+                                       loop.getEntries(), loop.getTokens());
   Type i32 = b.getI32Type();
-  Block *quad =
-      b.createBlock(&forQuad.getBody(), {}, {i32, i32}, {b.getLoc(), b.getLoc()});
+  SmallVector<Type> types(loop.getTokens() ? 3 : 2, i32);
+  Block *quad = b.createBlock(&forQuad.getBody(), {}, types,
+                              SmallVector<Location>(types.size(), b.getLoc()));
   Value first = quad->getArgument(0), live = quad->getArgument(1);
+  Value entriesOfQuad = loop.getTokens() ? quad->getArgument(2) : Value();
   ForChunkOp forChunk = createLike(b, chunks);
   Value chunk = forChunk.getBody().getArgument(0);
-  auto forRow = ForRowOfQuadOp::create(b, i32, first, live);
+  auto forRow = ForRowOfQuadOp::create(b, i32, first, live, entriesOfQuad);
   StoreQuadScalesOp::create(b, forRow.getWord(), store.getScale(), loop.getRows(), first,
                             live, chunk, store.getFormat(), clears);
   warp::YieldOp::create(b);
@@ -109,8 +111,8 @@ static LogicalResult takeQuads(ForLiveRowOp loop, int64_t clearBytes) {
   Block &body = forRow.getBody().front();
   body.getArgument(0).replaceAllUsesWith(chunk);
   body.eraseArgument(0);
-  Value row = body.addArgument(b.getIndexType(), b.getLoc());
-  loop.getBody().getArgument(0).replaceAllUsesWith(row);
+  for (BlockArgument argument : loop.getBody().getArguments())
+    argument.replaceAllUsesWith(body.addArgument(argument.getType(), b.getLoc()));
   // Before the data is converted: what packing leaves takes fewer registers.
   Value code = store.getCode();
   b.setInsertionPointAfterValue(code);
@@ -191,9 +193,9 @@ static LogicalResult takeSteps(ForChunkOp chunks, int64_t steps) {
 static LogicalResult loadEarly(ForLiveRowOp loop, int64_t bytes,
                                std::optional<int64_t> steps = std::nullopt) {
   auto chunks = findOnly<ForChunkOp>(loop.getBody());
-  if (!chunks || !loop.getDead().empty())
-    return loop.emitOpError("expected, to load rows early, a body of chunks, and none "
-                            "for rows that are not live");
+  if (!chunks || !loop.getDead().empty() || loop.getTokens())
+    return loop.emitOpError("expected, to load rows early, a body of chunks, none for "
+                            "rows that are not live, and no tokens");
   ImplicitLocOpBuilder b(loop.getLoc(), loop);
   // A chunk of pairs is twice as many bytes.
   if (auto load = findOnly<LoadOp>(chunks.getBody()))

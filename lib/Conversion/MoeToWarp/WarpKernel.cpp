@@ -32,12 +32,13 @@ static Value toGlobal(ImplicitLocOpBuilder &b, Value buffer) {
   return memref::MemorySpaceCastOp::create(b, globalType, buffer);
 }
 
-/// Adds a body whose only argument has `type`, filled by `build`.
-static void buildBody(ImplicitLocOpBuilder &b, Region &region, Type type,
-                      function_ref<void(Value)> build) {
+/// Adds a body whose arguments have `types`, filled by `build`.
+static void buildBody(ImplicitLocOpBuilder &b, Region &region, ArrayRef<Type> types,
+                      function_ref<void(ValueRange)> build) {
   OpBuilder::InsertionGuard guard(b);
-  Block *block = b.createBlock(&region, {}, type, b.getLoc());
-  build(block->getArgument(0));
+  Block *block =
+      b.createBlock(&region, {}, types, SmallVector<Location>(types.size(), b.getLoc()));
+  build(block->getArguments());
   warp::YieldOp::create(b);
 }
 
@@ -54,7 +55,10 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
   Value scale = format ? toGlobal(b, arguments[next++]) : Value();
   bool isSwizzled = format && format.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
   bool clears = format && format.getDeadScales() == DeadScales::Zero;
-  Value rows = b.createOrFold<memref::DimOp>(x, int64_t(0));
+  Value rows = b.createOrFold<memref::DimOp>(op.getGathers() ? out : x, int64_t(0));
+  Value tokens;
+  if (op.getGathers())
+    tokens = b.createOrFold<memref::DimOp>(x, int64_t(0));
   PairsAttr pairs = op.getPairsAttr();
   Value columns = b.createOrFold<memref::DimOp>(pairs ? out : x, int64_t(1));
 
@@ -68,7 +72,8 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
     int64_t paddedTo = isSwizzled ? format.getGroupSize() * kScaleTileColumns : 1;
     auto loop =
         ForChunkOp::create(b, columns, schedule.steps, schedule.elements(), paddedTo);
-    buildBody(b, loop.getBody(), b.getI32Type(), build);
+    buildBody(b, loop.getBody(), b.getI32Type(),
+              [&](ValueRange arguments) { build(arguments.front()); });
   };
 
   if (schedule.waits)
@@ -84,12 +89,15 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
   if (zeroes && !end)
     end = buildUsedRowCount(b, used, rows);
 
-  auto forRow = ForLiveRowOp::create(b, map, rows, used, entries, end);
-  buildBody(b, forRow.getBody(), b.getIndexType(), [&](Value row) {
+  auto forRow = ForLiveRowOp::create(b, map, rows, used, entries, tokens, end);
+  SmallVector<Type> rowTypes(tokens ? 2 : 1, b.getIndexType());
+  buildBody(b, forRow.getBody(), rowTypes, [&](ValueRange arguments) {
+    // Of `x` it is the last argument: the token, if there is one.
+    Value row = arguments.front(), rowOfX = arguments.back();
     buildForChunk([&](Value chunk) {
       auto type = VectorType::get({schedule.steps, schedule.elements()}, b.getBF16Type());
       SmallVector<Type> types(op.getNumParts(), type);
-      auto parts = LoadOp::create(b, types, x, row, chunk, pairs, getAlign(x));
+      auto parts = LoadOp::create(b, types, x, rowOfX, chunk, pairs, getAlign(x));
       SmallVector<Value> values(parts.getFragments());
       if (probs) {
         Value prob = memref::LoadOp::create(b, probs, row);
@@ -112,7 +120,8 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
     });
   });
   if (clears || zeroes)
-    buildBody(b, forRow.getDead(), b.getIndexType(), [&](Value row) {
+    buildBody(b, forRow.getDead(), b.getIndexType(), [&](ValueRange arguments) {
+      Value row = arguments.front();
       buildForChunk([&](Value chunk) {
         if (clears)
           ClearScalesOp::create(b, scale, row, chunk, format);

@@ -32,6 +32,11 @@ Value warp::buildShuffleXor(ImplicitLocOpBuilder &b, Value word, int64_t offset)
       .getShuffleResult();
 }
 
+Value warp::buildShuffleFrom(ImplicitLocOpBuilder &b, Value word, Value lane) {
+  return gpu::ShuffleOp::create(b, word, lane, buildI32(b, kLanes), gpu::ShuffleMode::IDX)
+      .getShuffleResult();
+}
+
 Value warp::recompute(ImplicitLocOpBuilder &b, Value word) {
   return LLVM::InlineAsmOp::create(b, b.getI32Type(), word, /*asm_string=*/"",
                                    /*constraints=*/"=r,0", /*has_side_effects=*/true,

@@ -54,6 +54,9 @@ Value buildVote(ImplicitLocOpBuilder &b, Value condition);
 /// The i32 `word` of the lane whose number differs in the bits of `offset`.
 Value buildShuffleXor(ImplicitLocOpBuilder &b, Value word, int64_t offset);
 
+/// The i32 `word` of the lane with number `lane` (i32) modulo 32.
+Value buildShuffleFrom(ImplicitLocOpBuilder &b, Value word, Value lane);
+
 /// The i32 `word`, in a form that LLVM takes for a new value in every iteration. What is
 /// computed from it stays in the loop; hoisted, it would take half of the registers. No
 /// instruction comes of it. There is no op for it, so it is an empty inline assembly.

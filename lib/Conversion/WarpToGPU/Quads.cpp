@@ -58,7 +58,8 @@ void warp::lower(ForLiveQuadOp op, KernelLowering &kernel) {
   });
   Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
                                        buildRowOfSlot(b, slot), usedRows);
-  Value holdsToken = buildHoldsToken(b, loop.getRegionIterArg(0));
+  Value entry = loop.getRegionIterArg(0);
+  Value holdsToken = buildHoldsToken(b, entry, op.getTokens());
   Value liveLanes = buildVote(b, arith::AndIOp::create(b, isUsed, holdsToken));
   buildWhileNotZero(b, {liveLanes}, [&](ValueRange values) -> SmallVector<Value> {
     Value rest = values.front();
@@ -72,8 +73,14 @@ void warp::lower(ForLiveQuadOp op, KernelLowering &kernel) {
     Value runSlot = buildAdd(b, base, buildMul(b, first, kernel.warps32));
     Value inQuad = buildRem(b, runSlot, kRowsPerQuad);
     Value firstRow = buildRowOfSlot(b, arith::SubIOp::create(b, runSlot, inQuad));
-    kernel.inlineBody(b, op.getBody(),
-                      {firstRow, arith::ShLIOp::create(b, live, inQuad).getResult()});
+    SmallVector<Value> arguments = {firstRow, arith::ShLIOp::create(b, live, inQuad)};
+    if (op.getTokens()) {
+      // Where the run is but one row, the other lanes have no entry of the quad.
+      Value lane = buildRem(b, kernel.getLane(b), kRowsPerQuad);
+      Value source = buildAdd(b, arith::SubIOp::create(b, first, inQuad), lane);
+      arguments.push_back(buildShuffleFrom(b, entry, source));
+    }
+    kernel.inlineBody(b, op.getBody(), arguments);
     return {arith::XOrIOp::create(b, rest, arith::ShLIOp::create(b, live, first))};
   });
   scf::YieldOp::create(b, nextEntry);
@@ -102,7 +109,10 @@ void warp::lower(ForRowOfQuadOp op, KernelLowering &kernel) {
     Value inQuad = math::CountTrailingZerosOp::create(b, rest);
     Value row = buildAdd(b, op.getFirst(), buildMul(b, inQuad, kLanes));
     kernel.recomputeLane(b);
-    Value packed = kernel.inlineBody(b, op.getBody(), toIndex(b, row)).front();
+    SmallVector<Value> arguments = {toIndex(b, row)};
+    if (op.getEntries())
+      arguments.push_back(toIndex(b, buildShuffleFrom(b, op.getEntries(), inQuad)));
+    Value packed = kernel.inlineBody(b, op.getBody(), arguments).front();
     Value isOwn =
         arith::CmpIOp::create(b, arith::CmpIPredicate::eq, inQuad,
                               buildRowOfLane(b, kernel.getLane(b), lanesPerGroup));

@@ -71,10 +71,15 @@ void warp::lower(ForLiveRowOp op, KernelLowering &kernel) {
       });
 
   auto rowOfBit = [&](Value bit) { return buildAdd(b, base, kernel.warpsTimes(b, bit)); };
+  Value entry = loop.getRegionIterArg(0);
   Value isLive = arith::AndIOp::create(b, buildLess(b, row, usedRows),
-                                       buildHoldsToken(b, loop.getRegionIterArg(0)));
-  buildForEachBit(b, buildVote(b, isLive),
-                  [&](Value bit) { kernel.inlineBody(b, op.getBody(), rowOfBit(bit)); });
+                                       buildHoldsToken(b, entry, op.getTokens()));
+  buildForEachBit(b, buildVote(b, isLive), [&](Value bit) {
+    SmallVector<Value> arguments = {rowOfBit(bit)};
+    if (op.getTokens()) // From the lane that has the entry.
+      arguments.push_back(toIndex(b, buildShuffleFrom(b, entry, bit)));
+    kernel.inlineBody(b, op.getBody(), arguments);
+  });
   if (!op.getDead().empty()) {
     Value yes = arith::ConstantIntOp::create(b, 1, 1);
     Value isDead = arith::AndIOp::create(b, buildLess(b, row, end),

@@ -55,7 +55,8 @@ void warp::lower(ForRowTileOp op, KernelLowering &kernel) {
   SmallVector<Value> lives;
   for (auto [i, entry] : llvm::enumerate(loop.getRegionIterArgs())) {
     Value isUsed = buildLess(b, buildAdd(b, firstRow, i * kLanes), usedRows);
-    lives.push_back(arith::AndIOp::create(b, isUsed, buildHoldsToken(b, entry)));
+    lives.push_back(
+        arith::AndIOp::create(b, isUsed, buildHoldsToken(b, entry, op.getTokens())));
   }
   kernel.setParts(op.getBody().getArgument(1), lives);
   kernel.inlineBody(b, op.getBody(), {tile, Value()});

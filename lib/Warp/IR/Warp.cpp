@@ -128,7 +128,8 @@ static LogicalResult verifyBody(Operation *op, Region &body, TypeRange types,
 
 LogicalResult ForLiveRowOp::verify() {
   Type index = IndexType::get(getContext());
-  if (failed(verifyBody(*this, getBody(), index)))
+  SmallVector<Type> types(getTokens() ? 2 : 1, index);
+  if (failed(verifyBody(*this, getBody(), types)))
     return failure();
   if (getDead().empty())
     return success();
@@ -141,12 +142,12 @@ LogicalResult ForOwnRowOp::verify() {
 
 LogicalResult ForLiveQuadOp::verify() {
   Type i32 = IntegerType::get(getContext(), 32);
-  return verifyBody(*this, getBody(), {i32, i32});
+  return verifyBody(*this, getBody(), SmallVector<Type>(getTokens() ? 3 : 2, i32));
 }
 
 LogicalResult ForRowOfQuadOp::verify() {
-  return verifyBody(*this, getBody(), IndexType::get(getContext()),
-                    IntegerType::get(getContext(), 32));
+  SmallVector<Type> types(getEntries() ? 2 : 1, IndexType::get(getContext()));
+  return verifyBody(*this, getBody(), types, IntegerType::get(getContext(), 32));
 }
 
 LogicalResult ForRowTileOp::verify() {

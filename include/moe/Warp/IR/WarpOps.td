@@ -38,6 +38,8 @@ def Warp_Dialect : Dialect {
       and what a lane has computed of them. In a scope in which registers are short, lane
       numbers are computed in the scope.
     - The grid is any: x runs over chunks of columns, y and the warps of a CTA over rows.
+    - Where rows are gathered, walks have the number of `tokens`, the rows of `x`: only those
+      rows are live whose entry is below it. Their bodies get the token of a row too.
     - A kernel has the schedule that it is to follow as its attribute `moe_warp.schedule`, a
       `#moe.schedule`, whose `threads` are those of its `known_block_size` if it has one.
 
@@ -143,12 +145,14 @@ def Warp_ForLiveRowOp : Warp_LoopOp<"for_live_row", [AttrSizedOperandSegments]> 
     and visits those of its rows that are live. `entries` are those of the first 32 rows; the
     next are on their way while these are computed. `dead` is for the warp's rows below `end`
     that are not live, of each 32 after the live ones.
+
+    With `tokens` the body gets the row, and the token that its entry names.
   }];
   let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used, I32:$entries,
-                       Optional<Index>:$end);
+                       Optional<Index>:$tokens, Optional<Index>:$end);
   let regions = (region SizedRegion<1>:$body, MaxSizedRegion<1>:$dead);
   let assemblyFormat = [{
-    (`in` $map^)? `to` $rows `used` $used `from` $entries (`:` type($map)^)?
+    (`in` $map^)? `to` $rows (`tokens` $tokens^)? `used` $used `from` $entries (`:` type($map)^)?
     custom<Body>($body) (`dead` `to` $end^ custom<Body>($dead))? attr-dict
   }];
   let hasVerifier = 1;
@@ -191,18 +195,22 @@ def Warp_IsSmallOp : Warp_Op<"is_small"> {
   let hasVerifier = 1;
 }
 
-def Warp_ForLiveQuadOp : Warp_LoopOp<"for_live_quad"> {
+def Warp_ForLiveQuadOp : Warp_LoopOp<"for_live_quad", [AttrSizedOperandSegments]> {
   let summary = "Visit the rows of a warp by quads";
   let description = [{
     A quad, the rows r, r + 32, r + 64 and r + 96 of a row tile, has neighbouring scales. Its
     body gets r and a bit for each row that it is to compute. If there are fewer quads than
     seven for eight warps, rows go to warps one by one, for the sake of more loads in flight:
     then one bit is set.
+
+    With `tokens` the body gets the entries of the quad too, that of row r + 32 * i in each
+    lane whose number is i modulo 4.
   }];
-  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used, I32:$entries);
+  let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used, I32:$entries,
+                       Optional<Index>:$tokens);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    (`in` $map^)? `to` $rows `used` $used `from` $entries (`:` type($map)^)?
+    (`in` $map^)? `to` $rows (`tokens` $tokens^)? `used` $used `from` $entries (`:` type($map)^)?
     custom<Body>($body) attr-dict
   }];
   let hasVerifier = 1;
@@ -211,26 +219,27 @@ def Warp_ForLiveQuadOp : Warp_LoopOp<"for_live_quad"> {
 def Warp_ForRowOfQuadOp : Warp_LoopOp<"for_row_of_quad"> {
   let summary = "Visit the live rows of a quad, and collect what each yields";
   let description = [{
-    The lane keeps the word (i32) of the row whose scales it stores.
+    The lane keeps the word (i32) of the row whose scales it stores. With the `entries` of
+    the quad the body gets the row, and the token that its entry names.
   }];
-  let arguments = (ins I32:$first, I32:$live);
+  let arguments = (ins I32:$first, I32:$live, Optional<I32>:$entries);
   let regions = (region SizedRegion<1>:$body);
   let results = (outs I32:$word);
-  let assemblyFormat = "$live `of` $first custom<Body>($body) attr-dict";
+  let assemblyFormat = "$live `of` $first (`from` $entries^)? custom<Body>($body) attr-dict";
   let hasVerifier = 1;
 }
 
-def Warp_ForRowTileOp : Warp_LoopOp<"for_row_tile"> {
+def Warp_ForRowTileOp : Warp_LoopOp<"for_row_tile", [AttrSizedOperandSegments]> {
   let summary = "Visit row tiles, a warp each, with what is live of the lane's quad";
   let description = [{
     `entries` are those of the warp's first tile. The next tile's are on their way while this
     one's are used.
   }];
   let arguments = (ins Optional<Warp_Buffer>:$map, Index:$rows, I32:$used,
-                       Warp_Quad:$entries);
+                       Warp_Quad:$entries, Optional<Index>:$tokens);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    (`in` $map^)? `to` $rows `used` $used `from` $entries `:`
+    (`in` $map^)? `to` $rows (`tokens` $tokens^)? `used` $used `from` $entries `:`
     custom<MapType>(type($map), type($entries)) custom<Body>($body) attr-dict
   }];
   let hasVerifier = 1;
