@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from moe_testing import batches, gated_batches, interpreted, on_cpu, oracle, sigma
 from moe_testing.family import FamilyKernel
-from moe_testing.kernels import check, compile_ptx, descriptor, run_tool
+from moe_testing.kernels import check, compile_ptx
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate", "moe-run")
 
@@ -48,21 +48,23 @@ def test_variants(op: str, variant: str) -> None:
 # Small inputs, which have chunks of 256 columns instead of 512.
 
 
-@pytest.mark.parametrize(("rows", "grid", "is_early"), [
-    (7, (4, 1), True),  # a row for each warp, and a CTA for each chunk
-    (7, (5, 1), True),
-    (7, (3, 1), False),
-    (7, (2, 1), False),  # made for chunks of 512
-    (8, (4, 1), False),  # a warp has two rows
-    (8, (4, 3), False),  # too large
-    (8, (4, 2), True),  # but an even number of CTAs: nearly all rows are expected to be live
-    (8, (2, 2), False),
-    (16, (4, 2), False),
+@pytest.mark.parametrize(("rows", "grid", "chunk"), [
+    (7, (4, 1), 256),  # a row for each warp, and a CTA for each chunk
+    (7, (5, 1), 256),
+    (7, (3, 1), 512),
+    (7, (2, 1), 512),  # made for chunks of 512
+    (8, (4, 1), None),  # a warp has two rows
+    (8, (4, 3), None),  # too large
+    (8, (4, 2), 256),  # but an even number of CTAs: nearly all rows are expected to be live
+    (8, (2, 2), 512),
+    (16, (4, 2), None),
 ])
 @pytest.mark.parametrize("columns", [None, 1024])
-def test_which_inputs_have_smaller_chunks(rows: int, grid: tuple[int, int], is_early: bool,
+def test_which_inputs_have_smaller_chunks(rows: int, grid: tuple[int, int], chunk: int | None,
                                           columns: int | None) -> None:
-    """Their rows are all loaded, of others the live ones: 4096 bytes each."""
+    """`chunk`: the columns of those of a small input, whose rows are all loaded, 4096 bytes each, and
+    asked for each chunk whether they are live; None for others, of which the live rows are loaded.
+    """
     kernel = FamilyKernel(SWIGLU, columns=columns)
     schedule = "#moe.schedule<steps = 2, early_bytes = 28672, early_steps = 1>"
     text = kernel.mlir().replace("\n  return", f" {{moe.schedule = [{schedule}, "
@@ -71,7 +73,10 @@ def test_which_inputs_have_smaller_chunks(rows: int, grid: tuple[int, int], is_e
     assert 0 < batch.live < rows
     backend = interpreted.Interpreter()
     check(backend, compile_ptx(text), kernel, batch, grid)
-    loaded = rows if is_early else batch.live
+    loaded = rows if chunk else batch.live
+    # Others are asked 32 rows at a time, by every warp.
+    votes = rows * 1024 // chunk if chunk else grid[0] * min(rows, 8 * grid[1] - 1)
+    assert backend.stats["by_opcode"]["vote.sync.ballot.b32"] == votes
     assert backend.stats["global_loads"][16]["bytes"] == loaded * 4096
     assert backend.stats["bytes_store"] == batch.live * 2048
 

@@ -227,14 +227,14 @@ def test_the_grid_is_by_the_columns_of_the_result(driver_path: Path, columns: in
     assert record.grid[0] == -(-columns // chunk)
 
 
-# The most elements of a small input are 2^18; 2^24 where nearly all rows are expected to be live.
+# The most elements of a small input are 2^18; 2^21 where nearly all rows are expected to be live.
 @pytest.mark.parametrize(("rows", "columns", "more", "is_early"), [
     (141, 1856, {}, True), (142, 1856, {}, False), (1, 14336, {}, True), (64, 768, {}, True),
     (256, 1024, {}, True), (257, 1024, {}, False), (8, 40, {}, True),
     (1024, 1856, {"expected_rows": 1024}, True), (1024, 1856, {"expected_rows": 900}, True),
     (1024, 1856, {"expected_rows": 800}, False), (1024, 1856, {"expected_rows": 8}, False),
-    (1024, 1856, {}, False), (9039, 1856, {"expected_rows": 9039}, True),
-    (9040, 1856, {"expected_rows": 9040}, False), (65536, 1856, {"expected_rows": 65536}, False),
+    (1024, 1856, {}, False), (1129, 1856, {"expected_rows": 1129}, True),
+    (1130, 1856, {"expected_rows": 1130}, False), (65536, 1856, {"expected_rows": 65536}, False),
     # A row for each warp, and a CTA for each chunk.
     (7, 1856, {"num_ctas": 8}, True), (8, 1856, {"num_ctas": 8}, False),
     (3, 1856, {"num_ctas": 7}, False), (23, 1856, {"num_ctas": 31}, True),
