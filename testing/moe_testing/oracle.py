@@ -28,7 +28,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -109,19 +108,15 @@ def _live_chunks(live: np.ndarray, columns: int) -> list[np.ndarray]:
 def _rceil_table() -> np.ndarray:
     """The biased E8M0 exponent of every maximum m, indexed by the bits of m: zero to +inf.
 
-    Fractions keep m / 448 exact, and comparing with powers of two needs no logarithm.
+    ceil(log2(m / 448)) is the smallest k with m <= 448 * 2^k. Both sides are exact in float64,
+    and comparing them needs no logarithm.
     """
-    maxima = bf16_from_bits(np.arange(BF16_INF)).astype(np.float64)
+    maxima = bf16_from_bits(np.arange(1, BF16_INF)).astype(np.float64)
+    least = -150  # Below that of the smallest m, 2^-133.
+    k = least + np.searchsorted(np.ldexp(448.0, np.arange(least, 128)), maxima)
     table = np.zeros(BF16_INF + 1, dtype=np.uint8)
+    table[1:BF16_INF] = np.maximum(1, 127 + k)
     table[BF16_INF] = E8M0_NAN
-    for pattern in range(1, BF16_INF):
-        quotient = Fraction(float(maxima[pattern])) / 448
-        # ceil(log2(q)) is the smallest k with q <= 2^k. The bit lengths give
-        # 2^(k - 1) < q < 2^(k + 1), so it is k or k + 1.
-        k = quotient.numerator.bit_length() - quotient.denominator.bit_length()
-        if quotient > Fraction(2) ** k:
-            k += 1
-        table[pattern] = max(1, 127 + k)
     table.flags.writeable = False
     return table
 

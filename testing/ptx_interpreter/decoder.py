@@ -9,7 +9,7 @@ Nothing here looks at strings after decoding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -309,17 +309,24 @@ def halves(x: np.ndarray) -> np.ndarray:
     return np.atleast_1d(x).view(np.uint16)
 
 
+def equally_long(args: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Contiguous arrays of one length, of arguments some of which are scalars."""
+    size = max(a.size for a in args)
+    return [
+        a if a.ndim and a.size == size and a.flags.c_contiguous else np.full(size, a) for a in args
+    ]
+
+
 def packed(fn: Function, *args: np.ndarray) -> np.ndarray:
     """Applies a function of 16-bit arrays to packed 32-bit arguments, some of which are scalars."""
-    size = max(np.size(a) for a in args)
-    wide = (np.ascontiguousarray(np.broadcast_to(a, (size,))) for a in args)
-    return np.ascontiguousarray(fn(*(halves(a) for a in wide)), np.uint16).view(np.uint32)
+    return np.ascontiguousarray(fn(*(halves(a) for a in equally_long(args))), np.uint16).view(
+        np.uint32
+    )
 
 
 def packed_f32(fn: Function, *args: np.ndarray) -> np.ndarray:
     """Applies a function of f32 arrays to packed 64-bit arguments, some of which are scalars."""
-    size = max(np.size(a) for a in args)
-    wide = (np.ascontiguousarray(np.broadcast_to(a, (size,)), np.uint64) for a in args)
+    wide = (np.ascontiguousarray(a, np.uint64) for a in equally_long(args))
     return np.ascontiguousarray(fn(*(a.view(np.float32) for a in wide)), np.float32).view(np.uint64)
 
 

@@ -47,6 +47,7 @@ class Tracker:
         # Thread number plus one; 0 for nobody.  zeros() costs no memory until it is touched.
         self.writer = np.zeros(size if detect_races else 0, np.int32)
         self.reader = np.zeros(size if detect_races else 0, np.int32)
+        self.has_writers = False
         self.noncoherent = program.noncoherent
         self.written = np.zeros(size if self.noncoherent else 0, bool)
         self.nc_read = np.zeros(size if self.noncoherent else 0, bool)
@@ -123,6 +124,8 @@ class Machine:
         exists[self.slot_of] = True
         self.gone = ~np.packbits(exists, bitorder="little").view(np.uint32)
         self.instruction: Instruction | None = None
+        # Whether what meets at a .sync instruction are whole warps, under a mask of all lanes.
+        self.is_converged = False
         self.select(self.all)
 
     def _register(self, bits: int) -> np.ndarray:
@@ -164,6 +167,15 @@ class Machine:
         table = np.zeros(self.warps * 32, bool)
         table[self.slot_of[self.sel]] = True if votes is None else votes
         return np.packbits(table, bitorder="little").view(np.uint32)
+
+    def has_whole_warps(self) -> bool:
+        """Whether each warp of which a lane is active has all 32 of them."""
+        if self.n == self.threads:
+            return self.cta_threads % 32 == 0
+        if self.n % 32 != 0:
+            return False
+        whole = self.lane_bits() == np.uint32(0xFFFFFFFF)
+        return 32 * int(np.count_nonzero(whole)) == self.n
 
     def lane_bits_of_active(self) -> np.ndarray:
         return self.lane_bits()[self.active_warps()]
@@ -409,29 +421,30 @@ class Machine:
             return
         me = (self.idx + (self.first_cta * self.cta_threads + 1)).astype(np.int32)[:, None]
         writer, reader = t.writer.reshape(-1, per), t.reader.reshape(-1, per)
-        before = writer[rows]
-        other = (before != 0) & (before != me)
-        if other.any():
-            self._report_other(other, before, at, f"{width}-byte {kind} of bytes written by")
+        if t.has_writers:
+            self._check_others(writer[rows], me, at, f"{width}-byte {kind} of bytes written by")
         if kind == "store":
-            readers = reader[rows]
-            other = (readers != 0) & (readers != me)
-            if other.any():
-                self._report_other(other, readers, at, f"{width}-byte store to bytes read by")
+            self._check_others(reader[rows], me, at, f"{width}-byte store to bytes read by")
             writer[rows] = me
-            # Two threads of this very instruction: one of them does not find itself.
-            after = writer[rows]
-            other = after != me
-            if other.any():
-                self._report_other(other, after, at, f"{width}-byte store to bytes written by")
+            t.has_writers = True
+            # Two threads of this very instruction: one of them does not find itself. Their
+            # accesses have one width, so that they have all bytes in common, or none.
+            if (writer[rows, 0] != me[:, 0]).any():
+                self._check_others(writer[rows], me, at, f"{width}-byte store to bytes written by")
             return
         readers = reader[rows]
-        fresh = np.where((readers == 0) | (readers == me), me, t.MANY)
+        fresh = np.where((readers == 0) | (readers == me), me, t.MANY) if readers.any() else me
         reader[rows] = fresh
-        lost = reader[rows] != fresh
+        lost = reader[rows, 0] != fresh[:, 0]
         if lost.any():
-            clash = lost.any(axis=1)
-            reader[rows[clash]] = t.MANY
+            reader[rows[lost]] = t.MANY
+
+    def _check_others(self, who: np.ndarray, me: np.ndarray, at: np.ndarray, what: str) -> None:
+        if not who.any():
+            return
+        other = (who != 0) & (who != me)
+        if other.any():
+            self._report_other(other, who, at, what)
 
     def _report(self, bad: np.ndarray, at: np.ndarray, what: str) -> None:
         if bad.any():
@@ -528,7 +541,14 @@ class Machine:
         if held is not None:
             idx = np.sort(np.concatenate([held, idx]))
             self.select(idx)
-        masks = np.broadcast_to(sync.mask(self), (self.n,))
+        mask = sync.mask(self)
+        masks = np.broadcast_to(mask, (self.n,))
+        # What nearly always is so, and then nothing can be wrong.
+        self.is_converged = mask.ndim == 0 and mask == 0xFFFFFFFF and self.has_whole_warps()
+        if self.is_converged:
+            sync.run(self, masks)
+            self.push(block.next, idx)
+            return
         warps, lanes = self.active_warps(), self.active_lanes().astype(np.uint32)
         outside = ((masks >> lanes) & np.uint32(1)) == 0
         if outside.any():

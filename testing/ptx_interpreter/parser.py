@@ -160,6 +160,8 @@ _WORD = re.compile(r"[.\w$%]+")
 _INT = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)U?$")
 _HEXFLOAT = re.compile(r"(-?)0([fFdD])([0-9a-fA-F]+)$")
 _DECFLOAT = re.compile(r"-?\d+\.\d*(?:[eE][+-]?\d+)?$")
+# Nearly all initial values are bytes, and there are many of them.
+_BYTES = re.compile(r"\{?\s*(?:0|[1-9]\d*)(?:\s*,\s*(?:0|[1-9]\d*))*\s*\}?$")
 _NAME = re.compile(r"[A-Za-z_$%][\w$]*(?:\.[xyzw])?$")
 _PARAM = re.compile(
     r"\.param\s+(?:\.align\s+(\d+)\s+)?\.(\w+)"
@@ -445,7 +447,9 @@ def parse_variable(statement: str, line: int) -> Variable:
     for dim in re.findall(r"\[\s*(\d*)\s*\]", dims):
         size *= int(dim) if dim else 0
     data = None
-    if initial is not None:
+    if initial is not None and width == 1 and _BYTES.match(initial):
+        data = bytes(int(t) & 0xFF for t in initial.strip("{} ").split(","))
+    elif initial is not None:
         values = [t for t in re.split(r"[{},\s]+", initial) if t]
         data = b""
         for t in values:
@@ -457,6 +461,7 @@ def parse_variable(statement: str, line: int) -> Variable:
             else:
                 raw = imm.fbits if imm.fbits is not None else int(imm.value)
                 data += (raw & ((1 << bits) - 1)).to_bytes(width, "little")
+    if data is not None:
         if size == 0:
             size = len(data)
         if len(data) > size:

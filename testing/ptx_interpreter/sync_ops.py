@@ -91,10 +91,12 @@ def decode_shfl(d: Decoder, inst: Instruction) -> WarpSync:
     w = d.write(inst, first, "b32")
     wp = d.write(inst, second, "pred") if second is not None else None
 
-    def run(m: Machine, masks: np.ndarray) -> None:
-        lane = m.active_lanes()
-        b_value = (rb(m) & np.uint32(31)).astype(np.int64)
-        c_value = rc(m).astype(np.int64)
+    def find_source(
+        lane: np.ndarray, b: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """From which lane each of `lane` gets its value, and whether it is one of its segment."""
+        b_value = (b & np.uint32(31)).astype(np.int64)
+        c_value = c.astype(np.int64)
         clamp, segment = c_value & 31, (c_value >> 8) & 31
         low = lane & segment
         # For up, the clamp is where the segment begins; for the others, where it ends.
@@ -111,7 +113,20 @@ def decode_shfl(d: Decoder, inst: Instruction) -> WarpSync:
         else:
             source = low | (b_value & ~segment)
             valid = source <= limit
-        source = np.where(valid, source, lane)
+        return np.where(valid, source, lane), valid
+
+    def run(m: Machine, masks: np.ndarray) -> None:
+        b_value, c_value = rb(m), rc(m)
+        if m.is_converged and b_value.ndim == c_value.ndim == 0:
+            # The same in each warp.
+            source, valid = find_source(np.arange(32), b_value, c_value)
+            lanes = np.broadcast_to(ra(m), (m.n,)).reshape(-1, 32)
+            w(m, lanes[:, source].reshape(-1))
+            if wp is not None:
+                wp(m, np.tile(valid, m.n // 32))
+            return
+        lane = m.active_lanes()
+        source, valid = find_source(lane, b_value, c_value)
         table = np.full(m.warps * 32, UNDEFINED, np.uint32)
         slots = m.active_slots()
         table[slots] = ra(m)
