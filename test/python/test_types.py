@@ -23,9 +23,18 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="no mypy")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests, with what mypy keeps: PyTorch is read once."""
+    return tmp_path_factory.mktemp("types")
+
+
 def check(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary",
-               "--config-file=", "--cache-dir", str(folder / "cache"), *arguments]
+    """What is not among the arguments is read in silence, as where the package is installed: its
+    own errors, such as a PyTorch that is not there, are none of a program's.
+    """
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=",
+               "--follow-imports=silent", "--cache-dir", str(folder / "cache"), *arguments]
     result = subprocess.run(command, env=ENVIRONMENT, cwd=folder, text=True, capture_output=True,
                             check=False)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -38,16 +47,12 @@ def run(name: str) -> None:
 
 
 @needs_torch
-def test_the_package_and_programs_with_tensors(tmp_path: Path) -> None:
-    """In one go: PyTorch is read once."""
-    check(tmp_path, "--exclude", "/_packaging/", str(PACKAGE),
+def test_the_package_and_programs_with_tensors(folder: Path) -> None:
+    check(folder, "--exclude", "/_packaging/", str(PACKAGE),
           *map(str, sorted(PROGRAMS.glob("*.py"))))
     run("tensors.py")
 
 
-def test_a_program_with_arrays(tmp_path: Path) -> None:
-    """As where the package is installed: its own errors, such as a PyTorch that is not there, are
-    none of the program's.
-    """
-    check(tmp_path, "--follow-imports=silent", str(PROGRAMS / "arrays.py"))
+def test_a_program_with_arrays(folder: Path) -> None:
+    check(folder, str(PROGRAMS / "arrays.py"))
     run("arrays.py")
