@@ -6,10 +6,10 @@
 //===----------------------------------------------------------------------===//
 //
 // Rounding is monotone, so the bounds of a rounded result are the rounded bounds of the
-// exact one. Two ways to compute an exponential in f32 are understood as wholes, as
-// intervals alone would lose how their operands depend on each other: what is left of a
-// number rounded to an integer, and the product with a power of two that is an addition
-// to the exponent.
+// exact one. Three steps of an exponential in f32 are understood as wholes, as intervals
+// alone would lose how their operands depend on each other: what is left of a number
+// rounded to an integer, the product with a power of two that is an addition to the
+// exponent, and k * (1 + x) - c as k * x + (k - c).
 //
 //===----------------------------------------------------------------------===//
 
@@ -20,6 +20,7 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/ADT/bit.h"
 
 #include <cmath>
 #include <limits>
@@ -54,11 +55,17 @@ static std::optional<int64_t> getInteger(Value value) {
   return constant.getSExtValue();
 }
 
+static bool isFinite(FloatRange range) {
+  return std::isfinite(range.least) && std::isfinite(range.most);
+}
+
+static bool hasZero(FloatRange range) { return range.least <= 0 && range.most >= 0; }
+
 /// Of the results that a monotone function has at the corners; none if one is NaN.
 static MaybeRange getHull(ArrayRef<float> corners) {
   FloatRange range = {kInfinity, -kInfinity};
   for (float corner : corners) {
-    if (!std::isfinite(corner))
+    if (std::isnan(corner))
       return std::nullopt;
     range.least = std::min(range.least, corner);
     range.most = std::max(range.most, corner);
@@ -98,23 +105,36 @@ MaybeRange FloatRanges::find(Value value) {
         return FloatRange{std::min(lhs->least, other.least),
                           std::min(lhs->most, rhs ? rhs->most : lhs->most)};
       })
-      .Case<arith::AddFOp, arith::SubFOp, arith::MulFOp>([&](auto op) -> MaybeRange {
-        MaybeRange lhs = get(op.getLhs()), rhs = get(op.getRhs());
-        if (!lhs || !rhs)
-          return std::nullopt;
-        auto compute = [&](float l, float r) {
-          if (isa<arith::AddFOp>(op.getOperation()))
-            return l + r;
-          return isa<arith::SubFOp>(op.getOperation()) ? l - r : l * r;
-        };
-        return getHull({compute(lhs->least, rhs->least), compute(lhs->least, rhs->most),
-                        compute(lhs->most, rhs->least), compute(lhs->most, rhs->most)});
-      })
+      .Case<arith::AddFOp, arith::SubFOp, arith::MulFOp, arith::DivFOp>(
+          [&](auto op) -> MaybeRange {
+            Operation *operation = op;
+            MaybeRange lhs = get(op.getLhs()), rhs = get(op.getRhs());
+            if (!lhs || !rhs)
+              return std::nullopt;
+            // The NaN of 0 and infinity may lie between the corners.
+            if (isa<arith::MulFOp>(operation) && ((!isFinite(*lhs) && hasZero(*rhs)) ||
+                                                  (!isFinite(*rhs) && hasZero(*lhs))))
+              return std::nullopt;
+            if (isa<arith::DivFOp>(operation) && hasZero(*rhs))
+              return std::nullopt;
+            auto compute = [&](float l, float r) {
+              if (isa<arith::AddFOp>(operation))
+                return l + r;
+              if (isa<arith::SubFOp>(operation))
+                return l - r;
+              return isa<arith::MulFOp>(operation) ? l * r : l / r;
+            };
+            return getHull(
+                {compute(lhs->least, rhs->least), compute(lhs->least, rhs->most),
+                 compute(lhs->most, rhs->least), compute(lhs->most, rhs->most)});
+          })
       .Case([&](math::FmaOp op) -> MaybeRange {
         if (MaybeRange remainder = findRemainder(op.getA(), op.getB(), op.getC()))
           return remainder;
+        if (MaybeRange difference = findScaledDifference(op))
+          return difference;
         MaybeRange a = get(op.getA()), b = get(op.getB()), c = get(op.getC());
-        if (!a || !b || !c)
+        if (!a || !b || !c || !isFinite(*a) || !isFinite(*b) || !isFinite(*c))
           return std::nullopt;
         SmallVector<float> corners;
         for (float x : {a->least, a->most})
@@ -159,13 +179,20 @@ MaybeRange FloatRanges::findPowerOfTwoMultiple(Value bits) {
   for (auto [lhs, rhs] :
        {std::pair(add.getLhs(), add.getRhs()), std::pair(add.getRhs(), add.getLhs())}) {
     auto pBits = lhs.getDefiningOp<arith::BitcastOp>();
+    std::optional<int64_t> constant = getInteger(lhs);
     auto shift = rhs.getDefiningOp<arith::ShLIOp>();
-    if (!pBits || !shift || getInteger(shift.getRhs()) != kExponentShift)
+    if ((!pBits && !constant) || !shift || getInteger(shift.getRhs()) != kExponentShift)
       continue;
     auto zBits = shift.getLhs().getDefiningOp<arith::BitcastOp>();
     if (!zBits)
       continue;
-    MaybeRange p = get(pBits.getIn()), z = get(zBits.getIn());
+    MaybeRange p, z = get(zBits.getIn());
+    if (pBits) {
+      p = get(pBits.getIn());
+    } else {
+      auto value = llvm::bit_cast<float>(uint32_t(*constant));
+      p = FloatRange{value, value};
+    }
     if (!p || !z || p->least <= 0 || !std::isnormal(p->least) ||
         !std::isnormal(p->most) || z->least < kLeastInteger || z->most > kMostInteger)
       continue;
@@ -173,6 +200,49 @@ MaybeRange FloatRanges::findPowerOfTwoMultiple(Value bits) {
     if (std::ilogb(p->least) + least < -126 || std::ilogb(p->most) + most > 127)
       continue;
     return FloatRange{std::ldexp(p->least, least), std::ldexp(p->most, most)};
+  }
+  return std::nullopt;
+}
+
+/// fma(x * k, y, k - c), where k is positive: k * (1 + x * y) - c, and what two roundings
+/// before the last make of it.
+MaybeRange FloatRanges::findScaledDifference(math::FmaOp op) {
+  auto difference = op.getC().getDefiningOp<arith::SubFOp>();
+  if (!difference || !getElementTypeOrSelf(op.getType()).isF32())
+    return std::nullopt;
+  Value k = difference.getLhs();
+  std::optional<float> c = getConstant(difference.getRhs());
+  MaybeRange ofK = get(k);
+  if (!c || !(*c >= 0) || !ofK || !isFinite(*ofK) || !std::isnormal(ofK->least) ||
+      ofK->least < 0)
+    return std::nullopt;
+  for (auto [scaled, y] : {std::pair(op.getA(), op.getB()), {op.getB(), op.getA()}}) {
+    auto product = scaled.getDefiningOp<arith::MulFOp>();
+    if (!product || (product.getLhs() != k && product.getRhs() != k))
+      continue;
+    MaybeRange ofX = get(product.getLhs() == k ? product.getRhs() : product.getLhs());
+    MaybeRange ofY = get(y);
+    if (!ofX || !ofY || !isFinite(*ofX) || !isFinite(*ofY))
+      continue;
+    double least = kInfinity, most = -kInfinity;
+    for (double xOfHull : {ofX->least, ofX->most}) {
+      for (double yOfHull : {ofY->least, ofY->most}) {
+        least = std::min(least, xOfHull * yOfHull);
+        most = std::max(most, xOfHull * yOfHull);
+      }
+    }
+    // Relative to k, and of the constant, with room for what doubles round. A product
+    // with k that is subnormal is off by less than that.
+    constexpr double kError = 0x1p-22;
+    double error = kError * (1 + std::max(std::abs(least), std::abs(most)));
+    least += 1 - error;
+    most += 1 + error;
+    if (least <= 0 || ofK->least < 0x1p-60)
+      continue;
+    least = ofK->least * least - *c * (1 + kError);
+    most = ofK->most * most - *c * (1 - kError);
+    return FloatRange{std::nextafter(float(least), -kInfinity),
+                      std::nextafter(float(most), kInfinity)};
   }
   return std::nullopt;
 }

@@ -13,6 +13,7 @@
 #ifndef MOE_LIB_CONVERSION_FLOATRANGE_H
 #define MOE_LIB_CONVERSION_FLOATRANGE_H
 
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Value.h"
 #include "llvm/ADT/DenseMap.h"
 #include <optional>
@@ -34,6 +35,7 @@ private:
   std::optional<FloatRange> find(Value value);
   std::optional<FloatRange> findRemainder(Value factor, Value other, Value addend);
   std::optional<FloatRange> findPowerOfTwoMultiple(Value bits);
+  std::optional<FloatRange> findScaledDifference(math::FmaOp op);
 
   DenseMap<Value, std::optional<FloatRange>> found;
 };

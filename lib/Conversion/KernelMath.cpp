@@ -47,13 +47,15 @@ static bool isFloat(Value value, float expected) {
          constant.bitwiseIsEqual(APFloat(expected));
 }
 
+static constexpr float kMostDivisor = 0x1p126f;
+
 /// d in `d > 2^126 ? 0 : 1 / d`, if `op` is that in f32.
 static Value matchReciprocal(arith::SelectOp op) {
   auto isHuge = op.getCondition().getDefiningOp<arith::CmpFOp>();
   auto quotient = op.getFalseValue().getDefiningOp<arith::DivFOp>();
   if (!isHuge || !quotient || isHuge.getPredicate() != arith::CmpFPredicate::OGT ||
       isHuge.getLhs() != quotient.getRhs() || !isFloat(quotient.getLhs(), 1) ||
-      !isFloat(isHuge.getRhs(), 0x1p126f) || !isFloat(op.getTrueValue(), 0))
+      !isFloat(isHuge.getRhs(), kMostDivisor) || !isFloat(op.getTrueValue(), 0))
     return Value();
   return quotient.getRhs();
 }
@@ -107,9 +109,21 @@ static bool isF32OrVector(Type type) {
 }
 
 static void simplify(Operation *root) {
-  SmallVector<arith::SelectOp> done;
-  SmallVector<std::pair<arith::SelectOp, Value>> reciprocals;
+  SmallVector<Operation *> done;
+  SmallVector<std::pair<Operation *, Value>> reciprocals;
   FloatRanges ranges;
+  auto isOfReciprocal = [](Operation *user) {
+    auto select = dyn_cast<arith::SelectOp>(user);
+    return select && matchReciprocal(select);
+  };
+  root->walk([&](arith::DivFOp op) {
+    if (!isFloat(op.getLhs(), 1) || !isF32OrVector(op.getType()) ||
+        llvm::any_of(op->getUsers(), isOfReciprocal))
+      return;
+    std::optional<FloatRange> range = ranges.get(op.getRhs());
+    if (range && range->least >= 1 && range->most <= kMostDivisor)
+      reciprocals.push_back({op, op.getRhs()});
+  });
   root->walk([&](arith::SelectOp op) {
     if (Value rounded = matchNarrowing(op)) {
       op.replaceAllUsesWith(rounded);
@@ -124,16 +138,16 @@ static void simplify(Operation *root) {
       reciprocals.push_back({op, d});
   });
   for (auto [op, d] : reciprocals) {
-    ImplicitLocOpBuilder b(op.getLoc(), op);
-    op.replaceAllUsesWith(buildReciprocal(b, d));
+    ImplicitLocOpBuilder b(op->getLoc(), op);
+    op->replaceAllUsesWith(ValueRange(buildReciprocal(b, d)));
     done.push_back(op);
   }
-  for (arith::SelectOp op : done) {
+  for (Operation *op : done) {
     SmallVector<Operation *> operands;
     for (Value operand : op->getOperands())
       if (Operation *defining = operand.getDefiningOp())
         operands.push_back(defining);
-    op.erase();
+    op->erase();
     for (Operation *operand : operands)
       if (isOpTriviallyDead(operand))
         operand->erase();

@@ -114,6 +114,230 @@ func.func @below_one(%x: f32) -> f32 {
   return %r : f32
 }
 
+// A division without the condition, whose divisor is 2^(n + f) + 1 and at least 1: as
+// k + k * f * q, k a power of two, that it is so is not seen of the sum's parts.
+// CHECK-LABEL: func @tanh
+// CHECK: nvvm.rcp.approx.ftz.f
+// CHECK-NOT: arith.divf
+// CHECK: return
+func.func @tanh(%x: bf16) -> f32 {
+  %zero = arith.constant 0.0 : bf16
+  %scale = arith.constant 0.0625 : f32
+  %most = arith.constant 20.0 : f32
+  %high = arith.constant 0x3FB8AA00 : f32
+  %low = arith.constant 0x36ECA570 : f32
+  %magic = arith.constant 12582912.0 : f32
+  %c2 = arith.constant 0.24 : f32
+  %c1 = arith.constant 0.69 : f32
+  %one = arith.constant 1.0 : f32
+  %c = arith.constant 1.0 : f32
+  %more = arith.constant 2.0 : f32
+  %shift = arith.constant 23 : i32
+  %relu = arith.maxnumf %x, %zero : bf16
+  %wide = arith.extf %relu : bf16 to f32
+  %v = arith.mulf %wide, %scale : f32
+  %twice = arith.addf %v, %v : f32
+  %a = arith.minnumf %twice, %most : f32
+  %z = math.fma %a, %high, %magic : f32
+  %minus_n = arith.subf %magic, %z : f32
+  %rest = math.fma %a, %high, %minus_n : f32
+  %f = math.fma %a, %low, %rest : f32
+  %q = math.fma %c2, %f, %c1 : f32
+  %z_bits = arith.bitcast %z : f32 to i32
+  %exponent = arith.shli %z_bits, %shift : i32
+  %one_bits = arith.bitcast %one : f32 to i32
+  %k_bits = arith.addi %one_bits, %exponent : i32
+  %k = arith.bitcast %k_bits : i32 to f32
+  %less = arith.subf %k, %c : f32
+  %fk = arith.mulf %f, %k : f32
+  %m = math.fma %fk, %q, %less : f32
+  %d = arith.addf %m, %more : f32
+  %r = arith.divf %one, %d : f32
+  return %r : f32
+}
+
+// It is at least 0.585 - 1 + 1.375, for all that is known of q.
+// CHECK-LABEL: func @divisor_below_one
+// CHECK-NOT: nvvm.rcp
+// CHECK: arith.divf
+func.func @divisor_below_one(%x: bf16) -> f32 {
+  %zero = arith.constant 0.0 : bf16
+  %scale = arith.constant 0.0625 : f32
+  %most = arith.constant 20.0 : f32
+  %high = arith.constant 0x3FB8AA00 : f32
+  %low = arith.constant 0x36ECA570 : f32
+  %magic = arith.constant 12582912.0 : f32
+  %c2 = arith.constant 0.24 : f32
+  %c1 = arith.constant 0.69 : f32
+  %one = arith.constant 1.0 : f32
+  %c = arith.constant 1.0 : f32
+  %more = arith.constant 1.375 : f32
+  %shift = arith.constant 23 : i32
+  %relu = arith.maxnumf %x, %zero : bf16
+  %wide = arith.extf %relu : bf16 to f32
+  %v = arith.mulf %wide, %scale : f32
+  %twice = arith.addf %v, %v : f32
+  %a = arith.minnumf %twice, %most : f32
+  %z = math.fma %a, %high, %magic : f32
+  %minus_n = arith.subf %magic, %z : f32
+  %rest = math.fma %a, %high, %minus_n : f32
+  %f = math.fma %a, %low, %rest : f32
+  %q = math.fma %c2, %f, %c1 : f32
+  %z_bits = arith.bitcast %z : f32 to i32
+  %exponent = arith.shli %z_bits, %shift : i32
+  %one_bits = arith.bitcast %one : f32 to i32
+  %k_bits = arith.addi %one_bits, %exponent : i32
+  %k = arith.bitcast %k_bits : i32 to f32
+  %less = arith.subf %k, %c : f32
+  %fk = arith.mulf %f, %k : f32
+  %m = math.fma %fk, %q, %less : f32
+  %d = arith.addf %m, %more : f32
+  %r = arith.divf %one, %d : f32
+  return %r : f32
+}
+
+// k * f * q - 3 + 2 may be negative.
+// CHECK-LABEL: func @less_than_known
+// CHECK-NOT: nvvm.rcp
+// CHECK: arith.divf
+func.func @less_than_known(%x: bf16) -> f32 {
+  %zero = arith.constant 0.0 : bf16
+  %scale = arith.constant 0.0625 : f32
+  %most = arith.constant 20.0 : f32
+  %high = arith.constant 0x3FB8AA00 : f32
+  %low = arith.constant 0x36ECA570 : f32
+  %magic = arith.constant 12582912.0 : f32
+  %c2 = arith.constant 0.24 : f32
+  %c1 = arith.constant 0.69 : f32
+  %one = arith.constant 1.0 : f32
+  %c = arith.constant 3.0 : f32
+  %more = arith.constant 2.0 : f32
+  %shift = arith.constant 23 : i32
+  %relu = arith.maxnumf %x, %zero : bf16
+  %wide = arith.extf %relu : bf16 to f32
+  %v = arith.mulf %wide, %scale : f32
+  %twice = arith.addf %v, %v : f32
+  %a = arith.minnumf %twice, %most : f32
+  %z = math.fma %a, %high, %magic : f32
+  %minus_n = arith.subf %magic, %z : f32
+  %rest = math.fma %a, %high, %minus_n : f32
+  %f = math.fma %a, %low, %rest : f32
+  %q = math.fma %c2, %f, %c1 : f32
+  %z_bits = arith.bitcast %z : f32 to i32
+  %exponent = arith.shli %z_bits, %shift : i32
+  %one_bits = arith.bitcast %one : f32 to i32
+  %k_bits = arith.addi %one_bits, %exponent : i32
+  %k = arith.bitcast %k_bits : i32 to f32
+  %less = arith.subf %k, %c : f32
+  %fk = arith.mulf %f, %k : f32
+  %m = math.fma %fk, %q, %less : f32
+  %d = arith.addf %m, %more : f32
+  %r = arith.divf %one, %d : f32
+  return %r : f32
+}
+
+// maximumf lets a NaN through, and 0 times infinity is one.
+// CHECK-LABEL: func @tanh_of_nan
+// CHECK-NOT: nvvm.rcp
+// CHECK: arith.divf
+func.func @tanh_of_nan(%x: bf16) -> f32 {
+  %zero = arith.constant 0.0 : bf16
+  %scale = arith.constant 0.0625 : f32
+  %most = arith.constant 20.0 : f32
+  %high = arith.constant 0x3FB8AA00 : f32
+  %low = arith.constant 0x36ECA570 : f32
+  %magic = arith.constant 12582912.0 : f32
+  %c2 = arith.constant 0.24 : f32
+  %c1 = arith.constant 0.69 : f32
+  %one = arith.constant 1.0 : f32
+  %c = arith.constant 1.0 : f32
+  %more = arith.constant 2.0 : f32
+  %shift = arith.constant 23 : i32
+  %relu = arith.maximumf %x, %zero : bf16
+  %wide = arith.extf %relu : bf16 to f32
+  %v = arith.mulf %wide, %scale : f32
+  %twice = arith.addf %v, %v : f32
+  %a = arith.minnumf %twice, %most : f32
+  %z = math.fma %a, %high, %magic : f32
+  %minus_n = arith.subf %magic, %z : f32
+  %rest = math.fma %a, %high, %minus_n : f32
+  %f = math.fma %a, %low, %rest : f32
+  %q = math.fma %c2, %f, %c1 : f32
+  %z_bits = arith.bitcast %z : f32 to i32
+  %exponent = arith.shli %z_bits, %shift : i32
+  %one_bits = arith.bitcast %one : f32 to i32
+  %k_bits = arith.addi %one_bits, %exponent : i32
+  %k = arith.bitcast %k_bits : i32 to f32
+  %less = arith.subf %k, %c : f32
+  %fk = arith.mulf %f, %k : f32
+  %m = math.fma %fk, %q, %less : f32
+  %d = arith.addf %m, %more : f32
+  %r = arith.divf %one, %d : f32
+  return %r : f32
+}
+
+// CHECK-LABEL: func @zero_times_infinity
+// CHECK-NOT: nvvm.rcp
+// CHECK: arith.divf
+func.func @zero_times_infinity(%x: bf16) -> f32 {
+  %zero = arith.constant 0.0 : bf16
+  %scale = arith.constant 0.0 : f32
+  %most = arith.constant 20.0 : f32
+  %high = arith.constant 0x3FB8AA00 : f32
+  %low = arith.constant 0x36ECA570 : f32
+  %magic = arith.constant 12582912.0 : f32
+  %c2 = arith.constant 0.24 : f32
+  %c1 = arith.constant 0.69 : f32
+  %one = arith.constant 1.0 : f32
+  %c = arith.constant 1.0 : f32
+  %more = arith.constant 2.0 : f32
+  %shift = arith.constant 23 : i32
+  %relu = arith.maxnumf %x, %zero : bf16
+  %wide = arith.extf %relu : bf16 to f32
+  %v = arith.mulf %wide, %scale : f32
+  %twice = arith.addf %v, %v : f32
+  %a = arith.minnumf %twice, %most : f32
+  %z = math.fma %a, %high, %magic : f32
+  %minus_n = arith.subf %magic, %z : f32
+  %rest = math.fma %a, %high, %minus_n : f32
+  %f = math.fma %a, %low, %rest : f32
+  %q = math.fma %c2, %f, %c1 : f32
+  %z_bits = arith.bitcast %z : f32 to i32
+  %exponent = arith.shli %z_bits, %shift : i32
+  %one_bits = arith.bitcast %one : f32 to i32
+  %k_bits = arith.addi %one_bits, %exponent : i32
+  %k = arith.bitcast %k_bits : i32 to f32
+  %less = arith.subf %k, %c : f32
+  %fk = arith.mulf %f, %k : f32
+  %m = math.fma %fk, %q, %less : f32
+  %d = arith.addf %m, %more : f32
+  %r = arith.divf %one, %d : f32
+  return %r : f32
+}
+
+// A divisor up to 2^126 and no further: beyond, the quotient is subnormal.
+// CHECK-LABEL: func @large
+// CHECK: nvvm.rcp
+// CHECK-LABEL: func @too_large
+// CHECK-NOT: nvvm.rcp
+// CHECK: arith.divf
+func.func @large(%x: f32) -> f32 {
+  %one = arith.constant 1.0 : f32
+  %most = arith.constant 0x7E800000 : f32
+  %a = arith.maxnumf %x, %one : f32
+  %d = arith.minnumf %a, %most : f32
+  %q = arith.divf %one, %d : f32
+  return %q : f32
+}
+func.func @too_large(%x: f32) -> f32 {
+  %one = arith.constant 1.0 : f32
+  %most = arith.constant 0x7E800001 : f32
+  %a = arith.maxnumf %x, %one : f32
+  %d = arith.minnumf %a, %most : f32
+  %q = arith.divf %one, %d : f32
+  return %q : f32
+}
+
 // The conversion gives that NaN anyway, but no other.
 // CHECK-LABEL: func @narrowing
 // CHECK-SAME: %[[T:.*]]: vector<2xf32>)
