@@ -20,6 +20,9 @@ using ::moe::launch::kRowsPerQuad;
 using ::moe::launch::OperandDescription;
 using ::moe::launch::OperandKind;
 
+static_assert(PairsAttr::kHalves == ::moe::launch::kHalves);
+static constexpr StringLiteral kDescriptionAttrName = "moe.kernel";
+
 /// False if it does not fit.
 template <size_t size> static bool copyName(char (&to)[size], StringRef name) {
   if (name.size() >= size)
@@ -71,6 +74,8 @@ KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedu
     description.earlyChunkColumns = schedule.earlyChunkColumns();
     description.earlyElements = schedule.earlyBytes / (kElementBytes * op.getNumParts());
   }
+  PairsAttr pairs = op.getPairsAttr();
+  description.pairBlock = pairs ? pairs.getBlock() : ::moe::launch::kNoPairs;
   auto names = cast<PaddingAwareOpInterface>(op.getOperation()).getOperandNames();
   for (OpOperand &opOperand : op->getOpOperands()) {
     auto type = cast<MemRefType>(opOperand.get().getType());
@@ -243,6 +248,7 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
       number("chunk_columns", description.chunkColumns),
       number("threads_per_cta", description.threadsPerCTA),
       number("min_ctas_per_sm", description.minCTAsPerSM),
+      number("base_name_bytes", description.baseNameBytes),
       b.getNamedAttr("waits_for_predecessor",
                      b.getBoolAttr(description.waitsForPredecessor)),
       b.getNamedAttr("operands", b.getArrayAttr(operands))};
@@ -250,28 +256,46 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     header.push_back(number("early_chunk_columns", description.earlyChunkColumns));
     header.push_back(number("early_elements", description.earlyElements));
   }
+  if (description.pairBlock != ::moe::launch::kNoPairs)
+    header.push_back(number("pair_block", description.pairBlock));
   return b.getDictionaryAttr(header);
 }
 
+/// A constant for those who load the image. In global memory: constants of a program
+/// would share 64 KiB with it.
+static void createConstant(OpBuilder &b, Location loc, const Twine &name, StringRef bytes,
+                           int64_t alignment) {
+  auto type = LLVM::LLVMArrayType::get(b.getI8Type(), bytes.size());
+  LLVM::GlobalOp::create(b, loc, type, /*isConstant=*/true, LLVM::Linkage::External,
+                         name.str(), b.getStringAttr(bytes), alignment, /*addrSpace=*/1);
+}
+
 LogicalResult mlir::moe::attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,
-                                           const Schedule &schedule) {
+                                           const Schedule &schedule, StringRef baseName) {
   KernelDescription description = describeKernel(op, schedule);
   if (!copyName(description.name, kernel.getName()))
     return op.emitOpError("expected the name of its kernel to have fewer than ")
            << KernelDescription::kNameBytes << " characters, found '" << kernel.getName()
            << "'";
+  description.baseNameBytes = baseName.size();
   OpBuilder b(kernel.getContext());
   b.setInsertionPointAfter(kernel);
-  kernel->setAttr("moe.kernel", toAttribute(b, description));
+  kernel->setAttr(kDescriptionAttrName, toAttribute(b, description));
 
   uint8_t bytes[::moe::launch::kMaxDescriptionBytes];
   size_t size = ::moe::launch::encode(description, bytes);
-  auto value = b.getStringAttr(StringRef(reinterpret_cast<char *>(bytes), size));
-  auto type = LLVM::LLVMArrayType::get(b.getI8Type(), size);
-  // In global memory: constants of a program would share 64 KiB with it.
-  LLVM::GlobalOp::create(
-      b, kernel.getLoc(), type, /*isConstant=*/true, LLVM::Linkage::External,
-      ::moe::launch::kDescriptionPrefix + kernel.getName().str(), value,
-      /*alignment=*/8, /*addrSpace=*/1);
+  createConstant(b, kernel.getLoc(), ::moe::launch::kDescriptionPrefix + kernel.getName(),
+                 StringRef(reinterpret_cast<char *>(bytes), size), /*alignment=*/8);
   return success();
+}
+
+void mlir::moe::listDescribedKernels(gpu::GPUModuleOp module) {
+  std::string names;
+  for (auto kernel : module.getOps<gpu::GPUFuncOp>())
+    if (kernel->hasAttr(kDescriptionAttrName))
+      names.append(kernel.getName()).push_back('\0');
+  if (names.empty())
+    return;
+  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+  createConstant(b, module.getLoc(), ::moe::launch::kKernelList, names, /*alignment=*/1);
 }

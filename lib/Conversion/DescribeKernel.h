@@ -29,9 +29,12 @@ Value buildIsAligned(ImplicitLocOpBuilder &b, MapRowsOp op,
 
 /// Describes `kernel`, whose names it completes: for readers as an attribute, and behind
 /// it, for those who load the image, in bytes. Emits an error for a name that is too
-/// long.
+/// long. `baseName` is what the name of each kernel for the op begins with.
 LogicalResult attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,
-                                const Schedule &schedule);
+                                const Schedule &schedule, StringRef baseName);
+
+/// Says at the end of `module` which of its kernels are described, if any are.
+void listDescribedKernels(gpu::GPUModuleOp module);
 
 } // namespace mlir::moe
 

@@ -57,6 +57,11 @@ public:
   Lowering(ModuleOp module) : module(module) {}
 
   LogicalResult lower(MapRowsOp op);
+  /// When all are lowered.
+  void finish() {
+    if (kernelModule)
+      listDescribedKernels(kernelModule);
+  }
 
 private:
   gpu::GPUModuleOp getKernelModule();
@@ -69,11 +74,14 @@ private:
 
   ModuleOp module;
   gpu::GPUModuleOp kernelModule;
+  std::string getBaseName(MapRowsOp op) const;
+
   // What a kernel depends on, to kernels that exist.
   struct KernelKey {
     MapRowsOp op;
     Schedule schedule;
     gpu::GPUFuncOp kernel;
+    std::string baseName;
   };
   SmallVector<KernelKey> kernels;
 };
@@ -91,13 +99,27 @@ gpu::GPUModuleOp Lowering::getKernelModule() {
   return kernelModule;
 }
 
-/// Whether the ops differ in nothing that their kernels depend on.
-static bool haveSameKernel(MapRowsOp lhs, MapRowsOp rhs) {
-  return lhs->getOperandTypes() == rhs->getOperandTypes() &&
-         lhs->getPropertiesAsAttribute() == rhs->getPropertiesAsAttribute() &&
+/// Whether the ops compute the same, though perhaps of operands of different types.
+static bool computeSame(MapRowsOp lhs, MapRowsOp rhs) {
+  return lhs->getPropertiesAsAttribute() == rhs->getPropertiesAsAttribute() &&
          OperationEquivalence::isRegionEquivalentTo(
              &lhs.getActivation(), &rhs.getActivation(),
              OperationEquivalence::IgnoreLocations);
+}
+
+/// What the names of the kernels for `op` begin with, and of no op that computes
+/// something else: by this name they are found in an image.
+std::string Lowering::getBaseName(MapRowsOp op) const {
+  std::string name = op.getKernelBaseName() + op.getFormat().getKernelSuffix();
+  auto isTaken = [&](StringRef name) {
+    return llvm::any_of(kernels, [&](const KernelKey &key) {
+      return key.baseName == name && !computeSame(key.op, op);
+    });
+  };
+  std::string numbered = name;
+  for (int number = 0; isTaken(numbered); ++number)
+    numbered = name + "_" + std::to_string(number);
+  return numbered;
 }
 
 gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule, bool isFirst) {
@@ -105,11 +127,12 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule, bool 
   Schedule ofKernel = schedule;
   ofKernel.numCTAs = Schedule().numCTAs;
   for (KernelKey &key : kernels)
-    if (key.schedule == ofKernel && haveSameKernel(key.op, op))
+    if (key.schedule == ofKernel && key.op->getOperandTypes() == op->getOperandTypes() &&
+        computeSame(key.op, op))
       return key.kernel;
 
   // A stable name, so that who launches a kernel without this host code can find it.
-  std::string name = op.getKernelBaseName() + op.getFormat().getKernelSuffix();
+  std::string baseName = getBaseName(op), name = baseName;
   if (schedule.isElementwise())
     name += "_unaligned";
   else if (!isFirst)
@@ -124,14 +147,14 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule, bool 
   kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
                   b.getI32IntegerAttr(schedule.minCTAs));
   SymbolTable(getKernelModule()).insert(kernel);
-  if (failed(attachDescription(kernel, op, schedule)))
+  if (failed(attachDescription(kernel, op, schedule, baseName)))
     return nullptr;
   b.setInsertionPointToStart(&kernel.getBody().front());
   kernel->setAttr(warp::kKernelScheduleAttrName,
                   ScheduleAttr::get(b.getContext(), ofKernel));
   buildWarpKernel(b, op, kernel.getArguments(), schedule);
   gpu::ReturnOp::create(b);
-  kernels.push_back({op, ofKernel, kernel});
+  kernels.push_back({op, ofKernel, kernel, std::move(baseName)});
   return kernel;
 }
 
@@ -261,6 +284,7 @@ LogicalResult mlir::moe::lowerMoeOpsToWarp(ModuleOp module, StringRef passName) 
   for (MapRowsOp op : ops)
     if (failed(lowering.lower(op)))
       return failure();
+  lowering.finish();
   // Until now they tell kernels apart.
   for (MapRowsOp op : ops)
     op.erase();

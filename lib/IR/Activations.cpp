@@ -11,20 +11,14 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Launch/KernelName.h"
 #include "Elementwise.h"
 #include "GatedUnit.h"
 
 #include "mlir/IR/PatternMatch.h"
-#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 using namespace mlir::moe;
-
-std::string mlir::moe::nameNumber(float value) {
-  if (value >= 0 && value < 1000 && value == int(value))
-    return std::to_string(int(value));
-  return llvm::formatv("x{0:x-8}", llvm::bit_cast<uint32_t>(value));
-}
 
 //===----------------------------------------------------------------------===//
 // Squared ReLU
@@ -40,7 +34,10 @@ static std::optional<std::string> checkClampScale(std::optional<APFloat> scale) 
 }
 
 static std::string getClampSuffix(std::optional<APFloat> scale) {
-  return scale ? "_clamp" + nameNumber(scale->convertToFloat()) : std::string();
+  ::moe::launch::NameText name;
+  if (scale)
+    ::moe::launch::addClampScale(name, scale->convertToFloat());
+  return name.c_str();
 }
 
 /// `elements` times the factor of their row, in bf16. Without one, `elements`.

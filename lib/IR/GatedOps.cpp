@@ -10,13 +10,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Launch/KernelName.h"
 #include "GatedUnit.h"
 
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/xxhash.h"
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -67,18 +67,13 @@ PairsAttr mlir::moe::detail::getGatePairs(GateLayoutAttr layout, MLIRContext *co
 
 std::string mlir::moe::detail::getKernelName(PaddingAwareOpInterface op,
                                              const std::string &parameters) {
-  std::string name = parameters;
-  if (!op.getPermutationMap())
-    name += "_dense";
-  if (op.getProbs())
-    name += "_probs";
-  if (op.getDeadRows() == DeadRows::Zero)
-    name += "_zeroed";
-  // What the format adds has room in the description of a kernel.
-  constexpr size_t kMostCharacters = 46;
-  if (name.size() > kMostCharacters)
-    name = llvm::formatv("_{0:x-16}", llvm::xxh3_64bits(name));
-  return op->getName().stripDialect().str() + name;
+  ::moe::launch::NameText name;
+  name.add(op->getName().stripDialect().str().c_str());
+  size_t begin = name.length();
+  name.add(parameters.c_str());
+  ::moe::launch::addOperands(name, begin, bool(op.getPermutationMap()),
+                             bool(op.getProbs()), op.getDeadRows() == DeadRows::Zero);
+  return name.c_str();
 }
 
 //===----------------------------------------------------------------------===//
@@ -147,20 +142,17 @@ std::optional<std::string> mlir::moe::detail::checkGatedOp(Operation *op) {
 std::string mlir::moe::detail::getGatedKernelSuffix(Operation *op) {
   GatedOp gated(op);
   const GatedUnit &unit = gated.unit;
-  std::string name;
-  if (gated.layout && gated.layout.getIsGateSecond())
-    name += "_up_gate";
-  if (gated.layout && !gated.layout.getPairs().areHalves())
-    name += "_interleaved" + std::to_string(gated.layout.getPairs().getBlock());
-  if (unit.activation != GateActivation::Silu)
-    name += ("_" + stringifyGateActivation(unit.activation)).str();
-  if (unit.limit)
-    name += "_limit" + nameNumber(*unit.limit);
-  if (unit.limitAt != LimitAt::Before)
-    name += ("_" + stringifyLimitAt(unit.limitAt)).str();
-  if (unit.alpha != 1)
-    name += "_alpha" + nameNumber(unit.alpha);
-  if (unit.beta != 0)
-    name += "_beta" + nameNumber(unit.beta);
-  return name;
+  ::moe::launch::GateName parameters;
+  if (gated.layout) {
+    parameters.isGateSecond = gated.layout.getIsGateSecond();
+    parameters.block = gated.layout.getPairs().getBlock();
+  }
+  parameters.isGeluTanh = unit.activation == GateActivation::GeluTanh;
+  parameters.limit = unit.limit ? &*unit.limit : nullptr;
+  parameters.isLimitAfter = unit.limitAt == LimitAt::After;
+  parameters.alpha = unit.alpha;
+  parameters.beta = unit.beta;
+  ::moe::launch::NameText name;
+  ::moe::launch::addGate(name, parameters);
+  return name.c_str();
 }

@@ -33,9 +33,6 @@ Value buildSigmoid(OpBuilder &builder, Location loc, Value w);
 Value buildGatedUnit(OpBuilder &builder, Location loc, const GatedUnit &unit, Value gate,
                      Value up, Value prob);
 
-/// A number as part of a kernel's name: in digits, or its bits.
-std::string nameNumber(float value);
-
 } // namespace mlir::moe
 
 #endif // MOE_LIB_IR_GATEDUNIT_H

@@ -12,6 +12,7 @@
 
 #include "moe/IR/Moe.h"
 
+#include "../Launch/KernelName.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -32,8 +33,10 @@ int64_t MXFP8Attr::getGroupSize() const { return kGroupSize; }
 StringRef MXFP8Attr::getOpSuffix() const { return "quantize_mxfp8"; }
 
 std::string MXFP8Attr::getKernelSuffix() const {
-  return std::string(getScaleLayout() == ScaleLayout::Linear ? "_linear" : "") +
-         (getDeadScales() == DeadScales::Untouched ? "_untouched" : "");
+  ::moe::launch::NameText name;
+  ::moe::launch::addScales(name, getScaleLayout() == ScaleLayout::Linear,
+                           getDeadScales() == DeadScales::Untouched);
+  return name.c_str();
 }
 
 void MXFP8Attr::addOpAttributes(NamedAttrList &attributes) const {

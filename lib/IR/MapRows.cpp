@@ -54,7 +54,18 @@ static SmallVector<Type> getActivationTypes(PaddingAwareOpInterface op) {
   return types;
 }
 
+/// Whether it is a name in PTX too, as it is.
+static bool isKernelName(StringRef name) {
+  auto isLetter = [](char c) { return llvm::isAlpha(c) || c == '_'; };
+  return !name.empty() && isLetter(name.front()) &&
+         llvm::all_of(name, [&](char c) { return isLetter(c) || llvm::isDigit(c); });
+}
+
 LogicalResult MapRowsOp::verifyRegions() {
+  if (std::optional<StringRef> name = getKernelName(); name && !isKernelName(*name))
+    return emitOpError("expected 'kernel_name' to be letters, digits and '_', of which "
+                       "the first is no digit, found '")
+           << *name << "' (C31)";
   Block &block = getActivation().front();
   Type type = BFloat16Type::get(getContext());
   SmallVector<Type> types = getActivationTypes(*this);

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // The description of a kernel: convert-moe-to-gpu makes it, it travels in the image as
-// the constant `moe_kernel_<name>`, and the runtime launches by it. Needs no LLVM and
-// allocates nothing.
+// the constant `moe_kernel_<name>`, and the runtime launches by it. Which kernels an
+// image has the constant `moe_kernels` says. Needs no LLVM and allocates nothing.
 //
 // The bytes are little-endian: a header, then the operands in the order of the kernel's
 // parameters. Both say how long they are, so that fields may be added at their ends; a
@@ -27,6 +27,9 @@ namespace moe::launch {
 /// What is before the name of a kernel in that of its description.
 inline constexpr char kDescriptionPrefix[] = "moe_kernel_";
 
+/// The constant with the names of an image's kernels, each with a NUL at its end.
+inline constexpr char kKernelList[] = "moe_kernels";
+
 /// How a kernel's work is given to its warps. Others than this have grids of their own.
 enum class Work : uint32_t {
   /// Rows, and chunks of their columns: the grid of GridRule.h.
@@ -37,6 +40,10 @@ enum class OperandKind : uint8_t { Scalar = 0, Vector = 1, Matrix = 2 };
 
 /// A size, stride or offset that the kernel takes as it comes.
 inline constexpr int64_t kAny = -1;
+
+/// Instead of a block of columns: x has one for each of the destination. Or it has two,
+/// in halves, not in blocks that take turns.
+inline constexpr int64_t kNoPairs = -1, kHalves = 0;
 
 /// An operand, passed as MLIR passes a memref of rank `rank`. Sizes, stride and offset
 /// are in elements, alignments in bytes, powers of two.
@@ -55,7 +62,7 @@ struct OperandDescription {
 };
 
 struct KernelDescription {
-  static constexpr uint16_t kVersion = 1;
+  static constexpr uint16_t kVersion = 2;
   static constexpr size_t kNameBytes = 96;
   static constexpr int kMaxOperands = 8;
   static constexpr uint64_t kMaxEarlyElements = uint64_t(1) << 40;
@@ -74,6 +81,11 @@ struct KernelDescription {
   /// elements of the result that such an input has; 0 if there are none.
   uint32_t earlyChunkColumns;
   uint64_t earlyElements;
+  /// Of `name`: what kernels have in common that compute the same, for operands of
+  /// different alignments and shapes.
+  uint8_t baseNameBytes;
+  /// The columns of a block, kHalves or kNoPairs.
+  int64_t pairBlock;
   uint32_t numOperands;
   OperandDescription operands[kMaxOperands];
 };
@@ -85,7 +97,7 @@ struct KernelDescription {
 /// "MOEK".
 inline constexpr uint32_t kDescriptionMagic = 0x4b454f4d;
 inline constexpr size_t kPrologueBytes = 16;
-inline constexpr size_t kHeaderBytes = 152;
+inline constexpr size_t kHeaderBytes = 160;
 inline constexpr size_t kOperandBytes = 88;
 inline constexpr size_t kMaxDescriptionBytes =
     kHeaderBytes + KernelDescription::kMaxOperands * kOperandBytes;
@@ -145,7 +157,7 @@ template <typename Bytes, typename T> void visitPrologue(Bytes &&bytes, T &prolo
   bytes.field(prologue.totalBytes);
 }
 
-/// The rest of the header: 136 bytes.
+/// The rest of the header.
 template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel) {
   bytes.field(kernel.name);
   bytes.field(kernel.work);
@@ -156,6 +168,8 @@ template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel)
   bytes.field(kernel.waitsForPredecessor);
   bytes.field(kernel.earlyChunkColumns);
   bytes.field(kernel.earlyElements);
+  bytes.field(kernel.baseNameBytes);
+  bytes.field(kernel.pairBlock);
 }
 
 template <typename Bytes, typename T> void visitOperand(Bytes &&bytes, T &operand) {
@@ -228,6 +242,9 @@ inline DecodeResult decode(const uint8_t *bytes, size_t size, KernelDescription 
       !isPowerOfTwo(kernel.chunkColumns) ||
       (kernel.earlyChunkColumns != 0 && !isPowerOfTwo(kernel.earlyChunkColumns)) ||
       kernel.earlyElements > KernelDescription::kMaxEarlyElements)
+    return DecodeResult::Malformed;
+  if (kernel.baseNameBytes == 0 || kernel.baseNameBytes > std::strlen(kernel.name) ||
+      kernel.pairBlock < kNoPairs)
     return DecodeResult::Malformed;
   for (uint32_t i = 0; i < kernel.numOperands; ++i) {
     OperandDescription &operand = kernel.operands[i];

@@ -9,20 +9,24 @@
 
 // Anything that is known when it is compiled is what a caller must have.
 // CHECK: gpu.func @padded_squared_relu(
-// CHECK-SAME: moe.kernel = {chunk_columns = 1024 : i64, min_ctas_per_sm = 4 : i64, operands = [
+// CHECK-SAME: moe.kernel = {base_name_bytes = 19 : i64, chunk_columns = 1024 : i64, min_ctas_per_sm = 4 : i64, operands = [
 // CHECK-SAME: {access = "read", address_alignment = 16 : i64, columns = 1856 : i64, element_bits = 16 : i64, kind = "matrix", name = "x", row_alignment = 16 : i64, row_stride = 1856 : i64, row_stride_alignment = 16 : i64},
 // CHECK-SAME: {access = "read", element_bits = 32 : i64, kind = "vector", name = "permutation_map"},
 // CHECK-SAME: {access = "read", element_bits = 32 : i64, kind = "scalar", name = "n_used", rank = 1 : i64},
 // CHECK-SAME: {access = "write", address_alignment = 16 : i64, columns = 1856 : i64, element_bits = 16 : i64, kind = "matrix", name = "out", offset = 8 : i64, row_stride_alignment = 16 : i64}],
-// CHECK-SAME: rows_per_unit = 1 : i64, threads_per_cta = 256 : i64, version = 1 : i64, waits_for_predecessor = true, work = "rows"}
-// CHECK: llvm.mlir.global external constant @moe_kernel_padded_squared_relu("MOEK\01\00
+// CHECK-SAME: rows_per_unit = 1 : i64, threads_per_cta = 256 : i64, version = 2 : i64, waits_for_predecessor = true, work = "rows"}
+// CHECK: llvm.mlir.global external constant @moe_kernel_padded_squared_relu("MOEK\02\00
 // CHECK-SAME: {addr_space = 1 : i32, alignment = 8 : i64}
 
 // Of the kernel for rows that may start anywhere nothing more is asked than elements need.
 // CHECK: gpu.func @padded_squared_relu_unaligned(
-// CHECK-SAME: moe.kernel = {chunk_columns = 64 : i64
+// CHECK-SAME: moe.kernel = {base_name_bytes = 19 : i64, chunk_columns = 64 : i64
 // CHECK-NOT: _alignment =
 // CHECK: llvm.mlir.global external constant @moe_kernel_padded_squared_relu_unaligned(
+
+// Behind all kernels their names.
+// CHECK: llvm.mlir.global external constant @moe_kernels("padded_squared_relu\00padded_squared_relu_unaligned\00")
+// CHECK-SAME: {addr_space = 1 : i32, alignment = 1 : i64}
 
 // WIDE: gpu.func @padded_squared_relu(
 // WIDE-SAME: min_ctas_per_sm = 8 : i64
@@ -53,6 +57,7 @@ func.func @static(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<1xi32
 // CHECK: gpu.func @quantize_mxfp8_linear(
 // CHECK-SAME: {access = "write", element_bits = 8 : i64, kind = "matrix", name = "scale"}
 // CHECK-SAME: rows_per_unit = 1 : i64
+// CHECK-NOT: pair_block
 !x = memref<?x?xbf16, strided<[?, 1], offset: ?>>
 !data = memref<?x?xf8E4M3FN, strided<[?, 1], offset: ?>>
 !linear = memref<?x?xf8E8M0FNU, strided<[?, 1], offset: ?>>
@@ -64,5 +69,21 @@ func.func @quantize(%x: !x, %map: memref<?xi32>, %n: memref<i32>, %data: !data,
     outs(%data, %scale : !data, memref<?xf8E8M0FNU>) dead_scales<untouched>
   moe.quantize_mxfp8 ins(%x, %map, %n : !x, memref<?xi32>, memref<i32>)
     outs(%data, %linear : !data, !linear) scale_layout<linear>
+  return
+}
+
+// -----
+
+// Which two columns of x one of the destination is computed of, and the name without what tells kernels of
+// one op apart.
+// CHECK: gpu.func @padded_swiglu_interleaved8_dense(
+// CHECK-SAME: moe.kernel = {base_name_bytes = 32 : i64
+// CHECK-SAME: pair_block = 8 : i64
+// CHECK: gpu.func @padded_swiglu_interleaved8_dense_unaligned(
+// CHECK-SAME: moe.kernel = {base_name_bytes = 32 : i64
+// CHECK-SAME: pair_block = 8 : i64
+func.func @pairs(%x: memref<?x?xbf16>, %n: memref<i32>, %out: memref<?x?xbf16>) {
+  moe.padded_swiglu ins(%x, %n : memref<?x?xbf16>, memref<i32>) outs(%out : memref<?x?xbf16>)
+    gate_layout<interleaved<8>>
   return
 }

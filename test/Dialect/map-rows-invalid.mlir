@@ -126,3 +126,55 @@ func.func @results(%x: tensor<8x64xbf16>, %map: tensor<8xi32>, %n: tensor<i32>,
   }
   return
 }
+
+// -----
+
+func.func @kernel_name0(%x: memref<8x64xbf16>, %map: memref<8xi32>, %n: memref<i32>,
+                        %out: memref<8x64xbf16>) {
+  // expected-error @+1 {{expected 'kernel_name' to be letters, digits and '_', of which the first is no digit, found '' (C31)}}
+  moe.map_rows ins(%x, %map, %n : memref<8x64xbf16>, memref<8xi32>, memref<i32>)
+    outs(%out : memref<8x64xbf16>) format(#moe.bf16) kernel_name("") {
+  ^bb0(%v: bf16):
+    moe.yield %v : bf16
+  }
+  return
+}
+
+// -----
+
+func.func @kernel_name1(%x: memref<8x64xbf16>, %map: memref<8xi32>, %n: memref<i32>,
+                        %out: memref<8x64xbf16>) {
+  // expected-error @+1 {{expected 'kernel_name' to be letters, digits and '_', of which the first is no digit, found 'a b' (C31)}}
+  moe.map_rows ins(%x, %map, %n : memref<8x64xbf16>, memref<8xi32>, memref<i32>)
+    outs(%out : memref<8x64xbf16>) format(#moe.bf16) kernel_name("a b") {
+  ^bb0(%v: bf16):
+    moe.yield %v : bf16
+  }
+  return
+}
+
+// -----
+
+func.func @kernel_name2(%x: memref<8x64xbf16>, %map: memref<8xi32>, %n: memref<i32>,
+                        %out: memref<8x64xbf16>) {
+  // expected-error @+1 {{expected 'kernel_name' to be letters, digits and '_', of which the first is no digit, found '1st' (C31)}}
+  moe.map_rows ins(%x, %map, %n : memref<8x64xbf16>, memref<8xi32>, memref<i32>)
+    outs(%out : memref<8x64xbf16>) format(#moe.bf16) kernel_name("1st") {
+  ^bb0(%v: bf16):
+    moe.yield %v : bf16
+  }
+  return
+}
+
+// -----
+
+func.func @kernel_name3(%x: memref<8x64xbf16>, %map: memref<8xi32>, %n: memref<i32>,
+                        %out: memref<8x64xbf16>) {
+  // expected-error @+1 {{expected 'kernel_name' to be letters, digits and '_', of which the first is no digit, found 'my.kernel' (C31)}}
+  moe.map_rows ins(%x, %map, %n : memref<8x64xbf16>, memref<8xi32>, memref<i32>)
+    outs(%out : memref<8x64xbf16>) format(#moe.bf16) kernel_name("my.kernel") {
+  ^bb0(%v: bf16):
+    moe.yield %v : bf16
+  }
+  return
+}

@@ -12,7 +12,7 @@ from functools import cache
 import pytest
 from moe_testing import checkout, descriptions
 from moe_testing.family import FamilyKernel
-from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel
+from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, compile_ptx
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
 
@@ -66,7 +66,59 @@ def test_bytes_are_those_of_the_attribute(kernel: Kernel, aligned: bool) -> None
                        "waits_for_predecessor": bool(found["waits_for_predecessor"]),
                        **{field: found[field] for field in (
                            "version", "rows_per_unit", "chunk_columns", "threads_per_cta",
-                           "min_ctas_per_sm")}}
+                           "min_ctas_per_sm", "base_name_bytes")}}
+    assert name[:found["base_name_bytes"]] == kernel.entry(aligned=True)
+    assert found["pair_block"] == -1
+
+
+def test_list_of_kernels() -> None:
+    for kernel in KERNELS[:3]:
+        text = ptx(kernel, "sm_90")
+        assert descriptions.kernels(text) == re.findall(r"^\.visible \.entry (\w+)\(", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("attributes", "block", "suffix"), [
+    ("", 0, ""), ("gate_layout<up_gate>", 0, "_up_gate"),
+    ("gate_layout<interleaved<8>> limit_at<after> {limit = 5.0 : f32, beta = 2.5 : f32}", 8,
+     "_interleaved8_limit5_after_betax40200000")])
+def test_pairs_and_names(attributes: str, block: int, suffix: str) -> None:
+    text = compile_ptx(f"""
+func.func @entry(%x: memref<?x?xbf16>, %n: memref<i32>, %out: memref<?x?xbf16>) {{
+  moe.padded_swiglu ins(%x, %n : memref<?x?xbf16>, memref<i32>) outs(%out : memref<?x?xbf16>) {attributes}
+  return
+}}""")
+    name = f"padded_swiglu{suffix}_dense"
+    assert descriptions.kernels(text) == [name, name + "_unaligned"]
+    for kernel in descriptions.kernels(text):
+        found = descriptions.decode(descriptions.find(text, kernel))
+        assert (found["pair_block"], found["base_name_bytes"]) == (block, len(name))
+
+
+REGION = """
+  moe.map_rows ins(%x, %n : memref<?x{x}xbf16>, memref<i32>) outs(%out : memref<?x{x}xbf16>)
+    format(#moe.bf16) {name} {{
+  ^bb0(%v: bf16):
+    %r = arith.{op} %v{operands} : bf16
+    moe.yield %r : bf16
+  }}"""
+
+
+def test_base_names() -> None:
+    """They are of one computation each, for all of its shapes."""
+    ops = [("", "negf", "", 64), ("", "negf", "", 128), ("", "addf", ", %v", 64),
+           ('kernel_name("twice")', "addf", ", %v", 64), ('kernel_name("twice")', "negf", "", 64)]
+    functions = "".join(
+        f"func.func @f{i}(%x: memref<?x{x}xbf16>, %n: memref<i32>, %out: memref<?x{x}xbf16>) {{"
+        + REGION.format(x=x, name=name, op=op, operands=operands) + "\n  return\n}\n"
+        for i, (name, op, operands, x) in enumerate(ops))
+    text = compile_ptx(functions)
+    names = descriptions.kernels(text)
+    bases = [name[:descriptions.decode(descriptions.find(text, name))["base_name_bytes"]] for name in names]
+    of_base = {base: [name for name, other in zip(names, bases) if other == base] for base in bases}
+    assert of_base == {
+        "map_rows": ["map_rows", "map_rows_unaligned", "map_rows_0", "map_rows_unaligned_0"],
+        "map_rows_0": ["map_rows_0_0", "map_rows_0_unaligned"],
+        "twice": ["twice", "twice_unaligned"], "twice_0": ["twice_0", "twice_0_unaligned"]}
 
 
 def test_sizes_of_the_tables() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .checkout import ROOT
 
 TEXTS = ("magic", "name")
-SIGNED = ("offset", "rows", "columns", "row_stride")
+SIGNED = ("pair_block", "offset", "rows", "columns", "row_stride")
 
 
 class Field(NamedTuple):
@@ -62,6 +62,34 @@ def decode(bytes_: bytes) -> dict[str, Any]:
 def _pattern(kernel: str) -> re.Pattern[str]:
     return re.compile(rf"^\.visible \.global \.align 8 \.b8 moe_kernel_{kernel}\[(\d+)\] = "
                       r"{([\d, ]+)};\n", re.MULTILINE)
+
+
+_LIST = re.compile(r"^\.visible \.global \.align 1 \.b8 moe_kernels\[(\d+)\] = {([\d, ]+)};\n",
+                   re.MULTILINE)
+
+
+def kernels(ptx: str) -> list[str]:
+    """The names of the kernels that the PTX says it has."""
+    found = _LIST.search(ptx)
+    assert found, "no list of kernels"
+    text = bytes(map(int, found[2].split(","))).ljust(int(found[1]), b"\0")
+    *names, rest = text.split(b"\0")
+    assert rest == b""
+    return [name.decode() for name in names]
+
+
+def put_list(ptx: str, bytes_: bytes) -> str:
+    """The PTX with other bytes for that list, none if empty."""
+    line = f".visible .global .align 1 .b8 moe_kernels[{len(bytes_)}] = " \
+           f"{{{', '.join(map(str, bytes_))}}};\n"
+    ptx, count = _LIST.subn(line if bytes_ else "", ptx)
+    assert count == 1, "no list of kernels"
+    return ptx
+
+
+def keep(ptx: str, *names: str) -> str:
+    """The PTX with these kernels in its list alone."""
+    return put_list(ptx, b"".join(name.encode() + b"\0" for name in names))
 
 
 def find(ptx: str, kernel: str) -> bytes:

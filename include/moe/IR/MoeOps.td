@@ -540,7 +540,7 @@ def Moe_MapRowsOp
 
     The other ops of the dialect are this one with a certain region and format, and
     `moe-generalize` makes them so. `kernel_name` is what kernels for the op are called, by
-    default `map_rows`; it changes nothing else.
+    default `map_rows`, and are found by in what is compiled; it changes nothing else.
 
     With `pairs`, `x` is `[M, 2N]` and the region computes column `c` of two of its columns,
     those that `#moe.pairs` says. Which of the two is a gate, and which is not, is for the
@@ -569,6 +569,7 @@ def Moe_MapRowsOp
     - (C18) `probs` is a vector `[M]` of f32.
     - (C19) With `gathers` there is a `permutation_map`, and `M` (C3, C5, C9, C18) is the
       number of rows of the destinations.
+    - (C31) `kernel_name` consists of letters, digits and `_`, and begins with no digit.
 
     Example: a leaky relu, quantised.
 
