@@ -120,8 +120,8 @@ typedef enum MoeLimitAt { MOE_LIMIT_BEFORE = 0, MOE_LIMIT_AFTER = 1 } MoeLimitAt
 typedef enum MoeGateActivation { MOE_SILU = 0, MOE_GELU_TANH = 1 } MoeGateActivation;
 
 /** A gated linear unit; zeros are SwiGLU. docs/family.md says which model has which. The
-    library has kernels for some: for others a call is refused with MOE_UNSUPPORTED, and
-    the message lists those that there are. */
+    library has kernels for some: others are refused with MOE_UNSUPPORTED and a list of
+    those that there are, unless the call has a module with a kernel for it. */
 typedef struct MoeGate {
   MoeGateLayout layout;
   /** MOE_GATE_INTERLEAVED: columns of a block. */
@@ -171,11 +171,30 @@ MOE_API MoeStatus moeLoadKernels(MoeDevice device);
 typedef struct MoeModule MoeModule;
 
 /** Loads `size` bytes of PTX text, a cubin or a fatbin from moe-opt and moe-translate
-   into the current CUDA context. The image may be freed afterwards. Kernels are found by
-   the names that convert-moe-to-gpu gives them. How they are launched is in the image,
-   docs/kernel-abi.md says where; one that does not say it, or says it in a way that this
-   version does not know, is refused with MOE_UNSUPPORTED. */
+   into the current CUDA context. The image may be freed afterwards. Which kernels it has
+   and how they are launched is in the image, docs/kernel-abi.md says where; one that does
+   not say it, or says it in a way that this version does not know, is refused with
+   MOE_UNSUPPORTED.
+
+   A call with the module in its MoeLaunch launches the kernel that moe-opt compiles for
+   the op with these operands and options, whether the library ships one like it or not.
+   moeFindKernel finds others. */
 MOE_API MoeStatus moeLoadModule(const void *image, size_t size, MoeModule **module);
+
+/** An op that the library has kernels for, or a kernel of a module. */
+typedef struct MoeOp MoeOp;
+
+/** The kernel `name` of a module as an op for moeRunOp and moeRunOpWithOptions: the
+    kernel_name of a moe.map_rows, or the name of an op with what its attributes add to
+    it, without what convert-moe-to-gpu adds for an alignment or a shape. Of another name
+    than those that the module has, the message lists them. The op is a part of the
+    module.
+
+    Its operands are those that the kernel is compiled for, in the order of the op. Of
+    options there is probs alone, for a kernel that takes it, and `dead` of a MoeScale is
+    not looked at: what the kernel computes is compiled. */
+MOE_API MoeStatus moeFindKernel(const MoeModule *module, const char *name,
+                                const MoeOp **op);
 
 /** Unloads it, with the context that it was loaded in current; null does nothing. No
    launch of its kernels may be running. */
@@ -203,8 +222,8 @@ typedef struct MoeLaunch {
   uint32_t flags;
   /** CUDA: the CUstream or cudaStream_t; null is the legacy default stream. */
   void *stream;
-  /** CUDA: kernels to use instead of the library's. Operands of other sizes or strides
-      than a kernel is compiled for are refused. */
+  /** CUDA: kernels to use instead of the library's; null too for those of moeFindKernel.
+      Operands of other sizes or strides than a kernel is compiled for are refused. */
   const MoeModule *module;
   /** CUDA: CTAs at most, up to 65535; 0 for 4 of 256 threads on each SM. Somewhat
       fewer may be launched, so that live rows do not meet in a few of them. */
@@ -278,17 +297,14 @@ MOE_API MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatri
 |* Any op, by its name: what a binding needs, so that it has no code per op.
 \*===----------------------------------------------------------------------===*/
 
-/** An op that the library has kernels for; a part of the library, never freed. */
-typedef struct MoeOp MoeOp;
-
-/** The op `moe.<name>`, such as "quantize_mxfp8". Of another name than those that the
-    library has, the message lists them. */
+/** The op `moe.<name>`, such as "quantize_mxfp8"; a part of the library, never freed. Of
+    another name than those that the library has, the message lists them. */
 MOE_API MoeStatus moeFindOp(const char *name, const MoeOp **op);
 
-/** Runs `op`, from moeFindOp: what the functions above do for the ops that they name,
-   with the same checks and at the same cost. `operands` has a pointer for each operand,
-   inputs before outputs, in the order of lib/Kernels/manifest.txt, where an operand's
-   form says what it points to:
+/** Runs `op`, from moeFindOp or moeFindKernel: what the functions above do for the ops
+   that they name, with the same checks and at the same cost. `operands` has a pointer for
+   each operand, inputs before outputs, in the order of lib/Kernels/manifest.txt, where an
+   operand's form says what it points to:
 
       matrix   const MoeMatrix *
       pairs    const MoeMatrix *, of two columns for each of the other matrices
@@ -296,7 +312,8 @@ MOE_API MoeStatus moeFindOp(const char *name, const MoeOp **op);
       count    const int32_t *, one value
       scales   const MoeScale *
 
-    A weight is none of them. `num_operands` is their number, which is checked. */
+    A weight is none of them, it is in the options. `num_operands` is their number, which
+    is checked. */
 MOE_API MoeStatus moeRunOp(const MoeLaunch *launch, const MoeOp *op,
                            const void *const *operands, int32_t num_operands);
 

@@ -48,14 +48,18 @@ typedef struct OperandRow {
   int isWritten;
 } OperandRow;
 
-/** An op, with the operands that its kernels have, in the order of the op. The C API
-   knows it by its tag. */
+/** An op, with the operands that its kernels may have, in the order of the op; or a
+    kernel of a module. The C API knows it by its tag. */
 typedef struct MoeOp {
   const char *name;
   int numOperands;
   OperandRow operands[kMaxOperands];
-  /** Its kernels in kKernels, which are neighbours. */
+  /** Its kernels in kKernels, or in the module, which are neighbours. */
   int firstKernel, numKernels;
+  /** Null for an op of the library. */
+  const struct MoeModule *module;
+  /** Of a module's kernel with pairs: the columns of a block, or 0 for halves. */
+  int64_t pairBlock;
 } OpRow;
 
 extern const OpRow kOps[kNumOps];

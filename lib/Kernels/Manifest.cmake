@@ -1,6 +1,6 @@
 # Reads manifest.txt. Sets `kernels` to the names of the kernels, and writes into `folder`
 # kernels.mlir, which moe-opt compiles, and KernelCounts.h; `manifest_code` is the C code of the
-# tables of ops and kernels.
+# tables of ops and kernels. Names are by the rule of lib/Launch/KernelName.h.
 #
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -247,7 +247,7 @@ foreach(op IN LISTS ops)
       math(EXPR count "${count} + 1")
     endif()
   endforeach()
-  string(APPEND manifest_code "},\n     ${first_${op}}, ${count}},\n")
+  string(APPEND manifest_code "},\n     ${first_${op}}, ${count}, 0, 0},\n")
 endforeach()
 string(APPEND manifest_code "};\n\nconst KernelRow kKernels[kNumKernels] = {\n")
 foreach(kernel IN LISTS kernels)

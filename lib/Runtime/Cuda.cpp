@@ -16,6 +16,7 @@
 #include "../Driver/Driver.h"
 #include "../Driver/Lock.h"
 #include "../Driver/Status.h"
+#include "../Driver/Text.h"
 #include "../Launch/AlignmentRule.h"
 #include "../Launch/IntegerArithmetic.h"
 #include "../Launch/KernelDescription.h"
@@ -36,13 +37,17 @@ static constexpr int kMinCapability = 80;
 namespace {
 
 struct Kernel {
-  /// Null if the image does not have it.
   Handle function;
   launch::KernelDescription description;
-  /// For each of its parameters, which of its operands in the order of the op that is.
-  uint8_t operands[launch::KernelDescription::kMaxOperands];
   /// Whether it is compiled for some size or stride.
   bool isFixed;
+};
+
+/// Kernels of an image that compute the same, as an op by their name.
+struct NamedKernels {
+  OpRow op;
+  char name[launch::KernelDescription::kNameBytes];
+  char operandNames[kMaxOperands][launch::OperandDescription::kNameBytes];
 };
 
 } // namespace
@@ -52,11 +57,19 @@ struct MoeModule {
   /// Which context; never 0.
   uint64_t context;
   Handle handle;
-  /// By kKernels, and whether it is the one for rows that may start anywhere.
-  Kernel kernels[kNumKernels][2];
   int numSMs;
   MoeModule *next;
+  /// Those that compute the same are neighbours, the preferred first. In a module with
+  /// the library's own, there are kKernelsOfOne for each of kKernels.
+  Kernel *kernels;
+  int numKernels;
+  /// Of an image. Null in a module with the library's own.
+  NamedKernels *named;
+  int numNamed;
 };
+
+/// The one for rows that may start anywhere is the second.
+static constexpr int kKernelsOfOne = 2;
 
 /// The modules with the library's own kernels, which stay until the process ends.
 static std::atomic<const MoeModule *> ownModules{nullptr};
@@ -153,35 +166,32 @@ static MoeStatus getDevice(const Driver &driver, Device &device) {
 // Modules
 //===----------------------------------------------------------------------===//
 
-/// The name of a kernel as convert-moe-to-gpu makes it.
-static void formatKernelName(char (&name)[launch::KernelDescription::kNameBytes],
-                             int index, bool isUnaligned) {
-  std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name,
-                isUnaligned ? "_unaligned" : "");
+static constexpr char kUnaligned[] = "_unaligned";
+
+static void freeModule(MoeModule *module) {
+  std::free(module->kernels);
+  std::free(module->named);
+  std::free(module);
 }
 
 namespace {
 
-/// Where the descriptions of a module's kernels come from.
-class Descriptions {
+/// The constants of an image.
+class Constants {
 public:
-  /// Of the library's own kernels: the table that the build makes.
-  explicit Descriptions(const GpuDescriptions &table) : table(&table) {}
-  /// Of an image: its constants.
-  Descriptions(const Driver &driver, Handle module) : driver(&driver), module(module) {}
-  ~Descriptions() {
+  Constants(const Driver &driver, Handle module) : driver(driver), module(module) {}
+  ~Constants() {
     if (stream)
-      driver->StreamDestroy(stream);
+      driver.StreamDestroy(stream);
   }
 
-  MoeStatus read(int index, bool isUnaligned, Kernel &kernel);
+  /// Finds one, or says in the message what it is that is missing.
+  MoeStatus find(const char *symbol, const char *what, uint64_t &address, size_t &size);
+  MoeStatus copy(uint64_t address, size_t size, void *bytes);
 
 private:
-  MoeStatus copy(const char *name, uint8_t *bytes, size_t capacity, size_t &size);
-
-  const GpuDescriptions *table = nullptr;
-  const Driver *driver = nullptr;
-  Handle module = nullptr;
+  const Driver &driver;
+  Handle module;
   /// One of its own: a copy on the default stream would wait for others, and break a
   /// stream capture.
   Handle stream = nullptr;
@@ -189,155 +199,322 @@ private:
 
 } // namespace
 
-/// Copies what the image has for the kernel `name`.
-MoeStatus Descriptions::copy(const char *name, uint8_t *bytes, size_t capacity,
-                             size_t &size) {
-  char symbol[sizeof(launch::kDescriptionPrefix) + launch::KernelDescription::kNameBytes];
-  std::snprintf(symbol, sizeof(symbol), "%s%s", launch::kDescriptionPrefix, name);
-  uint64_t address = 0;
-  DriverResult result = driver->ModuleGetGlobal(&address, &size, module, symbol);
+MoeStatus Constants::find(const char *symbol, const char *what, uint64_t &address,
+                          size_t &size) {
+  address = 0;
+  DriverResult result = driver.ModuleGetGlobal(&address, &size, module, symbol);
   if (result == kDriverNotFound)
-    return fail(MOE_UNSUPPORTED,
-                "image: expected %s, a constant that says how to launch the kernel %s, "
-                "found none: compile the kernel with the moe-opt and moe-translate of "
-                "moe-mlir %d.%d or later",
-                symbol, name, MOE_VERSION_MAJOR, MOE_VERSION_MINOR);
-  if (result != kDriverSuccess)
-    return failDriver(*driver, "cuModuleGetGlobal", result);
-  size = std::min(size, capacity);
+    return fail(
+        MOE_UNSUPPORTED,
+        "image: expected %s, a constant that says %s, found none: compile it with "
+        "the moe-opt and moe-translate of moe-mlir %d.%d or later",
+        symbol, what, MOE_VERSION_MAJOR, MOE_VERSION_MINOR);
+  return result == kDriverSuccess ? MOE_SUCCESS
+                                  : failDriver(driver, "cuModuleGetGlobal", result);
+}
+
+MoeStatus Constants::copy(uint64_t address, size_t size, void *bytes) {
   if (!stream)
-    if (DriverResult result = driver->StreamCreate(&stream, kNonBlockingStream))
-      return failDriver(*driver, "cuStreamCreate", result);
+    if (DriverResult result = driver.StreamCreate(&stream, kNonBlockingStream))
+      return failDriver(driver, "cuStreamCreate", result);
   if (DriverResult result =
-          driver->MemcpyAsync(reinterpret_cast<uintptr_t>(bytes), address, size, stream))
-    return failDriver(*driver, "cuMemcpyAsync", result);
-  if (DriverResult result = driver->StreamSynchronize(stream))
-    return failDriver(*driver, "cuStreamSynchronize", result);
+          driver.MemcpyAsync(reinterpret_cast<uintptr_t>(bytes), address, size, stream))
+    return failDriver(driver, "cuMemcpyAsync", result);
+  if (DriverResult result = driver.StreamSynchronize(stream))
+    return failDriver(driver, "cuStreamSynchronize", result);
   return MOE_SUCCESS;
 }
 
-MoeStatus Descriptions::read(int index, bool isUnaligned, Kernel &kernel) {
-  char name[launch::KernelDescription::kNameBytes];
-  formatKernelName(name, index, isUnaligned);
-  // What later versions may add to a description is not looked at.
-  uint8_t copied[2 * launch::kMaxDescriptionBytes];
-  const uint8_t *bytes = copied;
-  size_t size;
-  if (table) {
-    bytes = table->kernels[index][isUnaligned].begin;
-    size = table->kernels[index][isUnaligned].size;
-  } else if (MoeStatus status = copy(name, copied, sizeof(copied), size)) {
-    return status;
-  }
+/// Reads the description of the kernel `name`.
+static MoeStatus decode(const uint8_t *bytes, size_t size, const char *name,
+                        Kernel &kernel) {
   int version;
-  switch (launch::decode(bytes, size, kernel.description, version)) {
-  case launch::DecodeResult::Success:
-    break;
-  case launch::DecodeResult::OtherVersion:
+  launch::DecodeResult result = launch::decode(bytes, size, kernel.description, version);
+  if (result == launch::DecodeResult::OtherVersion)
     return fail(MOE_UNSUPPORTED,
                 "image: expected version %d of the description of kernel %s, found %d: "
                 "compile the kernel with the moe-opt of this version of moe-mlir, or use "
                 "the runtime library of that one",
                 launch::KernelDescription::kVersion, name, version);
-  case launch::DecodeResult::Malformed:
+  if (result == launch::DecodeResult::Malformed ||
+      std::strcmp(kernel.description.name, name) != 0)
     return fail(MOE_UNSUPPORTED,
                 "image: expected a description of kernel %s, found %zu bytes that are "
                 "none, or are damaged",
                 name, size);
-  }
-  return MOE_SUCCESS;
-}
-
-/// Whether what the kernel takes is what the op has.
-static bool isFor(const launch::OperandDescription &operand, const OperandRow &row,
-                  bool hasLinearScales) {
-  using launch::OperandKind;
-  auto kind = OperandKind::Matrix;
-  if (row.form == kCountForm)
-    kind = OperandKind::Scalar;
-  else if (row.form == kPerRowForm || row.form == kWeightForm ||
-           (row.form == kScalesForm && !hasLinearScales))
-    kind = OperandKind::Vector;
-  bool hasRank =
-      kind == OperandKind::Scalar ? operand.rank <= 1 : operand.rank == uint8_t(kind);
-  return operand.kind == kind && hasRank && operand.elementBits == 8 * row.elementBytes &&
-         operand.isWritten == (row.isWritten != 0) &&
-         (operand.offset == 0 || operand.offset == launch::kAny);
-}
-
-/// Finds the operands of the op that the kernel takes, and refuses it if it takes others.
-static MoeStatus bindOperands(int index, Kernel &kernel) {
-  const KernelRow &kernelRow = kKernels[index];
-  const OpRow &op = kOps[kernelRow.op];
-  const OperandRow *rows[kMaxOperands];
-  int numRows = 0;
-  for (int i = 0; i < op.numOperands; ++i)
-    if (kernelRow.operands >> i & 1)
-      rows[numRows++] = &op.operands[i];
-  launch::KernelDescription &description = kernel.description;
-  if (description.work != launch::Work::Rows)
-    return fail(
-        MOE_UNSUPPORTED,
-        "image: kernel %s: expected work that is given out by rows, found kind %u",
-        description.name, unsigned(description.work));
-  bool hasLinearScales = kernelRow.mode.scale_layout == MOE_SCALE_LINEAR;
-  if (int(description.numOperands) != numRows)
-    return fail(MOE_UNSUPPORTED, "image: kernel %s: expected %d operands, found %u",
-                description.name, numRows, description.numOperands);
-  for (uint32_t i = 0; i < description.numOperands; ++i) {
-    const launch::OperandDescription &operand = description.operands[i];
-    int found = 0;
-    while (found < numRows && std::strcmp(rows[found]->name, operand.name) != 0)
-      ++found;
-    if (found == numRows || !isFor(operand, *rows[found], hasLinearScales))
-      return fail(MOE_UNSUPPORTED,
-                  "image: kernel %s: expected operands as %s has them, found %s '%s' of "
-                  "%d bits an element, rank %d and offset %lld that is %s",
-                  description.name, op.name,
-                  operand.kind == launch::OperandKind::Scalar   ? "a scalar"
-                  : operand.kind == launch::OperandKind::Vector ? "a vector"
-                                                                : "a matrix",
-                  operand.name, operand.elementBits, operand.rank,
-                  static_cast<long long>(operand.offset),
-                  operand.isWritten ? "written" : "read");
-    kernel.operands[i] = uint8_t(found);
+  for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
+    const launch::OperandDescription &operand = kernel.description.operands[i];
     kernel.isFixed |= operand.rows != launch::kAny || operand.columns != launch::kAny ||
                       operand.rowStride != launch::kAny;
   }
   return MOE_SUCCESS;
 }
 
-/// Looks up whatever kernels the module has.
-static MoeStatus findKernels(const Driver &driver, MoeModule &module,
-                             Descriptions &descriptions) {
-  int count = 0;
+//===----------------------------------------------------------------------===//
+// The library's own kernels
+//===----------------------------------------------------------------------===//
+
+static MoeStatus findOwnKernels(const Driver &driver, const GpuDescriptions &table,
+                                MoeModule &module) {
   for (int index = 0; index < kNumKernels; ++index) {
     for (bool isUnaligned : {false, true}) {
-      Kernel &kernel = module.kernels[index][isUnaligned];
+      Kernel &kernel = module.kernels[module.numKernels++];
       char name[launch::KernelDescription::kNameBytes];
-      formatKernelName(name, index, isUnaligned);
-      DriverResult result =
-          driver.ModuleGetFunction(&kernel.function, module.handle, name);
-      if (result == kDriverNotFound) {
-        kernel.function = nullptr;
-        continue;
-      }
-      if (result != kDriverSuccess)
+      std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name,
+                    isUnaligned ? kUnaligned : "");
+      if (DriverResult result =
+              driver.ModuleGetFunction(&kernel.function, module.handle, name))
         return failDriver(driver, "cuModuleGetFunction", result);
-      if (MoeStatus status = descriptions.read(index, isUnaligned, kernel))
+      const DescriptionBytes &bytes = table.kernels[index][isUnaligned];
+      if (MoeStatus status = decode(bytes.begin, bytes.size, name, kernel))
         return status;
-      if (MoeStatus status = bindOperands(index, kernel))
-        return status;
-      ++count;
     }
   }
-  if (count == 0)
-    return fail(MOE_UNSUPPORTED,
-                "image: expected a kernel that this version of moe-mlir has a call for, "
-                "such as %s, found none",
-                kKernels[0].name);
   return MOE_SUCCESS;
 }
+
+//===----------------------------------------------------------------------===//
+// The kernels of an image
+//===----------------------------------------------------------------------===//
+
+/// The names of an image's kernels.
+class KernelList {
+public:
+  KernelList() = default;
+  KernelList(const KernelList &) = delete;
+  ~KernelList() { std::free(names); }
+
+  MoeStatus read(Constants &constants);
+  int count() const { return numNames; }
+  /// The first, if `name` is null, else the next.
+  const char *next(const char *name) const {
+    return name ? name + std::strlen(name) + 1 : names;
+  }
+
+private:
+  char *names = nullptr;
+  int numNames = 0;
+};
+
+MoeStatus KernelList::read(Constants &constants) {
+  uint64_t address;
+  size_t size;
+  if (MoeStatus status =
+          constants.find(launch::kKernelList, "which kernels it has", address, size))
+    return status;
+  names = static_cast<char *>(std::malloc(size + 1));
+  if (!names)
+    return fail(MOE_OUT_OF_MEMORY, "no memory for %zu bytes of names of kernels", size);
+  if (MoeStatus status = constants.copy(address, size, names))
+    return status;
+  names[size] = '\0';
+  bool isList = size != 0 && names[size - 1] == '\0';
+  for (const char *name = names; isList && name < names + size; name = next(name)) {
+    size_t length = std::strlen(name);
+    isList = length != 0 && length < launch::KernelDescription::kNameBytes;
+    ++numNames;
+  }
+  return isList ? MOE_SUCCESS
+                : fail(MOE_UNSUPPORTED,
+                       "image: expected names of kernels in %s, found %zu bytes that are "
+                       "none, or are damaged",
+                       launch::kKernelList, size);
+}
+
+static launch::OperandKind getKind(OperandForm form, int rank) {
+  switch (form) {
+  case kCountForm:
+    return launch::OperandKind::Scalar;
+  case kPerRowForm:
+  case kWeightForm:
+    return launch::OperandKind::Vector;
+  case kScalesForm:
+    return rank == 1 ? launch::OperandKind::Vector : launch::OperandKind::Matrix;
+  case kMatrixForm:
+  case kPairsForm:
+    break;
+  }
+  return launch::OperandKind::Matrix;
+}
+
+/// Whether what the kernel takes can be passed as what the op has.
+static bool isFor(const launch::OperandDescription &operand, const OperandRow &row) {
+  using launch::OperandKind;
+  OperandKind kind = getKind(row.form, operand.rank);
+  bool hasRank =
+      kind == OperandKind::Scalar ? operand.rank <= 1 : operand.rank == uint8_t(kind);
+  return std::strcmp(operand.name, row.name) == 0 && operand.kind == kind && hasRank &&
+         operand.elementBits == 8 * row.elementBytes &&
+         operand.isWritten == (row.isWritten != 0) &&
+         (operand.offset == 0 || operand.offset == launch::kAny);
+}
+
+static MoeStatus failOperand(const launch::KernelDescription &description,
+                             const launch::OperandDescription &operand,
+                             const char *expected) {
+  return fail(MOE_UNSUPPORTED,
+              "image: kernel %s: expected operands as %s has them, found %s '%s' of "
+              "%d bits an element, rank %d and offset %lld that is %s",
+              description.name, expected,
+              operand.kind == launch::OperandKind::Scalar   ? "a scalar"
+              : operand.kind == launch::OperandKind::Vector ? "a vector"
+                                                            : "a matrix",
+              operand.name, operand.elementBits, operand.rank,
+              static_cast<long long>(operand.offset),
+              operand.isWritten ? "written" : "read");
+}
+
+/// The operand of the library's ops that is called so, or null.
+static const OperandRow *findOperand(const char *name) {
+  for (const OpRow &op : kOps)
+    for (int i = 0; i < op.numOperands; ++i)
+      if (std::strcmp(op.operands[i].name, name) == 0)
+        return &op.operands[i];
+  return nullptr;
+}
+
+/// The op that the kernel is. Its operands mean what those of the library's ops with the
+/// same names do; others are matrices of the destination's size.
+static MoeStatus makeOp(const launch::KernelDescription &description,
+                        NamedKernels &named) {
+  OpRow &op = named.op;
+  op.pairBlock = description.pairBlock;
+  op.numOperands = int(description.numOperands);
+  for (int i = 0; i < op.numOperands; ++i) {
+    const launch::OperandDescription &operand = description.operands[i];
+    const OperandRow *known = findOperand(operand.name);
+    OperandRow &row = op.operands[i];
+    std::memcpy(named.operandNames[i], operand.name, sizeof(operand.name));
+    row = {named.operandNames[i], kMatrixForm, operand.elementBits / 8,
+           operand.isWritten};
+    if (i == 0 && description.pairBlock != launch::kNoPairs)
+      row.form = kPairsForm;
+    else if (i != 0 && known && known->form != kPairsForm)
+      row.form = known->form;
+    bool hasKnownSize = row.form == kMatrixForm || row.form == kPairsForm ||
+                        row.elementBytes == known->elementBytes;
+    bool isPlaced = i != 0 || (std::strcmp(operand.name, "x") == 0 && !row.isWritten);
+    if (!hasKnownSize || !isPlaced || !isFor(operand, row))
+      return failOperand(description, operand, "moe.map_rows");
+  }
+  return MOE_SUCCESS;
+}
+
+/// Checks what a launch relies on, and finds those that the kernel belongs to or makes
+/// them.
+static MoeStatus addToNamed(const launch::KernelDescription &description,
+                            MoeModule &module, NamedKernels *&named) {
+  if (description.work != launch::Work::Rows)
+    return fail(
+        MOE_UNSUPPORTED,
+        "image: kernel %s: expected work that is given out by rows, found kind %u",
+        description.name, unsigned(description.work));
+  if (description.numOperands == 0 || description.numOperands > kMaxOperands)
+    return fail(MOE_UNSUPPORTED, "image: kernel %s: expected 1 to %d operands, found %u",
+                description.name, int(kMaxOperands), description.numOperands);
+  size_t length = description.baseNameBytes;
+  named = module.named;
+  NamedKernels *end = module.named + module.numNamed;
+  while (named != end && (named->name[length] != '\0' ||
+                          std::memcmp(named->name, description.name, length) != 0))
+    ++named;
+  if (named == end) {
+    ++module.numNamed;
+    std::memcpy(named->name, description.name, length);
+    named->op.name = named->name;
+    named->op.firstKernel = module.numKernels;
+    named->op.module = &module;
+    return makeOp(description, *named);
+  }
+  const OpRow &op = named->op;
+  const launch::KernelDescription &first = module.kernels[op.firstKernel].description;
+  if (description.numOperands != first.numOperands ||
+      description.pairBlock != first.pairBlock)
+    return fail(MOE_UNSUPPORTED,
+                "image: kernel %s: expected the %u operands of %s, found %u, or pairs of "
+                "other columns",
+                description.name, first.numOperands, first.name, description.numOperands);
+  for (int i = 0; i < op.numOperands; ++i)
+    if (!isFor(description.operands[i], op.operands[i]) ||
+        description.operands[i].kind != first.operands[i].kind)
+      return failOperand(description, description.operands[i], first.name);
+  return MOE_SUCCESS;
+}
+
+/// Looks up all kernels of an image.
+static MoeStatus findKernels(const Driver &driver, Constants &constants,
+                             const KernelList &list, MoeModule &module) {
+  const char *name = nullptr;
+  while (module.numKernels < list.count()) {
+    name = list.next(name);
+    Kernel kernel = {};
+    DriverResult result = driver.ModuleGetFunction(&kernel.function, module.handle, name);
+    if (result == kDriverNotFound)
+      return fail(MOE_UNSUPPORTED,
+                  "image: expected the kernel %s, which %s names, found none", name,
+                  launch::kKernelList);
+    if (result != kDriverSuccess)
+      return failDriver(driver, "cuModuleGetFunction", result);
+    char symbol[sizeof(launch::kDescriptionPrefix) +
+                launch::KernelDescription::kNameBytes];
+    std::snprintf(symbol, sizeof(symbol), "%s%s", launch::kDescriptionPrefix, name);
+    char what[64 + launch::KernelDescription::kNameBytes];
+    std::snprintf(what, sizeof(what), "how to launch the kernel %s", name);
+    uint64_t address;
+    size_t size;
+    if (MoeStatus status = constants.find(symbol, what, address, size))
+      return status;
+    // What later versions may add to a description is not looked at.
+    uint8_t bytes[2 * launch::kMaxDescriptionBytes];
+    size = std::min(size, sizeof(bytes));
+    if (MoeStatus status = constants.copy(address, size, bytes))
+      return status;
+    if (MoeStatus status = decode(bytes, size, name, kernel))
+      return status;
+    NamedKernels *named = nullptr;
+    if (MoeStatus status = addToNamed(kernel.description, module, named))
+      return status;
+    // Behind those that it belongs to; the others move on.
+    int at = named->op.firstKernel + named->op.numKernels++;
+    std::memmove(&module.kernels[at + 1], &module.kernels[at],
+                 (module.numKernels - at) * sizeof(Kernel));
+    module.kernels[at] = kernel;
+    ++module.numKernels;
+    for (int i = 0; i < module.numNamed; ++i) {
+      OpRow &other = module.named[i].op;
+      other.firstKernel += &module.named[i] != named && other.firstKernel >= at;
+    }
+  }
+  return MOE_SUCCESS;
+}
+
+static MoeStatus failNoMemory() {
+  return fail(MOE_OUT_OF_MEMORY, "no memory for a module's table of kernels");
+}
+
+/// Makes the table of the kernels that a module's image has.
+static MoeStatus fillModule(const Driver &driver, const GpuDescriptions *table,
+                            MoeModule &module) {
+  Constants constants(driver, module.handle);
+  KernelList list;
+  if (!table)
+    if (MoeStatus status = list.read(constants))
+      return status;
+  size_t count = table ? size_t(kKernelsOfOne) * kNumKernels : size_t(list.count());
+  module.kernels = static_cast<Kernel *>(std::calloc(count, sizeof(Kernel)));
+  if (!module.kernels)
+    return failNoMemory();
+  if (table)
+    return findOwnKernels(driver, *table, module);
+  module.named = static_cast<NamedKernels *>(std::calloc(count, sizeof(NamedKernels)));
+  if (!module.named)
+    return failNoMemory();
+  return findKernels(driver, constants, list, module);
+}
+
+//===----------------------------------------------------------------------===//
+// Loading and unloading
+//===----------------------------------------------------------------------===//
 
 /// Loads an image that is complete, text with its final NUL. `table` has the descriptions
 /// of its kernels, or is null if the image has them.
@@ -346,20 +523,18 @@ static MoeStatus makeModule(const Driver &driver, uint64_t context, const void *
                             MoeModule *&module) {
   auto *made = static_cast<MoeModule *>(std::calloc(1, sizeof(MoeModule)));
   if (!made)
-    return fail(MOE_OUT_OF_MEMORY, "no memory for a module's table of kernels");
+    return failNoMemory();
   made->context = context;
   made->numSMs = device.numSMs;
 
   RelaxedCaptureMode relaxed(driver);
   if (MoeStatus status = loadImage(driver, image, /*optLevel=*/-1, made->handle)) {
-    std::free(made);
+    freeModule(made);
     return status;
   }
-  Descriptions descriptions =
-      table ? Descriptions(*table) : Descriptions(driver, made->handle);
-  if (MoeStatus status = findKernels(driver, *made, descriptions)) {
+  if (MoeStatus status = fillModule(driver, table, *made)) {
     driver.ModuleUnload(made->handle);
-    std::free(made);
+    freeModule(made);
     return status;
   }
   module = made;
@@ -467,9 +642,34 @@ MoeStatus moe::unloadModule(MoeModule *module) {
   if (MoeStatus status = checkContext(*module, context))
     return status;
   DriverResult result = driver->ModuleUnload(module->handle);
-  std::free(module);
+  freeModule(module);
   return result == kDriverSuccess ? MOE_SUCCESS
                                   : failDriver(*driver, "cuModuleUnload", result);
+}
+
+/// The names of a module's kernels.
+static void list(const MoeModule &module, Text &names) {
+  for (int i = 0; i < module.numNamed; ++i)
+    names.addItem(module.named[i].name);
+}
+
+static const OpRow *findNamed(const MoeModule &module, const char *name) {
+  for (int i = 0; i < module.numNamed; ++i)
+    if (std::strcmp(module.named[i].name, name) == 0)
+      return &module.named[i].op;
+  return nullptr;
+}
+
+MoeStatus moe::findKernel(const MoeModule &module, const char *name, const MoeOp *&op) {
+  if (const OpRow *found = findNamed(module, name)) {
+    op = found;
+    return MOE_SUCCESS;
+  }
+  Text names;
+  list(module, names);
+  return fail(MOE_INVALID_ARGUMENT,
+              "name: expected a kernel of the module (%s), found %s", names.c_str(),
+              name);
 }
 
 //===----------------------------------------------------------------------===//
@@ -499,7 +699,7 @@ class Parameters {
 public:
   Parameters(const Kernel &kernel, const Problem &problem) {
     for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
-      const Operand &operand = problem.operands[kernel.operands[i]];
+      const Operand &operand = problem.operands[i];
       add(reinterpret_cast<uintptr_t>(operand.data));
       add(reinterpret_cast<uintptr_t>(operand.data));
       add(0);
@@ -538,17 +738,27 @@ static bool isAligned(const Problem &problem, const Kernel &kernel) {
   launch::BitArithmetic arithmetic;
   uint64_t misalignment = 0;
   for (uint32_t i = 0; i < kernel.description.numOperands; ++i)
-    misalignment |=
-        launch::getMisalignment(arithmetic, kernel.description.operands[i],
-                                OperandPlace(problem.operands[kernel.operands[i]]));
+    misalignment |= launch::getMisalignment(arithmetic, kernel.description.operands[i],
+                                            OperandPlace(problem.operands[i]));
   return misalignment == 0;
 }
 
-/// Refuses sizes and strides that the kernel does not ask for, as it knows others.
-static MoeStatus checkFixed(const Problem &problem, const Kernel &kernel) {
+namespace {
+
+/// What a kernel does not ask for, as it is compiled for it, and the problem has
+/// otherwise.
+struct Misfit {
+  const char *operand, *what;
+  int64_t expected, found;
+};
+
+} // namespace
+
+/// Whether the sizes and strides are those that the kernel is compiled for.
+static bool isFitting(const Problem &problem, const Kernel &kernel, Misfit &misfit) {
   for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
     const launch::OperandDescription &described = kernel.description.operands[i];
-    const Operand &operand = problem.operands[kernel.operands[i]];
+    const Operand &operand = problem.operands[i];
     bool hasStride = described.rank == 2 && operand.rows > 1;
     struct {
       const char *what;
@@ -559,15 +769,14 @@ static MoeStatus checkFixed(const Problem &problem, const Kernel &kernel) {
         {"as the row_stride", hasStride ? described.rowStride : launch::kAny,
          operand.rowStride},
     };
-    for (auto [what, expected, found] : sizes)
-      if (expected != launch::kAny && expected != found)
-        return fail(MOE_UNSUPPORTED,
-                    "%s: expected %lld %s, which the module's kernel %s is compiled for, "
-                    "found %lld",
-                    operand.name(), static_cast<long long>(expected), what,
-                    kernel.description.name, static_cast<long long>(found));
+    for (auto [what, expected, found] : sizes) {
+      if (expected != launch::kAny && expected != found) {
+        misfit = {operand.name(), what, expected, found};
+        return false;
+      }
+    }
   }
-  return MOE_SUCCESS;
+  return true;
 }
 
 /// Asks the driver whether every operand is one that the current context can access.
@@ -586,24 +795,91 @@ static MoeStatus validatePointers(const Driver &driver, const Problem &problem) 
   return MOE_SUCCESS;
 }
 
-/// The kernel for a problem.
+/// Whether the kernels `op` of a module are what `request` asks for by its name.
+static bool isFor(const OpRow &op, const Problem &problem) {
+  const KernelMode &mode = problem.request.mode;
+  if (op.numOperands != problem.numOperands)
+    return false;
+  for (int i = 0; i < op.numOperands; ++i) {
+    const OperandRow &row = op.operands[i], &asked = *problem.operands[i].row;
+    if (row.form != asked.form || row.elementBytes != asked.elementBytes ||
+        row.isWritten != asked.isWritten || std::strcmp(row.name, asked.name) != 0)
+      return false;
+  }
+  return op.operands[0].form != kPairsForm || op.pairBlock == mode.gate_block;
+}
+
+/// Finds the kernels that compute what `problem` asks for.
+static MoeStatus findKernels(const Problem &problem, const MoeModule &module,
+                             const Kernel *&begin, const Kernel *&end) {
+  const OpRow *op = problem.request.op;
+  if (!module.named) {
+    begin = module.kernels + kKernelsOfOne * problem.kernel;
+    end = begin + kKernelsOfOne;
+    return MOE_SUCCESS;
+  }
+  if (!op->module) {
+    launch::NameText name;
+    nameKernel(problem.request, name);
+    op = findNamed(module, name.c_str());
+    if (!op) {
+      Text asked, names;
+      describe(problem.request, asked);
+      list(module, names);
+      return fail(MOE_UNSUPPORTED,
+                  "module: expected the kernel %s, for %s, found none; it has %s",
+                  name.c_str(), asked.c_str(), names.c_str());
+    }
+    if (!isFor(*op, problem))
+      return fail(MOE_UNSUPPORTED,
+                  "module: kernel %s: expected operands as %s has them, found others",
+                  op->name, problem.request.op->name);
+  }
+  begin = module.kernels + op->firstKernel;
+  end = begin + op->numKernels;
+  for (int i = 0; i < problem.numOperands; ++i) {
+    const Operand &operand = problem.operands[i];
+    int rank = begin->description.operands[i].rank;
+    if (operand.row->form == kScalesForm && operand.rank != rank)
+      return fail(MOE_UNSUPPORTED,
+                  "%s: expected the %s layout, which the module's kernel %s is compiled "
+                  "for, found the other",
+                  operand.name(), rank == 1 ? "swizzled" : "linear", op->name);
+  }
+  return MOE_SUCCESS;
+}
+
+/// The kernel for a problem: of those that compute it the first that may have the
+/// operands.
 static MoeStatus chooseKernel(const Problem &problem, const MoeModule &module,
                               const Kernel *&kernel) {
-  const Kernel(&kernels)[2] = module.kernels[problem.kernel];
-  for (const Kernel &candidate : kernels) {
-    if (!candidate.function || !isAligned(problem, candidate))
+  const Kernel *begin = nullptr, *end = nullptr, *unfit = nullptr;
+  if (MoeStatus status = findKernels(problem, module, begin, end))
+    return status;
+  Misfit first = {}, misfit;
+  for (kernel = begin; kernel != end; ++kernel) {
+    if (!isAligned(problem, *kernel))
       continue;
-    kernel = &candidate;
-    return candidate.isFixed ? checkFixed(problem, candidate) : MOE_SUCCESS;
+    if (!kernel->isFixed || isFitting(problem, *kernel, misfit))
+      return MOE_SUCCESS;
+    if (unfit)
+      continue;
+    unfit = kernel;
+    first = misfit;
   }
-  char name[launch::KernelDescription::kNameBytes];
-  formatKernelName(name, problem.kernel, /*isUnaligned=*/kernels[0].function != nullptr);
-  if (kernels[0].function)
+  if (unfit)
     return fail(MOE_UNSUPPORTED,
-                "the module has no kernel %s, for rows that do not start at multiples of "
-                "%u bytes",
-                name, kernels[0].description.operands[0].addressAlignment);
-  return fail(MOE_UNSUPPORTED, "the module has no kernel %s", name);
+                "%s: expected %lld %s, which the module's kernel %s is compiled for, "
+                "found %lld",
+                first.operand, static_cast<long long>(first.expected), first.what,
+                unfit->description.name, static_cast<long long>(first.found));
+  const launch::KernelDescription &description = begin->description;
+  return fail(
+      MOE_UNSUPPORTED,
+      "the module has no kernel %.*s%s, for rows that do not start at multiples of "
+      "%u bytes",
+      int(description.baseNameBytes), description.name, kUnaligned,
+      description.operands[0].addressAlignment);
 }
 
 MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
@@ -615,6 +891,8 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
   if (MoeStatus status = enter(driver, context))
     return status;
   const MoeModule *module = launch.module;
+  if (problem.request.op->module)
+    module = problem.request.op->module;
   if (MoeStatus status = module ? checkContext(*module, context)
                                 : getOwnModule(*driver, context, module))
     return status;

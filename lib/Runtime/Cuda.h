@@ -19,6 +19,7 @@ MoeStatus launchOnCUDA(const Problem &problem, const MoeLaunch &launch);
 MoeStatus loadKernels();
 
 MoeStatus loadModule(const void *image, size_t size, MoeModule *&module);
+MoeStatus findKernel(const MoeModule &module, const char *name, const MoeOp *&op);
 MoeStatus unloadModule(MoeModule *module);
 
 } // namespace moe

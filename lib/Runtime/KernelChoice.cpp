@@ -88,16 +88,45 @@ static bool isSame(const KernelMode &a, const KernelMode &b) {
          a.clamp_scale.bits == b.clamp_scale.bits;
 }
 
-static int findKernel(const OpRow &op, const KernelMode &mode, unsigned operands) {
+static int findKernel(const KernelRequest &request, unsigned operands) {
+  const OpRow &op = *request.op;
   for (int i = op.firstKernel; i < op.firstKernel + op.numKernels; ++i)
-    if (kKernels[i].operands == operands && isSame(kKernels[i].mode, mode))
+    if (kKernels[i].operands == operands && isSame(kKernels[i].mode, request.mode))
       return i;
   return -1;
 }
 
-/// Says what of a kernel is not as by default.
-static void describe(const OpRow &op, const KernelMode &mode, unsigned operands,
-                     Text &text) {
+static bool has(const KernelRequest &request, OperandForm form) {
+  for (int i = 0; i < request.op->numOperands; ++i)
+    if (request.op->operands[i].form == form && (request.operands >> i & 1))
+      return true;
+  return false;
+}
+
+void moe::nameKernel(const KernelRequest &request, launch::NameText &name) {
+  const KernelMode &mode = request.mode;
+  name.add(request.op->name);
+  size_t begin = name.length();
+  launch::GateName gate;
+  gate.isGateSecond = mode.gate_layout == kUpGate;
+  gate.block = mode.gate_block;
+  gate.isGeluTanh = mode.activation == kGeluTanh;
+  gate.limit = mode.limit.bits != 0 ? &mode.limit.value : nullptr;
+  gate.isLimitAfter = mode.limit_at == kLimitAfter;
+  gate.alpha = mode.alpha.bits != 0 ? mode.alpha.value : 1;
+  gate.beta = mode.beta.value;
+  launch::addGate(name, gate);
+  if (mode.clamp_scale.bits != 0)
+    launch::addClampScale(name, mode.clamp_scale.value);
+  launch::addOperands(name, begin, has(request, kPerRowForm), has(request, kWeightForm),
+                      mode.dead_rows == kDeadRowsZero);
+  launch::addScales(name, mode.scale_layout == MOE_SCALE_LINEAR,
+                    mode.dead_scales == MOE_DEAD_UNTOUCHED);
+}
+
+void moe::describe(const KernelRequest &request, Text &text) {
+  const auto &[row, mode, operands] = request;
+  const OpRow &op = *row;
   const char *separator = "";
   auto add = [&](const char *word) {
     text.add("%s%s", separator, word);
@@ -147,37 +176,60 @@ static void describe(const OpRow &op, const KernelMode &mode, unsigned operands,
     add("nothing");
 }
 
+/// Of a module's kernel that the caller has found by its name.
+static MoeStatus checkRequest(const KernelRequest &request, const MoeOptions &options) {
+  KernelMode compiled = {};
+  compiled.scale_layout = request.mode.scale_layout;
+  compiled.dead_scales = request.mode.dead_scales;
+  const OpRow &op = *request.op;
+  if (!isSame(compiled, request.mode))
+    return fail(MOE_INVALID_ARGUMENT,
+                "options: expected those of the kernel %s to be zeros but for probs, as "
+                "it is compiled with its own",
+                op.name);
+  if (options.probs && !has(request, kWeightForm))
+    return fail(MOE_INVALID_ARGUMENT, "probs: the kernel %s takes none", op.name);
+  return MOE_SUCCESS;
+}
+
 MoeStatus moe::chooseKernel(const OpRow &op, const void *const *given,
                             const MoeOptions &options, const MoeScale *scale,
-                            int &kernel) {
+                            bool isOfModule, KernelRequest &request, int &kernel) {
   // `known` where a map that is not there is only missing.
   unsigned present = 0, known = 0;
   bool takesWeights = false;
   for (int i = 0; i < op.numOperands; ++i) {
     OperandForm form = op.operands[i].form;
     takesWeights |= form == kWeightForm;
-    if (given[i] || (form != kWeightForm && form != kPerRowForm))
+    if (given[i] || op.module || (form != kWeightForm && form != kPerRowForm))
       present |= 1u << i;
     if (given[i] || form != kWeightForm)
       known |= 1u << i;
   }
+  request = {&op, makeMode(options, scale), present};
+  kernel = kOfModule;
+  if (op.module)
+    return checkRequest(request, options);
   if (options.probs && !takesWeights)
     return fail(MOE_UNSUPPORTED, "probs: the library has no kernel of %s that takes any",
                 op.name);
-  KernelMode mode = makeMode(options, scale);
-  kernel = findKernel(op, mode, present);
-  if (kernel < 0)
-    kernel = findKernel(op, mode, known);
+  if (isOfModule)
+    return MOE_SUCCESS;
+  kernel = findKernel(request, present);
+  if (kernel < 0) {
+    kernel = findKernel(request, known);
+    request.operands = kernel < 0 ? present : known;
+  }
   if (kernel >= 0)
     return MOE_SUCCESS;
   Text asked, shipped;
-  describe(op, mode, present, asked);
+  describe(request, asked);
   for (int i = op.firstKernel; i < op.firstKernel + op.numKernels; ++i) {
     shipped.addItem("");
-    describe(op, kKernels[i].mode, kKernels[i].operands, shipped);
+    describe({&op, kKernels[i].mode, kKernels[i].operands}, shipped);
   }
   return fail(MOE_UNSUPPORTED,
               "%s: the library has no kernel for %s; it has those for %s. Others are "
-              "compiled by moe-opt",
+              "compiled by moe-opt and loaded by moeLoadModule",
               op.name, asked.c_str(), shipped.c_str());
 }

@@ -6,13 +6,16 @@
 //===----------------------------------------------------------------------===//
 //
 // An op has a kernel for each combination of attributes and optional operands that the
-// manifest lists. None is an approximation of another, so one of them is it, or none.
+// manifest lists. None is an approximation of another, so one of them is it, or none. Of
+// a module it is the one with the name that the compiler gives it.
 //
 //===----------------------------------------------------------------------===//
 
 #ifndef MOE_LIB_RUNTIME_KERNELCHOICE_H
 #define MOE_LIB_RUNTIME_KERNELCHOICE_H
 
+#include "../Driver/Text.h"
+#include "../Launch/KernelName.h"
 #include "Kernels.h"
 #include "moe-c/Runtime.h"
 
@@ -21,10 +24,29 @@ namespace moe {
 /// Checks what is wrong for every kernel that there may be.
 MoeStatus checkOptions(const MoeOptions &options);
 
-/// Finds the index into kKernels. `given` has what there is for each operand of the op,
-/// null for an optional one that there is not; `scale` is null for an op without.
+/// What a caller asks for.
+struct KernelRequest {
+  const OpRow *op;
+  KernelMode mode;
+  /// Which of the op's operands there are, a bit for each.
+  unsigned operands;
+};
+
+/// Of a kernel that a module is to have: no index into kKernels.
+constexpr int kOfModule = -1;
+
+/// Makes the request and finds its kernel, an index into kKernels, unless a module is to
+/// have it. `given` has what there is for each operand of the op, null for an optional
+/// one that there is not; `scale` is null for an op without.
 MoeStatus chooseKernel(const OpRow &op, const void *const *given,
-                       const MoeOptions &options, const MoeScale *scale, int &kernel);
+                       const MoeOptions &options, const MoeScale *scale, bool isOfModule,
+                       KernelRequest &request, int &kernel);
+
+/// What convert-moe-to-gpu calls the kernels for it.
+void nameKernel(const KernelRequest &request, launch::NameText &name);
+
+/// Says what of it is not as by default.
+void describe(const KernelRequest &request, Text &text);
 
 } // namespace moe
 

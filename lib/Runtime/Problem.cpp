@@ -12,8 +12,8 @@
 #include "Problem.h"
 
 #include "../Driver/Status.h"
-#include "KernelChoice.h"
 #include "Span.h"
+#include <algorithm>
 #include <cinttypes>
 
 using namespace moe;
@@ -223,13 +223,15 @@ static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
   const Operand &x = operands[0];
   bool hasPairs = x.row->form == kPairsForm;
   if (hasPairs) {
-    int64_t block =
-        options.gate.layout == MOE_GATE_INTERLEAVED ? options.gate.block : int64_t(1);
-    if (x.columns % (2 * block) != 0)
+    int64_t block = op.module                                     ? op.pairBlock
+                    : options.gate.layout == MOE_GATE_INTERLEAVED ? options.gate.block
+                                                                  : launch::kHalves;
+    block = std::max<int64_t>(block, 1);
+    if (x.columns % 2 != 0 || x.columns / 2 % block != 0)
       return fail(MOE_INVALID_ARGUMENT,
-                  "%s: expected a multiple of %" PRId64
+                  "%s: expected a multiple of %" PRIu64
                   " columns, for gates and as many others, found %" PRId64,
-                  x.name(), 2 * block, x.columns);
+                  x.name(), 2 * uint64_t(block), x.columns);
   }
   int64_t parts = hasPairs ? 2 : 1;
   int64_t rows = problem.rows = x.rows, columns = problem.columns = x.columns / parts;
@@ -250,7 +252,7 @@ static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
 }
 
 MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
-                           const MoeOptions &options, Problem &problem) {
+                           const MoeOptions &options, bool isOfModule, Problem &problem) {
   // For each operand of the op what there is for it.
   const void *given[kMaxOperands];
   const MoeScale *scale = nullptr;
@@ -286,11 +288,12 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
       operands[i] = {&row, data, 0, 1, 1, 1, 0};
     }
   }
-  if (MoeStatus status = chooseKernel(op, given, options, scale, problem.kernel))
+  if (MoeStatus status = chooseKernel(op, given, options, scale, isOfModule,
+                                      problem.request, problem.kernel))
     return status;
   problem.numOperands = 0;
   for (int i = 0; i < op.numOperands; ++i)
-    if (kKernels[problem.kernel].operands >> i & 1)
+    if (problem.request.operands >> i & 1)
       problem.operands[problem.numOperands++] = operands[i];
   return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);
 }

@@ -13,7 +13,7 @@
 #define MOE_LIB_RUNTIME_PROBLEM_H
 
 #include "../Launch/IntegerArithmetic.h"
-#include "Kernels.h"
+#include "KernelChoice.h"
 #include "moe-c/Runtime.h"
 #include "moe/IR/ScaleLayout.h"
 
@@ -45,7 +45,8 @@ struct Operand {
 
 /// A kernel with its operands.
 struct Problem {
-  /// Index into kKernels.
+  KernelRequest request;
+  /// Index into kKernels, or kOfModule.
   int kernel;
   /// Of the destination.
   int64_t rows, columns;
@@ -57,9 +58,10 @@ struct Problem {
 };
 
 /// Fills `problem`, with strides that matter to nobody set to the row's length, from what
-/// the caller gave for each operand but weights; see OperandForm.
+/// the caller gave for each operand but weights; see OperandForm. `isOfModule`: not one
+/// of the library's kernels is to be launched, but a module's.
 MoeStatus makeProblem(const OpRow &op, const void *const *arguments,
-                      const MoeOptions &options, Problem &problem);
+                      const MoeOptions &options, bool isOfModule, Problem &problem);
 
 /// How many operands a caller gives.
 int countArguments(const OpRow &op);

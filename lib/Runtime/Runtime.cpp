@@ -70,6 +70,16 @@ MoeStatus moeLoadModule(const void *image, size_t size, MoeModule **module) {
   return loadModule(image, size, *module);
 }
 
+MoeStatus moeFindKernel(const MoeModule *module, const char *name, const MoeOp **op) {
+  if (!module)
+    return failNull("module");
+  if (!name)
+    return failNull("name");
+  if (!op)
+    return failNull("op");
+  return findKernel(*module, name, *op);
+}
+
 MoeStatus moeUnloadModule(MoeModule *module) {
   return module ? unloadModule(module) : MOE_SUCCESS;
 }
@@ -95,8 +105,18 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
   if (launch->device == MOE_CPU && launch->module)
     return fail(MOE_INVALID_ARGUMENT,
                 "module: expected null for the CPU, found a module of CUDA kernels");
+  if (launch->device == MOE_CPU && op.module)
+    return fail(
+        MOE_INVALID_ARGUMENT,
+        "op: expected one of moeFindOp for the CPU, found the CUDA kernel %s of a "
+        "module",
+        op.name);
+  if (op.module && launch->module && launch->module != op.module)
+    return fail(MOE_INVALID_ARGUMENT,
+                "module: expected null or that of the kernel %s, found another", op.name);
   Problem problem;
-  if (MoeStatus status = makeProblem(op, operands, options, problem))
+  bool isOfModule = launch->module || op.module;
+  if (MoeStatus status = makeProblem(op, operands, options, isOfModule, problem))
     return status;
   if (problem.isEmpty())
     return MOE_SUCCESS;

@@ -190,8 +190,8 @@ MUTANTS = [
     Mutant(
         "problem-odd-columns",
         _PROBLEM,
-        "x.columns % (2 * block) != 0",
-        "x.columns % block != 0",
+        "x.columns % 2 != 0 || ",
+        "",
     ),
     Mutant(
         "scale-size-wraps",
@@ -292,8 +292,26 @@ MUTANTS = [
     Mutant(
         "cuda-fixed-sizes",
         _CUDA,
-        "return candidate.isFixed ? checkFixed(problem, candidate) : MOE_SUCCESS;",
-        "return MOE_SUCCESS;",
+        "if (!kernel->isFixed || isFitting(problem, *kernel, misfit))",
+        "if (true)",
+    ),
+    Mutant(
+        "cuda-pairs-by-name-alone",
+        _CUDA,
+        "op.pairBlock == mode.gate_block",
+        "true",
+    ),
+    Mutant(
+        "cuda-scales-by-name-alone",
+        _CUDA,
+        "operand.row->form == kScalesForm && operand.rank != rank",
+        "false",
+    ),
+    Mutant(
+        "cuda-groups-stay-behind",
+        _CUDA,
+        "&module.named[i] != named && other.firstKernel >= at",
+        "0",
     ),
     Mutant(
         "cuda-fixed-stride",

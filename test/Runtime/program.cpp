@@ -113,6 +113,13 @@ static void testCUDA(const std::string &ptx) {
   EXPECT(moved.get() && !module.get());
   EXPECT(paddedSquaredRelu(onStream(nullptr, &moved), x, &map, &nUsed, out).ok());
   EXPECT(numLaunches() == 2);
+  const MoeOp *op = nullptr;
+  EXPECT(moved.find("padded_squared_relu", op).ok());
+  EXPECT(runOp(onStream(nullptr), op, {&x, &map, &nUsed, &out}).ok());
+  EXPECT(numLaunches() == 3);
+  EXPECT(moved.find("squared", op).code() == MOE_INVALID_ARGUMENT);
+  EXPECT(module.find("padded_squared_relu", op).message() ==
+         "module: expected a pointer, found null");
   EXPECT(moved.unload().ok() && !moved.get());
   EXPECT(moved.unload().ok());
 }

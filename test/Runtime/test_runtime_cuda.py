@@ -607,21 +607,32 @@ def test_module_is_unloaded(driver_path: Path) -> None:
 def test_module_with_some_kernels(driver_path: Path) -> None:
     driver = FakeDriver(driver_path)
     driver.create_context()
-    image = embedded_ptx(90).encode()
-    driver.set_missing_suffix("_unaligned")
-    module = moe.load_module(image)
+    ptx = embedded_ptx(90)
+
+    def load(*names: str) -> int:
+        return moe.load_module(descriptions.keep(ptx, *names).encode())
+
+    unaligned = SQUARED_RELU + "_unaligned"
+    module = load(SQUARED_RELU, QUANTIZE)
     launch_one(driver, call(module=module))
     expect_error(moe.UNSUPPORTED, "no kernel padded_squared_relu_unaligned, for rows that do not "
                                   "start at multiples of 16 bytes",
                  call(module=module, columns=9).run)
-    driver.set_missing_suffix("padded_squared_relu")
-    module = moe.load_module(image)
-    assert launch_one(driver, call(module=module)).name == b"padded_squared_relu_unaligned"
-    driver.set_missing_suffix("quantize_mxfp8_linear")
-    module = moe.load_module(image)
-    driver.set_missing_suffix("")
-    record = launch_one(driver, call(FUSED, module=module, layout=moe.LINEAR))
-    assert record.name == b"squared_relu_quantize_mxfp8_linear_unaligned"
+    expect_error(moe.UNSUPPORTED, "^module: expected the kernel squared_relu_quantize_mxfp8_linear, "
+                                  "for linear scales, found none; it has padded_squared_relu, "
+                                  "quantize_mxfp8$",
+                 call(FUSED, module=module, layout=moe.LINEAR).run)
+    assert launch_one(driver, call(module=load(unaligned))).name.decode() == unaligned
+    # The first that the operands suit.
+    assert launch_one(driver, call(module=load(unaligned, SQUARED_RELU))).name.decode() == unaligned
+    # Others may stand between those of one op.
+    module = load(QUANTIZE, SQUARED_RELU, QUANTIZE + "_unaligned", unaligned)
+    names = [launch_one(driver, call(op, module=module, x=moe.Call.x + offset)).name.decode()
+             for op in (SQUARED_RELU, QUANTIZE) for offset in (0, 2)]
+    assert names == [SQUARED_RELU, unaligned, QUANTIZE, QUANTIZE + "_unaligned"]
+    driver.set_missing_suffix("_unaligned")
+    expect_error(moe.UNSUPPORTED, "^image: expected the kernel padded_squared_relu_unaligned, which "
+                                  "moe_kernels names, found none$", lambda: load(SQUARED_RELU, unaligned))
 
 
 @in_child
@@ -715,12 +726,18 @@ def test_sizes_that_a_kernel_is_compiled_for(driver_path: Path) -> None:
                             "padded_squared_relu_unaligned is compiled for, found 1857$"),
     ]:
         expect_error(moe.UNSUPPORTED, message, launch.with_(**changes).run)
+    # Where the first is not for these rows, the other is.
+    unaligned = SQUARED_RELU + "_unaligned"
     fixed = descriptions.change(text, SQUARED_RELU, "permutation_map", rows=64)
     launch = launch.with_(module=moe.load_module(fixed.encode()))
-    launch_one(driver, launch.with_(rows=64))
+    assert launch_one(driver, launch.with_(rows=64)).name.decode() == SQUARED_RELU
+    assert launch_one(driver, launch).name.decode() == unaligned
+    fixed = descriptions.change(fixed, unaligned, "permutation_map", rows=65)
+    launch = launch.with_(module=moe.load_module(fixed.encode()))
     expect_error(moe.UNSUPPORTED, rf"^permutation_map: expected 64 elements, {compiled}, found 300$",
                  launch.run)
     fixed = descriptions.change(text, SQUARED_RELU, "out", rows=64)
+    fixed = descriptions.change(fixed, unaligned, "out", rows=64)
     launch = launch.with_(module=moe.load_module(fixed.encode()))
     expect_error(moe.UNSUPPORTED, rf"^out: expected 64 rows, {compiled}, found 300$", launch.run)
 
@@ -753,18 +770,25 @@ def test_images_that_do_not_say_how_to_launch(driver_path: Path) -> None:
         assert calls.count("cuModuleUnload") == calls.count("cuModuleLoadDataEx") == 1
         assert calls.count("cuStreamCreate") == calls.count("cuStreamDestroy_v2")
 
+    compile_it = (r"found none: compile it with the moe-opt and moe-translate of moe-mlir "
+                  r"\d+\.\d+ or later$")
     refuse("^image: expected moe_kernel_quantize_mxfp8, a constant that says how to launch the kernel "
-           "quantize_mxfp8, found none: compile the kernel with the moe-opt and moe-translate of "
-           r"moe-mlir \d+\.\d+ or later$", descriptions.put(ptx, QUANTIZE, b""))
-    refuse("^image: expected version 1 of the description of kernel padded_squared_relu, found 2: "
+           "quantize_mxfp8, " + compile_it, descriptions.put(ptx, QUANTIZE, b""))
+    refuse("^image: expected moe_kernels, a constant that says which kernels it has, " + compile_it,
+           descriptions.put_list(ptx, b""))
+    for names in (b"\0", b"padded_squared_relu", b"padded_squared_relu\0\0", b"x" * 96 + b"\0"):
+        refuse(f"^image: expected names of kernels in moe_kernels, found {len(names)} bytes that are none, "
+               "or are damaged$", descriptions.put_list(ptx, names))
+    refuse("^image: expected version 2 of the description of kernel padded_squared_relu, found 1: "
            "compile the kernel with the moe-opt of this version of moe-mlir, or use the runtime library "
-           "of that one$", descriptions.change(ptx, SQUARED_RELU, version=2))
+           "of that one$", descriptions.change(ptx, SQUARED_RELU, version=1))
     damaged = "^image: expected a description of kernel padded_squared_relu, found {} bytes"
     for cut in (1, 15, 16, 100, len(bytes_) - 1):
         refuse(damaged.format(cut), descriptions.put(ptx, SQUARED_RELU, bytes_[:cut]))
     for fields in ({"magic": "MOEX"}, {"header_bytes": 132}, {"operand_bytes": 81},
                    {"num_operands": 9}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1},
                    {"total_bytes": len(bytes_) - 1},
+                   {"name": QUANTIZE}, {"base_name_bytes": 0}, {"base_name_bytes": 20}, {"pair_block": -2},
                    {"threads_per_cta": 31}, {"threads_per_cta": 2048}, {"chunk_columns": 0},
                    {"chunk_columns": 1000}, {"early_chunk_columns": 24},
                    {"early_elements": 2**40 + 1}):
@@ -774,15 +798,28 @@ def test_images_that_do_not_say_how_to_launch(driver_path: Path) -> None:
         refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, "x", **fields))
     refuse("^image: kernel padded_squared_relu: expected work that is given out by rows, found kind 1$",
            descriptions.change(ptx, SQUARED_RELU, work=1))
-    refuse("^image: kernel padded_squared_relu: expected 4 operands, found 3$",
-           descriptions.change(ptx, SQUARED_RELU, num_operands=3))
-    for fields, found in [({"name": "probs"}, "a matrix 'probs' of 16 bits"), ({"element_bits": 8}, "8 bits"),
+    refuse("^image: kernel padded_squared_relu: expected 1 to 6 operands, found 0$",
+           descriptions.change(ptx, SQUARED_RELU, num_operands=0))
+    for fields, found in [({"name": "probs"}, "a matrix 'probs' of 16 bits"), ({"element_bits": 12}, "12 bits"),
                           ({"rank": 1}, "rank 1"), ({"kind": 1}, "a vector 'out'"),
-                          ({"is_written": 0}, "is read"), ({"offset": 4}, "offset 4")]:
-        refuse("^image: kernel padded_squared_relu: expected operands as padded_squared_relu has them, "
+                          ({"offset": 4}, "offset 4")]:
+        refuse("^image: kernel padded_squared_relu: expected operands as moe.map_rows has them, "
                f"found .*{found}", descriptions.change(ptx, SQUARED_RELU, "out", **fields))
-    refuse("^image: expected a kernel that this version of moe-mlir has a call for, such as "
-           "padded_squared_relu, found none$", "// PTX\n.version 8.0\n.target sm_90\n")
+    for operand, fields in [("x", {"name": "out"}), ("x", {"is_written": 1}), ("n_used", {"element_bits": 64}),
+                            ("permutation_map", {"kind": 2, "rank": 2})]:
+        refuse("^image: kernel padded_squared_relu: expected operands as moe.map_rows has them, found",
+               descriptions.change(ptx, SQUARED_RELU, operand, **fields))
+    # Those of one op take the same.
+    unaligned = SQUARED_RELU + "_unaligned"
+    for fields in ({"num_operands": 3}, {"pair_block": 0}):
+        refuse("^image: kernel padded_squared_relu_unaligned: expected the 4 operands of "
+               "padded_squared_relu, found", descriptions.change(ptx, unaligned, **fields))
+    refuse("^image: kernel padded_squared_relu_unaligned: expected operands as padded_squared_relu has them, "
+           "found .*8 bits", descriptions.change(ptx, unaligned, "out", element_bits=8))
+    refuse("^image: kernel padded_squared_relu_unaligned: expected operands as padded_squared_relu has them, "
+           "found a matrix 'data'", descriptions.change(ptx, unaligned, "out", name="data"))
+    refuse("^image: expected moe_kernels, a constant that says which kernels it has, found none",
+           "// PTX\n.version 8.0\n.target sm_90\n")
 
 
 @in_child
@@ -819,12 +856,13 @@ def test_loading_a_module_while_capturing(driver_path: Path) -> None:
     module = moe.load_module(embedded_ptx(90).encode())
     calls = driver.take_calls()
     assert calls.count("cuStreamCreate") == calls.count("cuStreamDestroy_v2") == 1
-    assert calls.count("cuMemcpyAsync") == 2 * len(shipped())
+    assert calls.count("cuMemcpyAsync") == 1 + 2 * len(shipped())
     assert calls.count("cuThreadExchangeStreamCaptureMode") == 2
     # The library's own kernels need not even that.
     moe.load_kernels(moe.CUDA)
     assert not {"cuMemcpyAsync", "cuModuleGetGlobal_v2"} & set(driver.take_calls())
-    for name in ("cuModuleGetGlobal_v2", "cuStreamCreate", "cuMemcpyAsync", "cuStreamSynchronize"):
+    for name in ("cuModuleGetGlobal_v2", "cuStreamCreate", "cuMemcpyAsync", "cuStreamSynchronize",
+                 "cuModuleGetFunction"):
         driver.fail(name, 700)
         expect_error(moe.DRIVER_ERROR, f"^{name.removesuffix('_v2')} returned CUDA_ERROR_ILLEGAL_ADDRESS",
                      lambda: moe.load_module(embedded_ptx(90).encode()))
@@ -862,7 +900,7 @@ def test_images(driver_path: Path) -> None:
                  lambda: moe.load_module(b"not an image"))
     expect_error(moe.INVALID_ARGUMENT, "^image: expected PTX text", lambda: moe.load_module(b""))
     fatbin = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 100) + bytes(100)
-    expect_error(moe.UNSUPPORTED, "^image: expected moe_kernel_padded_squared_relu, a constant",
+    expect_error(moe.UNSUPPORTED, "^image: expected moe_kernels, a constant",
                  lambda: moe.load_module(fatbin))
     driver.set_machine_code(text.decode())
     moe.load_module(fatbin)

@@ -65,7 +65,8 @@ class FamilyKernel:
         elif self.gathers:
             activation, parts = oracle.identity, oracle.whole
         else:
-            activation = oracle._squared_relu_of(settings.get("clamp_scale"), self.has_probs)
+            activation = (oracle._squared_relu_of(settings.get("clamp_scale"), self.has_probs)
+                          if "squared_relu" in self.op else oracle.identity)
             parts = oracle.whole
         return RowMap(activation, self.format, parts, has_map=self.has_map,
                       has_probs=self.has_probs, dead_rows=settings.get("dead_rows", "untouched"),

@@ -93,6 +93,7 @@ def _load() -> ctypes.CDLL:
     library.moeGetDescription.restype = c_char_p
     library.moeGetScaleSize.argtypes = [c_int64, c_int64, c_int, POINTER(c_int64)]
     library.moeLoadModule.argtypes = [c_void_p, c_size_t, POINTER(c_void_p)]
+    library.moeFindKernel.argtypes = [c_void_p, c_char_p, POINTER(c_void_p)]
     library.moeUnloadModule.argtypes = [c_void_p]
     operands: list[Any] = [POINTER(Launch), POINTER(Matrix), c_void_p, c_void_p, POINTER(Matrix)]
     library.moePaddedSquaredRelu.argtypes = operands
@@ -134,6 +135,13 @@ def load_module(image: bytes) -> int:
     check(library.moeLoadModule(image, len(image), byref(module)))
     assert module.value is not None
     return module.value
+
+
+def find_kernel(module: int | None, name: str) -> int:
+    op = c_void_p()
+    check(library.moeFindKernel(module, name.encode(), byref(op)))
+    assert op.value is not None
+    return op.value
 
 
 def unload_module(module: int | None) -> None:

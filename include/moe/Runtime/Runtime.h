@@ -66,6 +66,11 @@ public:
     return status;
   }
 
+  /// One of its kernels as an op for runOp.
+  Status find(const char *name, const MoeOp *&op) const {
+    return moeFindKernel(module_, name, &op);
+  }
+
   /// Unloads it now, for its status. On failure it is kept.
   Status unload() {
     Status status = moeUnloadModule(module_);
