@@ -171,6 +171,7 @@ padded_squared_relu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
 block-scaled GEMMs take. Everything that quantize_mxfp8 says about arguments, results and
 errors holds here, and what padded_squared_relu says about clamp_scale and probs.
+zero_padding is there for the default modes, without a clamp_scale and probs.
 
 Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
 """
@@ -195,6 +196,10 @@ Args:
     dead_scales: "zero" writes 0 to the scales of rows that are not live, so that every byte
         of the scales is defined; "untouched" leaves them alone, which makes them undefined in
         a result that is allocated here.
+    zero_padding: whether the data of rows below n_used that are not live becomes zeros. The
+        library has a kernel for the default modes, as for probs.
+    probs: float32 [M], by which rows are multiplied in float32, and rounded to bf16, before
+        they are quantised, or None.
     out: an MXFP8 or a pair (data, scale) for the result, apart from the inputs and each
         other; nothing is allocated then. data: float8_e4m3fn [M, K], scale: float8_e8m0fnu of
         the shape that scale_layout says. Rows, those of linear scales too, may be further
@@ -272,7 +277,7 @@ padded_swiglu, rounded to bf16, and then quantize_mxfp8, in one kernel.
 The result has the bytes of the two calls. x is bfloat16 [M, 2K], K a multiple of 32; groups are of
 columns of the result, whatever gate_layout says. What padded_swiglu says about x,
 permutation_map, n_used and the settings holds here, and what quantize_mxfp8 says about the
-modes, `out`, the result and errors.
+modes, zero_padding, `out`, the result and errors.
 
 Source: core.inference.moe.activations.padded_swiglu and core.inference.quantization of
 Megatron-Core, which has no function for both.
@@ -324,11 +329,12 @@ OPS = (
     Op("padded_squared_relu", BF16, "padded_squared_relu", _PADDED_SQUARED_RELU,
        is_in_megatron=True, options=(CLAMP_SCALE, ZERO_PADDING), has_probs=True),
     Op("squared_relu_and_quantize_mxfp8", MXFP8, "squared_relu_quantize_mxfp8",
-       _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True, options=(CLAMP_SCALE,),
+       _SQUARED_RELU_AND_QUANTIZE_MXFP8, is_in_megatron=True, options=(CLAMP_SCALE, ZERO_PADDING),
        has_probs=True),
-    Op("quantize_mxfp8", MXFP8, "quantize_mxfp8", _QUANTIZE_MXFP8),
+    Op("quantize_mxfp8", MXFP8, "quantize_mxfp8", _QUANTIZE_MXFP8, options=(ZERO_PADDING,),
+       has_probs=True),
     Op("padded_swiglu", BF16, "padded_swiglu", _PADDED_SWIGLU, is_in_megatron=True,
        options=(*GATE, ZERO_PADDING), has_probs=True, parts=2, needs_map=False),
     Op("swiglu_and_quantize_mxfp8", MXFP8, "swiglu_quantize_mxfp8", _SWIGLU_AND_QUANTIZE_MXFP8,
-       options=GATE, has_probs=True, parts=2, needs_map=False),
+       options=(*GATE, ZERO_PADDING), has_probs=True, parts=2, needs_map=False),
 )

@@ -116,7 +116,8 @@ _squared_relu_and_quantize_mxfp8 = runs["squared_relu_and_quantize_mxfp8"]
 @overload
 def squared_relu_and_quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
-    clamp_scale: Optional[float] = None, probs: Optional[NDArray[Any]] = None,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False,
+    probs: Optional[NDArray[Any]] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -126,7 +127,8 @@ def squared_relu_and_quantize_mxfp8(
 @overload
 def squared_relu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
-    clamp_scale: Optional[float] = None, probs: Optional[torch.Tensor] = None,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False,
+    probs: Optional[torch.Tensor] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -135,7 +137,7 @@ def squared_relu_and_quantize_mxfp8(
 
 def squared_relu_and_quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
-    clamp_scale: Optional[float] = None, probs: Any = None,
+    clamp_scale: Optional[float] = None, zero_padding: bool = False, probs: Any = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -145,6 +147,7 @@ def squared_relu_and_quantize_mxfp8(
     A drop-in for the function of Megatron-Core: the result's `.data` and `.scale` are what
     block-scaled GEMMs take. Everything that quantize_mxfp8 says about arguments, results and
     errors holds here, and what padded_squared_relu says about clamp_scale and probs.
+    zero_padding is there for the default modes, without a clamp_scale and probs.
 
     Source: core.inference.moe.activations.squared_relu_and_quantize_mxfp8 of Megatron-Core.
     """
@@ -152,7 +155,7 @@ def squared_relu_and_quantize_mxfp8(
     if run is None:
         run = find_run("squared_relu_and_quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
-                             expected_rows, programmatic_launch, probs, clamp_scale)
+                             expected_rows, programmatic_launch, probs, clamp_scale, zero_padding)
     return result
 
 
@@ -162,6 +165,7 @@ _quantize_mxfp8 = runs["quantize_mxfp8"]
 @overload
 def quantize_mxfp8(
     x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
+    zero_padding: bool = False, probs: Optional[NDArray[Any]] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -171,6 +175,7 @@ def quantize_mxfp8(
 @overload
 def quantize_mxfp8(
     x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    zero_padding: bool = False, probs: Optional[torch.Tensor] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -179,6 +184,7 @@ def quantize_mxfp8(
 
 def quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
+    zero_padding: bool = False, probs: Any = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -202,6 +208,10 @@ def quantize_mxfp8(
         dead_scales: "zero" writes 0 to the scales of rows that are not live, so that every byte
             of the scales is defined; "untouched" leaves them alone, which makes them undefined in
             a result that is allocated here.
+        zero_padding: whether the data of rows below n_used that are not live becomes zeros. The
+            library has a kernel for the default modes, as for probs.
+        probs: float32 [M], by which rows are multiplied in float32, and rounded to bf16, before
+            they are quantised, or None.
         out: an MXFP8 or a pair (data, scale) for the result, apart from the inputs and each
             other; nothing is allocated then. data: float8_e4m3fn [M, K], scale: float8_e8m0fnu of
             the shape that scale_layout says. Rows, those of linear scales too, may be further
@@ -227,7 +237,7 @@ def quantize_mxfp8(
     if run is None:
         run = find_run("quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
-                             expected_rows, programmatic_launch)
+                             expected_rows, programmatic_launch, probs, zero_padding)
     return result
 
 
@@ -326,7 +336,7 @@ def swiglu_and_quantize_mxfp8(
     x: NDArray[Any], permutation_map: Optional[NDArray[Any]], n_used: NUsed, *,
     gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
     alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
-    probs: Optional[NDArray[Any]] = None,
+    zero_padding: bool = False, probs: Optional[NDArray[Any]] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -338,7 +348,7 @@ def swiglu_and_quantize_mxfp8(
     x: torch.Tensor, permutation_map: Optional[torch.Tensor], n_used: torch.Tensor, *,
     gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
     alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
-    probs: Optional[torch.Tensor] = None,
+    zero_padding: bool = False, probs: Optional[torch.Tensor] = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -348,7 +358,8 @@ def swiglu_and_quantize_mxfp8(
 def swiglu_and_quantize_mxfp8(
     x: Any, permutation_map: Any, n_used: Any, *,
     gate_layout: str = "gate_up", limit: Optional[float] = None, limit_at: LimitAt = "before",
-    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu", probs: Any = None,
+    alpha: float = 1.0, beta: float = 0.0, activation: GateActivation = "silu",
+    zero_padding: bool = False, probs: Any = None,
     scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
     out: Any = None,
     expected_rows: Optional[int] = None, programmatic_launch: bool = False,
@@ -358,7 +369,7 @@ def swiglu_and_quantize_mxfp8(
     The result has the bytes of the two calls. x is bfloat16 [M, 2K], K a multiple of 32; groups are of
     columns of the result, whatever gate_layout says. What padded_swiglu says about x,
     permutation_map, n_used and the settings holds here, and what quantize_mxfp8 says about the
-    modes, `out`, the result and errors.
+    modes, zero_padding, `out`, the result and errors.
 
     Source: core.inference.moe.activations.padded_swiglu and core.inference.quantization of
     Megatron-Core, which has no function for both.
@@ -368,7 +379,7 @@ def swiglu_and_quantize_mxfp8(
         run = find_run("swiglu_and_quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
                              expected_rows, programmatic_launch, probs, gate_layout, limit,
-                             limit_at, alpha, beta, activation)
+                             limit_at, alpha, beta, activation, zero_padding)
     return result
 
 

@@ -346,9 +346,9 @@ def newer(x: Any, permutation_map: Any, n_used: Any, zero_padding: bool = False,
 # Of the third whether it is this package's: for each of NAMES, or for all.
 ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], bool | tuple[bool, ...]]] = {
     "none": ((), {}, True),
-    "zero_padding": ((), {"zero_padding": True}, (True, False, False)),
+    "zero_padding": ((), {"zero_padding": True}, (True, True, False)),
     "no zero_padding": ((), {"zero_padding": False}, True),
-    "zero_padding by place": ((True,), {}, (True, False, False)),
+    "zero_padding by place": ((True,), {}, (True, True, False)),
     "no zero_padding by place": ((False,), {}, True),
     "clamp_scale": ((), {"clamp_scale": 16.0}, (True, True, False)),
     "another clamp_scale": ((), {"clamp_scale": 1.0}, False),

@@ -25,9 +25,9 @@ ROWS = '''
 
 As padded_squared_relu.
 """, options=(CLAMP_SCALE, ZERO_PADDING), has_probs=True),
-    Op("another_quantize", MXFP8, "quantize_mxfp8", "Likewise."),
+    Op("another_quantize", MXFP8, "quantize_mxfp8", "Likewise.", options=(ZERO_PADDING,), has_probs=True),
     Op("in_another_format", MXFP8._replace(outputs=(Output("data", "float8_e5m2"), MXFP8.outputs[1])),
-       "quantize_mxfp8", "The bytes of E4M3 under another name."),
+       "quantize_mxfp8", "The bytes of E4M3 under another name.", options=(ZERO_PADDING,), has_probs=True),
 '''
 ARRAYS = """
 import inspect, ml_dtypes, numpy as np
