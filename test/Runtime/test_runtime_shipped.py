@@ -130,6 +130,55 @@ def test_all_gates_and_what_is_special(kernel: Shipped) -> None:
         check_on_cpu(kernel, batch)
 
 
+def round_rows(products: np.ndarray) -> np.ndarray:
+    """The bits of float32 in bf16, to nearest even, every NaN 0x7fff: as oracle.round_to_bf16, but in
+    integers, for as many as these.
+    """
+    bits = products.view(np.uint32)
+    rounded = ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    rounded[np.isnan(products)] = 0x7FFF
+    return rounded
+
+
+@pytest.mark.parametrize("kernel", [
+    kernel for kernel in KERNELS if kernel.op == "padded_swiglu" and kernel.has_map and
+    not kernel.has_probs and "gate_layout" not in kernel.arguments], ids=lambda kernel: kernel.id)
+def test_every_gate_meets_every_mantissa(kernel: Shipped) -> None:
+    """65,536 gates with 128 mantissas of both signs: a row has all gates, and one up."""
+    settings = kernel.arguments
+    gates = np.arange(1 << 16, dtype=np.uint16)
+    ups = np.array(gated_batches.with_both_signs(gated_batches.MANTISSAS), np.uint16)
+    # Of an up whose factor is 1 the result is the gate's; all ups are below any limit.
+    assert np.float32(settings.get("limit", 2)) >= 2
+    beta = np.float32(settings.get("beta", 0))
+    one = np.full(gates.size, np.float32(1) - beta, oracle.bfloat16)
+    of_gate = kernel.map.activation(gates.view(oracle.bfloat16), one)
+    factors = ups.view(oracle.bfloat16).astype(np.float32) + beta
+    rows = 32
+    live = np.arange(rows, dtype=np.int32)
+    n_used = np.array(rows, np.int32)
+    x = np.empty((rows, 2 * gates.size), np.uint16)
+    x[:, : gates.size] = gates
+    for begin in range(0, ups.size, rows):
+        x[:, gates.size:] = ups[begin:begin + rows, None]
+        out = np.zeros((rows, gates.size), np.uint16)
+        make_call(kernel, rows, gates.size, x=x.ctypes.data, out=out.ctypes.data,
+                  permutation_map=live.ctypes.data, n_used=n_used.ctypes.data, num_threads=2).run()
+        for found, up, factor in zip(out, ups[begin:], factors[begin:]):
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                wanted = round_rows(of_gate * factor)
+            wrong = np.flatnonzero(found != wanted)
+            assert wrong.size == 0, (f"{wrong.size} gates with the up {up:#06x}, the first {wrong[0]:#06x}: "
+                                     f"expected {wanted[wrong[0]]:#06x}, found {found[wrong[0]]:#06x}")
+
+
+def test_rounding_of_rows() -> None:
+    values = np.random.default_rng(0).integers(0, 1 << 32, 100_000, dtype=np.uint32).view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted = oracle.round_to_bf16(values)
+    assert np.array_equal(round_rows(values), oracle.bits(wanted))
+
+
 def test_columns_are_where_the_layout_says() -> None:
     """Each element of x tells its column."""
     for kernel in NEW:
@@ -280,21 +329,6 @@ def test_aligned_halves(driver_path: Path) -> None:
         assert name.endswith("_unaligned") == is_unaligned, columns
 
 
-@in_child
-def test_from_a_module(driver_path: Path) -> None:
-    """What moe-opt compiles of the ops, as the library's own kernels are."""
-    driver = FakeDriver(driver_path)
-    driver.create_context()
-    module = moe.load_module(moe.embedded_ptx(90).encode())
-    for kernel in NEW[:3]:
-        call = make_call(kernel, 40, 64, device=moe.CUDA)
-        call.run()
-        call.with_(module=module).run()
-        own, loaded = driver.launches()[-2:]
-        assert own.name == loaded.name and list(own.grid) == list(loaded.grid)
-        assert list(own.parameters) == list(loaded.parameters)
-    moe.unload_module(module)
-
 
 # What is refused.
 
@@ -336,12 +370,12 @@ def test_what_is_wrong(op: str, changes: dict[str, Any], message: str) -> None:
      "padded_swiglu: the library has no kernel for interleaved<3> + no permutation_map; it has"),
     ("padded_squared_relu", {"settings": {"clamp_scale": 15.0}},
      "padded_squared_relu: the library has no kernel for clamp_scale 15; it has those for"),
-    ("quantize_mxfp8", {"probs": 0x600_0000_0000_0000},
-     "probs: the library has no kernel of quantize_mxfp8 that takes any"),
+    ("quantize_mxfp8", {"probs": 0x600_0000_0000_0000, "dead": moe.UNTOUCHED},
+     "quantize_mxfp8: the library has no kernel for probs + untouched dead scales; it has those"),
     ("quantize_mxfp8", {"settings": {"limit": 7.0}},
-     "quantize_mxfp8: the library has no kernel for limit 7; it has those for nothing, untouched "
-     "dead scales, linear scales, linear scales + untouched dead scales. Others are compiled by "
-     "moe-opt"),
+     "quantize_mxfp8: the library has no kernel for limit 7; it has those for nothing, zeroed dead "
+     "rows, untouched dead scales, linear scales, linear scales + untouched dead scales, probs. "
+     "Others are compiled by moe-opt and loaded by moeLoadModule"),
 ])
 def test_what_no_kernel_is_there_for(op: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(moe.MoeError) as caught:
