@@ -18,13 +18,14 @@ using namespace mlir::moe;
 
 LogicalResult mlir::moe::verifyNoMoeOpsLeft(Operation *root, StringRef passName) {
   bool isClean = true;
-  root->walk([&](PaddingAwareOpInterface op) {
-    auto dstOp = cast<DestinationStyleOpInterface>(op.getOperation());
-    if (dstOp.hasPureTensorSemantics())
-      op.emitOpError("expected memrefs for ")
+  root->walk([&](DestinationStyleOpInterface op) {
+    if (!isa<PaddingAwareOpInterface, PermutationOpInterface>(op.getOperation()))
+      return;
+    if (op.hasPureTensorSemantics())
+      op->emitOpError("expected memrefs for ")
           << passName << ", found tensors: run one-shot-bufferize before it";
     else
-      op.emitOpError("was not lowered by ") << passName;
+      op->emitOpError("was not lowered by ") << passName;
     isClean = false;
   });
   return success(isClean);

@@ -380,4 +380,5 @@ struct ConvertMoeToSCFPass : moe::impl::ConvertMoeToSCFBase<ConvertMoeToSCFPass>
 
 void mlir::moe::populateMoeToSCFPatterns(RewritePatternSet &patterns) {
   patterns.add<LowerToLoops>(patterns.getContext());
+  populatePermutationToSCFPatterns(patterns);
 }

@@ -13,16 +13,13 @@
 #include "moe/IR/Moe.h"
 
 #include "../Launch/IntegerArithmetic.h"
+#include "Constraints.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
-
-#include <limits>
-#include <optional>
-#include <tuple>
 
 using namespace mlir;
 using namespace mlir::moe;
@@ -38,6 +35,8 @@ int64_t mlir::moe::getSwizzledScaleSize(int64_t rows, int64_t columns,
 //===----------------------------------------------------------------------===//
 
 SmallVector<StringRef> mlir::moe::detail::getOperandNames(Operation *op) {
+  if (auto permutation = dyn_cast<PermutationOpInterface>(op))
+    return permutation.getOperandNames();
   auto padded = cast<PaddingAwareOpInterface>(op);
   SmallVector<StringRef> names = {"x"};
   if (padded.getPermutationMap())
@@ -50,6 +49,8 @@ SmallVector<StringRef> mlir::moe::detail::getOperandNames(Operation *op) {
 }
 
 unsigned mlir::moe::detail::getNumInputs(Operation *op) {
+  if (auto permutation = dyn_cast<PermutationOpInterface>(op))
+    return permutation.getNumInputs();
   auto padded = cast<PaddingAwareOpInterface>(op);
   return 2 + (padded.getPermutationMap() ? 1 : 0) + (padded.getProbs() ? 1 : 0);
 }
@@ -62,103 +63,6 @@ MutableOperandRange mlir::moe::detail::getDestinationsMutable(Operation *op) {
 //===----------------------------------------------------------------------===//
 // Verification
 //===----------------------------------------------------------------------===//
-
-/// What breaks a constraint, in the words of an error; none if nothing does. The checks
-/// return it rather than report it because folds ask them too.
-using Violation = std::optional<std::string>;
-
-static std::string quote(Type type) { return llvm::formatv("'{0}'", type); }
-
-static std::string dimToString(int64_t dim) {
-  return ShapedType::isDynamic(dim) ? "?" : std::to_string(dim);
-}
-
-/// Two sizes differ for certain; dynamic ones may be anything.
-static bool differ(int64_t lhs, int64_t rhs) {
-  return !ShapedType::isDynamic(lhs) && !ShapedType::isDynamic(rhs) && lhs != rhs;
-}
-
-/// (C1)
-static Violation checkOneKind(TypeRange types) {
-  bool isTensor = isa<RankedTensorType>(types.front());
-  for (Type type : types)
-    if (isa<RankedTensorType>(type) != isTensor)
-      return llvm::formatv("expected all operands to be tensors or all to be memrefs, "
-                           "found {0} and {1} (C1)",
-                           quote(types.front()), quote(type));
-  return std::nullopt;
-}
-
-/// A matrix [rows, columns] of `elementType`; dynamic sizes match any. (C2, C5, C9)
-static Violation checkMatrix(StringRef name, ShapedType type, Type elementType,
-                             int64_t rows, int64_t columns, StringRef constraint) {
-  if (type.getRank() == 2 && type.getElementType() == elementType &&
-      !differ(type.getDimSize(0), rows) && !differ(type.getDimSize(1), columns))
-    return std::nullopt;
-  return llvm::formatv("expected '{0}' to be a matrix [{1}, {2}] of {3}, found {4} ({5})",
-                       name, dimToString(rows), dimToString(columns), quote(elementType),
-                       quote(type), constraint);
-}
-
-/// (C6)
-static Violation checkContiguousInnermost(StringRef name, ShapedType type) {
-  auto memref = dyn_cast<MemRefType>(type);
-  if (!memref || memref.getRank() == 0)
-    return std::nullopt;
-  auto [strides, offset] = memref.getStridesAndOffset();
-  if (strides.back() == 1)
-    return std::nullopt;
-  return llvm::formatv(
-      "expected '{0}' to have an innermost stride of 1, found {1} in {2} (C6)", name,
-      dimToString(strides.back()), quote(memref));
-}
-
-/// Whether the distance in bytes from where the operand's buffer begins to its end fits
-/// into 63 bits, whatever the dynamic sizes are. Strides may be negative, for which it
-/// runs the other way.
-static bool hasAddressableExtent(ShapedType type) {
-  // What is dynamic counts as 1: neither rows nor columns may be 0 where the others
-  // matter.
-  SmallVector<int64_t> strides(type.getRank(), 1);
-  int64_t extent = 1;
-  if (auto memref = dyn_cast<MemRefType>(type)) {
-    int64_t offset;
-    std::tie(strides, offset) = memref.getStridesAndOffset();
-    if (!ShapedType::isDynamic(offset) && llvm::AddOverflow(extent, offset, extent))
-      return false;
-  } else {
-    for (int64_t dim = type.getRank() - 1; dim > 0; --dim) {
-      int64_t size = type.isDynamicDim(dim) ? 1 : type.getDimSize(dim);
-      if (llvm::MulOverflow(strides[dim], size, strides[dim - 1]))
-        return false;
-    }
-  }
-  if (llvm::is_contained(type.getShape(), 0))
-    return true;
-  for (auto [size, stride] : llvm::zip_equal(type.getShape(), strides)) {
-    if (ShapedType::isDynamic(size))
-      continue;
-    int64_t step = ShapedType::isDynamic(stride) ? 1 : stride;
-    int64_t distance;
-    if (step == std::numeric_limits<int64_t>::min() ||
-        llvm::MulOverflow(size - 1, std::abs(step), distance) ||
-        llvm::AddOverflow(extent, distance, extent))
-      return false;
-  }
-  // Other elements than numbers are what other constraints are about.
-  Type element = type.getElementType();
-  int64_t elementBytes =
-      element.isIntOrFloat() ? llvm::divideCeil(element.getIntOrFloatBitWidth(), 8) : 1;
-  return !llvm::MulOverflow(extent, elementBytes, extent);
-}
-
-/// (C11)
-static Violation checkExtent(StringRef name, ShapedType type) {
-  if (hasAddressableExtent(type))
-    return std::nullopt;
-  return llvm::formatv("expected '{0}' to span fewer than 2^63 bytes, found {1} (C11)",
-                       name, quote(type));
-}
 
 /// What an op asks of its inputs, and of the strides and extents of all operands, whose
 /// types are `types`; it has `rows`. (C1-C4, C6, C11, C18)
@@ -182,12 +86,8 @@ static Violation checkPaddingAwareOp(PaddingAwareOpInterface op, TypeRange types
     return llvm::formatv(
         "expected 'permutation_map' to be a vector [{0}] of i32, found {1} (C3)",
         dimToString(rows), quote(map));
-  if (!nUsed.getElementType().isSignlessInteger(32) || nUsed.getRank() > 1 ||
-      (nUsed.getRank() == 1 && nUsed.getDimSize(0) != 1))
-    return llvm::formatv(
-        "expected 'n_used' to be one i32, of rank 0 or of rank 1 with one "
-        "element, found {0} (C4)",
-        quote(nUsed));
+  if (Violation violation = checkOneI32("n_used", nUsed, "C4"))
+    return violation;
   if (probs && (probs.getRank() != 1 || !probs.getElementType().isF32() ||
                 differ(probs.getDimSize(0), rows)))
     return llvm::formatv("expected 'probs' to be a vector [{0}] of f32, found {1} (C18)",
@@ -283,43 +183,6 @@ Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, PairsAttr pai
   return std::nullopt;
 }
 
-/// (C10)
-static Violation checkDistinctDestinations(PaddingAwareOpInterface op,
-                                           ValueRange operands) {
-  if (isa<RankedTensorType>(operands.front().getType()))
-    return std::nullopt;
-  auto names = op.getOperandNames();
-  MutableOperandRange inits =
-      cast<DestinationStyleOpInterface>(op.getOperation()).getDpsInitsMutable();
-  for (OpOperand &init : inits) {
-    unsigned number = init.getOperandNumber();
-    for (unsigned other = 0; other < number; ++other)
-      if (operands[other] == operands[number])
-        return llvm::formatv(
-            "expected '{0}' to be another buffer than '{1}', found the same value (C10)",
-            names[number], names[other]);
-  }
-  return std::nullopt;
-}
-
-/// (C7)
-static Violation checkResults(DestinationStyleOpInterface op) {
-  SmallVector<Type> expected;
-  for (Value init : op.getDpsInits())
-    if (isa<RankedTensorType>(init.getType()))
-      expected.push_back(init.getType());
-  if (llvm::equal(expected, op->getResultTypes()))
-    return std::nullopt;
-  auto join = [](TypeRange types) {
-    return llvm::join(llvm::map_range(types, quote), ", ");
-  };
-  std::string what = expected.empty()
-                         ? "no results with memrefs in 'outs'"
-                         : "the types of 'outs' as results, " + join(expected);
-  return "expected " + what + ", found " +
-         (op->getNumResults() == 0 ? "none" : join(op->getResultTypes())) + " (C7)";
-}
-
 LogicalResult mlir::moe::verifyPaddingAwareOp(Operation *operation) {
   auto op = cast<PaddingAwareOpInterface>(operation);
   // What the checks below take for granted.
@@ -345,11 +208,18 @@ LogicalResult mlir::moe::verifyPaddingAwareOp(Operation *operation) {
 // Folding and canonicalization
 //===----------------------------------------------------------------------===//
 
+/// What the constraints on operands are broken by, of an op of either interface.
+static Violation checkTypes(Operation *op, TypeRange types) {
+  if (auto permutation = dyn_cast<PermutationOpInterface>(op))
+    return permutation.checkOperandTypes(types);
+  return checkOperandTypes(cast<PaddingAwareOpInterface>(op), types);
+}
+
 /// Takes the operands of memref.cast ops in the place of their results, one by one, where
 /// the op stays valid. Static sizes before the casts may contradict each other, in code
 /// that never runs. Casts that add static information stay: they may be what makes an
 /// innermost stride 1 (C6).
-LogicalResult mlir::moe::detail::foldMemRefCasts(PaddingAwareOpInterface op) {
+LogicalResult mlir::moe::detail::foldMemRefCasts(Operation *op) {
   SmallVector<Value> operands(op->getOperands());
   for (Value &operand : operands) {
     auto cast = operand.getDefiningOp<memref::CastOp>();
@@ -357,7 +227,7 @@ LogicalResult mlir::moe::detail::foldMemRefCasts(PaddingAwareOpInterface op) {
       continue;
     Value result = operand;
     operand = cast.getSource();
-    if (checkOperandTypes(op, ValueRange(operands).getTypes()) ||
+    if (checkTypes(op, ValueRange(operands).getTypes()) ||
         checkDistinctDestinations(op, operands))
       operand = result;
   }
@@ -386,7 +256,7 @@ struct ReplaceContradictoryOp : RewritePattern {
                           ? cast.getSource().getType()
                           : operand.getType());
     }
-    Violation violation = checkOperandTypes(cast<PaddingAwareOpInterface>(op), types);
+    Violation violation = checkTypes(op, types);
     if (!violation)
       return failure();
     op->emitWarning("the results are undefined, as sizes contradict each other across a "

@@ -50,6 +50,14 @@ static Value castToContiguousInnermost(RewriterBase &rewriter, Location loc,
 }
 
 bool mlir::moe::detail::bufferizesToMemoryRead(Operation *op, OpOperand &operand) {
+  // Of counts and offsets every element is written.
+  if (auto route = dyn_cast<RouteTokensOp>(op))
+    return !llvm::is_contained({route.getTokensPerExpertMutable().getOperandNumber(),
+                                route.getExclusiveOffsetsMutable().getOperandNumber(),
+                                route.getInclusiveOffsetsMutable().getOperandNumber()},
+                               operand.getOperandNumber());
+  if (isa<PermutationOpInterface>(op))
+    return true;
   // A destination keeps the rows that are not live, so its old value matters: all but
   // a scale buffer of which every byte is written.
   auto padded = cast<PaddingAwareOpInterface>(op);
@@ -66,6 +74,11 @@ LogicalResult mlir::moe::detail::bufferize(Operation *op, RewriterBase &rewriter
   SmallVector<Value> buffers;
   SmallVector<Value> operands;
   for (Value operand : op->getOperands()) {
+    if (operand.getType().isInteger()) {
+      buffers.push_back(operand);
+      operands.push_back(operand);
+      continue;
+    }
     if (!isa<TensorType>(operand.getType()))
       return op->emitOpError("expected tensors to bufferize, found ")
              << operand.getType();

@@ -49,9 +49,11 @@ public:
   }
 
   void expectEqual(Value found, Value expected, StringRef text) {
-    Value equal =
-        arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, found, expected);
-    cf::AssertOp::create(builder, loc, equal, message(op, text));
+    expect(arith::CmpIPredicate::eq, found, expected, text);
+  }
+  void expect(arith::CmpIPredicate predicate, Value found, Value limit, StringRef text) {
+    Value holds = arith::CmpIOp::create(builder, loc, predicate, found, limit);
+    cf::AssertOp::create(builder, loc, holds, message(op, text));
   }
 
   OpBuilder &builder;
@@ -100,10 +102,74 @@ static void checkScale(BlockFormatAttrInterface format, StringRef ofRows,
           .str());
 }
 
+static void checkRouteTokens(RouteTokensOp op, SizeChecks &checks) {
+  OpBuilder &b = checks.builder;
+  Location loc = checks.loc;
+  Value tokens = checks.dim(op.getRoutingMap(), 0);
+  Value topk = checks.dim(op.getRoutingMap(), 1);
+  Value experts = checks.dim(op.getTokensPerExpert(), 0);
+  Value rows = checks.dim(op.getPermutationMap(), 0);
+  Value one = checks.constant(1);
+  // One comparison: from 1 on.
+  auto expectUpToMost = [&](Value count, StringRef text) {
+    checks.expect(arith::CmpIPredicate::ult, arith::SubIOp::create(b, loc, count, one),
+                  checks.constant(kMaxExperts), text);
+  };
+  expectUpToMost(topk, llvm::formatv("expected 'routing_map' to have from 1 to {0} "
+                                     "columns (C21)",
+                                     kMaxExperts)
+                           .str());
+  if (Value probs = op.getProbs()) {
+    checks.expectEqual(checks.dim(probs, 0), tokens,
+                       "expected 'probs' to have as many rows as 'routing_map' (C23)");
+    checks.expectEqual(checks.dim(probs, 1), topk,
+                       "expected 'probs' to have as many columns as 'routing_map' (C23)");
+    checks.expectEqual(checks.dim(op.getPermutedProbs(), 0), rows,
+                       "expected 'permuted_probs' to have as many elements as "
+                       "'permutation_map' (C23)");
+  }
+  expectUpToMost(experts,
+                 llvm::formatv("expected 1 to {0} experts (C24)", kMaxExperts).str());
+  checks.expectEqual(checks.dim(op.getExclusiveOffsets(), 0), experts,
+                     "expected 'exclusive_offsets' to have as many elements as "
+                     "'tokens_per_expert' (C24)");
+  checks.expectEqual(checks.dim(op.getInclusiveOffsets(), 0), experts,
+                     "expected 'inclusive_offsets' to have as many elements as "
+                     "'tokens_per_expert' (C24)");
+  checks.expectEqual(
+      checks.dim(op.getInverseMap(), 0), tokens,
+      "expected 'inverse_map' to have as many rows as 'routing_map' (C26)");
+  checks.expectEqual(checks.dim(op.getInverseMap(), 1), experts,
+                     "expected 'inverse_map' to have a column for each expert (C26)");
+  Value alignment =
+      arith::IndexCastOp::create(b, loc, b.getIndexType(), op.getAlignment());
+  checks.expect(arith::CmpIPredicate::sge, alignment, one,
+                "expected 'alignment' to be 1 or more (C27)");
+  // A matrix in memory has fewer than 2^62 elements, and padding fewer than 2^42.
+  Value offsets = arith::AddIOp::create(b, loc, checks.mul(tokens, topk),
+                                        checks.mul(experts, alignment));
+  checks.expect(arith::CmpIPredicate::ult, offsets, checks.constant(int64_t(1) << 31),
+                "expected T * topk + E * alignment to be below 2^31 (C27)");
+}
+
+static void checkUnpermuteTokens(UnpermuteTokensOp op, SizeChecks &checks) {
+  if (Value probs = op.getProbs())
+    checks.expectEqual(checks.dim(probs, 0), checks.dim(op.getY(), 0),
+                       "expected 'probs' to have as many elements as 'y' has rows (C29)");
+  checks.expectEqual(checks.dim(op.getOut(), 0), checks.dim(op.getInverseMap(), 0),
+                     "expected 'out' to have as many rows as 'inverse_map' (C30)");
+  checks.expectEqual(checks.dim(op.getOut(), 1), checks.dim(op.getY(), 1),
+                     "expected 'out' to have as many columns as 'y' (C30)");
+}
+
 void mlir::moe::detail::generateRuntimeVerification(
     Operation *op, OpBuilder &builder, Location loc,
     function_ref<std::string(Operation *, StringRef)> message) {
   SizeChecks checks(builder, loc, op, message);
+  if (auto route = dyn_cast<RouteTokensOp>(op))
+    return checkRouteTokens(route, checks);
+  if (auto unpermute = dyn_cast<UnpermuteTokensOp>(op))
+    return checkUnpermuteTokens(unpermute, checks);
   auto paddingAware = cast<PaddingAwareOpInterface>(op);
   StringRef destination = paddingAware.getFormat().getDestinationNames().front();
   StringRef ofRows = paddingAware.getGathers() ? destination : "x";

@@ -25,6 +25,8 @@ namespace mlir::moe {
 
 /// The patterns behind `convert-moe-to-scf`.
 void populateMoeToSCFPatterns(RewritePatternSet &patterns);
+/// Those of them for the ops between tokens and rows.
+void populatePermutationToSCFPatterns(RewritePatternSet &patterns);
 
 /// The patterns behind `moe-legalize-f8`. With `hasHardwareConversion` they use the
 /// conversion instructions of sm_89 and later, else integer arithmetic.

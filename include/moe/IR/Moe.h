@@ -32,10 +32,15 @@ namespace mlir::moe {
 int64_t getSwizzledScaleSize(int64_t rows, int64_t columns,
                              int64_t groupSize = kGroupSize);
 
+/// Local experts that `moe.route_tokens` counts for at most, and experts of a token: what a
+/// kernel has room for in shared memory.
+inline constexpr int64_t kMaxExperts = 2048;
+
 class PaddingAwareOpInterface;
 
 /// What the interface asks of an op, by the numbered constraints of the dialect's ops.
 LogicalResult verifyPaddingAwareOp(Operation *op);
+LogicalResult verifyPermutationOp(Operation *op);
 
 namespace detail {
 SmallVector<StringRef> getOperandNames(Operation *op);
@@ -57,11 +62,11 @@ unsigned getNumInputs(Operation *op);
 
 #include "moe/IR/MoeInterfaces.h.inc"
 
-/// What Moe_PaddingAwareOpBase of MoeOpBase.td defines for each op.
+/// What Moe_DestinationStyleOpBase of MoeOpBase.td defines for each op.
 namespace mlir::moe::detail {
 
 MutableOperandRange getDestinationsMutable(Operation *op);
-LogicalResult foldMemRefCasts(PaddingAwareOpInterface op);
+LogicalResult foldMemRefCasts(Operation *op);
 void addContradictionPattern(RewritePatternSet &patterns, StringRef opName);
 void collectEffects(
     Operation *op,

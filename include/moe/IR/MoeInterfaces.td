@@ -109,4 +109,25 @@ def Moe_PaddingAwareOpInterface : OpInterface<"PaddingAwareOpInterface"> {
   let verify = [{ return ::mlir::moe::verifyPaddingAwareOp($_op); }];
 }
 
+def Moe_PermutationOpInterface : OpInterface<"PermutationOpInterface"> {
+  let description = [{
+    An op between tokens and the rows of experts that computes no row of another one: it is
+    no padding-aware op, and has lowerings and kernels of its own. It is in destination
+    style, on tensors or memrefs; it may have integers as operands besides.
+  }];
+  let cppNamespace = "::mlir::moe";
+  let methods = [
+    InterfaceMethod<"The names of the operands, for messages and for who launches.",
+      "::llvm::SmallVector<::llvm::StringRef>", "getOperandNames">,
+    InterfaceMethod<"The number of operands in front of the destinations.",
+      "unsigned", "getNumInputs">,
+    InterfaceMethod<[{
+        Which constraint operands of these types would break, as the verifier says it.
+      }],
+      "::std::optional<::std::string>", "checkOperandTypes",
+      (ins "::mlir::TypeRange":$types)>,
+  ];
+  let verify = [{ return ::mlir::moe::verifyPermutationOp($_op); }];
+}
+
 #endif // MOE_IR_MOEINTERFACES

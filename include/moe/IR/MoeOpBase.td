@@ -23,15 +23,13 @@ include "moe/IR/MoeInterfaces.td"
 def Moe_TensorOrMemRef : AnyTypeOf<[AnyRankedTensor, AnyStridedMemRef],
     "ranked tensor or strided memref", "::mlir::ShapedType">;
 
-// A padding-aware op: its operands are `x`, `permutation_map`, `n_used` and the
-// destinations, its results those of destination style. `methods` are the methods of
-// PaddingAwareOpInterface that the op defines besides `getFormat` and `buildActivation`.
-// An extraClassDefinition of its own begins with `baseClassDefinition`.
-class Moe_PaddingAwareOpBase<Dialect dialect, string mnemonic,
-                             list<string> methods = [], list<Trait> traits = []>
+// An op of destination style whose operands are inputs and then the destinations, with
+// `interface`. An extraClassDefinition of its own begins with `baseClassDefinition`.
+class Moe_DestinationStyleOpBase<Dialect dialect, string mnemonic, Trait interface,
+                                 list<Trait> traits = []>
     : Op<dialect, mnemonic, !listconcat(traits, [
         DestinationStyleOpInterface,
-        DeclareOpInterfaceMethods<Moe_PaddingAwareOpInterface, methods>,
+        interface,
         DeclareOpInterfaceMethods<ConditionallySpeculatable>,
         DeclareOpInterfaceMethods<MemoryEffectsOpInterface>,
         DeclareOpInterfaceMethods<ReifyRankedShapedTypeOpInterface,
@@ -68,5 +66,14 @@ class Moe_PaddingAwareOpBase<Dialect dialect, string mnemonic,
   }];
   let extraClassDefinition = baseClassDefinition;
 }
+
+// A padding-aware op: its operands are `x`, `permutation_map`, `n_used` and the
+// destinations, its results those of destination style. `methods` are the methods of
+// PaddingAwareOpInterface that the op defines besides `getFormat` and `buildActivation`.
+class Moe_PaddingAwareOpBase<Dialect dialect, string mnemonic,
+                             list<string> methods = [], list<Trait> traits = []>
+    : Moe_DestinationStyleOpBase<
+          dialect, mnemonic,
+          DeclareOpInterfaceMethods<Moe_PaddingAwareOpInterface, methods>, traits>;
 
 #endif // MOE_IR_MOEOPBASE

@@ -630,4 +630,6 @@ def Moe_YieldOp : Op<Moe_Dialect, "yield", [
   let assemblyFormat = "$activation attr-dict `:` type($activation)";
 }
 
+include "moe/IR/MoePermutationOps.td"
+
 #endif // MOE_IR_MOEOPS

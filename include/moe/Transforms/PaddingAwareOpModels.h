@@ -7,7 +7,8 @@
 //
 // Bufferization and checks at run time for the ops with PaddingAwareOpInterface of any
 // dialect: call attachPaddingAwareOpModels in an extension of the dialect. It may be
-// given all ops of the dialect, as GET_OP_LIST has them; the others get nothing.
+// given all ops of the dialect, as GET_OP_LIST has them; the others get nothing, but for
+// those with PermutationOpInterface.
 //
 //===----------------------------------------------------------------------===//
 
@@ -61,7 +62,8 @@ struct PaddingAwareRuntimeVerificationModel
 
 template <template <typename> class Model, typename OpTy>
 void attachIfPaddingAware(MLIRContext *context) {
-  if constexpr (OpTy::template hasTrait<PaddingAwareOpInterface::Trait>())
+  if constexpr (OpTy::template hasTrait<PaddingAwareOpInterface::Trait>() ||
+                OpTy::template hasTrait<PermutationOpInterface::Trait>())
     OpTy::template attachInterface<Model<OpTy>>(*context);
 }
 
