@@ -29,6 +29,7 @@ from .errors import (
 from .memory import BASE_ADDRESS, Memory
 from .parser import Instruction
 from .program import Block, Program
+from .shared_races import SharedRaces
 from .sync_ops import CtaBarrier, WarpSync
 
 # Registers and shared memory start with this in every byte: reading it first shows.
@@ -113,6 +114,9 @@ class Machine:
         self.dynamic_bytes = shared_bytes[1]
         self.shared_stride = -(-self.shared_bytes // 32) * 32
         self.shared = np.full(ctas * self.shared_stride, POISON, np.uint8)
+        self.shared_races = None
+        if tracker.races and self.shared_bytes:
+            self.shared_races = SharedRaces(self, program.shared_granule)
         self.local_bytes = local_bytes
         self.local_stride = -(-local_bytes // 32) * 32
         self.local = np.full(n * self.local_stride, POISON, np.uint8)
@@ -271,7 +275,7 @@ class Machine:
     # --- Memory ----------------------------------------------------------------------------
 
     def local_access(
-        self, space: str, at: np.ndarray, width: int, store: bool
+        self, space: str, at: np.ndarray, width: int, kind: str, strong: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Checks an access to shared, local or parameter memory; gives row numbers and bytes."""
         if space == "shared":
@@ -286,7 +290,7 @@ class Machine:
         else:
             size, stride, data = self.kernel.param_bytes, 0, self.params
             which = np.zeros(1, np.int64)
-            if store:
+            if kind != "load":
                 self.fault("store to parameter memory", 0, int(at[0]), ReadOnlyError)
         wide = at.astype(np.uint64)
         bad = (wide >= np.uint64(size)) | (wide + np.uint64(width) > np.uint64(size))
@@ -307,7 +311,10 @@ class Machine:
                 int(at[p]),
                 MisalignedError,
             )
-        return (wide.astype(np.int64) + which * stride) // width, data
+        rows = (wide.astype(np.int64) + which * stride) // width
+        if space == "shared" and self.shared_races is not None:
+            self.shared_races.check(rows, width, "atomic" if strong else kind)
+        return rows, data
 
     def global_access(
         self, at: np.ndarray, width: int, kind: str, strong: bool, noncoherent: bool
@@ -580,6 +587,8 @@ class Machine:
                 return
             self.select(idx)
         sync.run(self, masks)
+        if sync.orders_memory and self.shared_races is not None:
+            self.shared_races.meet_in_warps(self.active_warps())
         self.push(block.next, idx)
 
     def _check_masks_agree(self, masks: np.ndarray, warps: np.ndarray) -> None:
@@ -634,6 +643,8 @@ class Machine:
         done = (arrived >= needed) & (arrived > 0)
         if not done.any():
             return
+        if self.shared_races is not None:
+            self.shared_races.meet(done)
         saved = self.instruction
         self._check_aligned(waiting, done)
         self.barriers[identity] = []

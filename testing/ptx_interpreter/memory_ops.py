@@ -129,7 +129,7 @@ def build_load(d: Decoder, inst: Instruction) -> Action:
             rows = m.global_access(at, access.bytes, "load", access.strong, access.noncoherent)
             data = m.memory.view(dtype.type, words)[rows]
         else:
-            rows, store = m.local_access(space, at, access.bytes, False)
+            rows, store = m.local_access(space, at, access.bytes, "load", access.strong)
             data = store.view(dtype.type).reshape(-1, words)[rows]
         if wide:
             for i, w in enumerate(writers):
@@ -166,7 +166,7 @@ def build_store(d: Decoder, inst: Instruction) -> Action:
             rows = m.global_access(at, access.bytes, "store", access.strong, False)
             target = m.memory.view(dtype.type, words)
         else:
-            rows, store = m.local_access(space, at, access.bytes, True)
+            rows, store = m.local_access(space, at, access.bytes, "store", access.strong)
             target = store.view(dtype.type).reshape(-1, words)
         if words == 1:
             target[rows, 0] = readers[0](m).view(dtype)
@@ -261,7 +261,7 @@ def build_atomic(d: Decoder, inst: Instruction) -> Action:
             rows = m.global_access(at, width, "atomic", True, False)
             flat = m.memory.view(raw.type, 1).reshape(-1).view(dtype)
         else:
-            rows, store = m.local_access(space, at, width, True)
+            rows, store = m.local_access(space, at, width, "atomic")
             flat = store.view(raw.type).reshape(-1).view(dtype)
         values = [np.broadcast_to(r(m), (m.n,)) for r in readers]
         old = _apply(flat, rows, values, fn, summing)

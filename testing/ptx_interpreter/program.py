@@ -39,6 +39,7 @@ class Program:
     kernel: Kernel
     blocks: dict[int, Block]
     granule: int  # The narrowest global access, in bytes: races are tracked at this size.
+    shared_granule: int  # The same of shared memory.
     noncoherent: bool  # Are there .nc loads?
 
 
@@ -57,7 +58,7 @@ def build_program(kernel: Kernel, symbols: dict[str, tuple[str, int]]) -> Progra
             leaders.add(pc + 1)
     order = sorted(leaders)
     blocks: dict[int, Block] = {}
-    granule, noncoherent = 16, False
+    granule, shared_granule, noncoherent = 16, 16, False
     for start, stop in zip(order, order[1:]):
         block = Block(start, stop)
         for inst in instructions[start:stop]:
@@ -71,11 +72,14 @@ def build_program(kernel: Kernel, symbols: dict[str, tuple[str, int]]) -> Progra
                 if access.space in ("global", "generic"):
                     noncoherent |= access.noncoherent
                     granule = min(granule, access.bytes)
+                if access.space in ("shared", "generic"):
+                    shared_granule = min(shared_granule, access.bytes)
             elif inst.opcode in ("atom", "red"):
                 granule = min(granule, TYPE_BITS[inst.mods[-1]] // 8)
+                shared_granule = min(shared_granule, TYPE_BITS[inst.mods[-1]] // 8)
         blocks[start] = block
     blocks[end] = Block(end, end, kind="exit")
-    return Program(kernel, blocks, granule, noncoherent)
+    return Program(kernel, blocks, granule, shared_granule, noncoherent)
 
 
 def decode_control(d: Decoder, block: Block, inst: Instruction) -> None:

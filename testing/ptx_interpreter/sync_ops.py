@@ -27,6 +27,7 @@ class WarpSync:
 
     mask: Reader
     run: Callable[[Machine, np.ndarray], None]
+    orders_memory: bool = False
 
 
 @dataclass
@@ -48,7 +49,7 @@ def decode_sync(d: Decoder, inst: Instruction) -> WarpSync | CtaBarrier:
         if mods != ("warp", "sync"):
             raise d.fail(inst)
         (mask,) = d.expect(inst, 1)
-        return WarpSync(d.read(inst, mask, "b32"), lambda m, masks: None)
+        return WarpSync(d.read(inst, mask, "b32"), lambda m, masks: None, orders_memory=True)
     if mods[:1] != ("sync",) and mods[1:2] != ("sync",):
         raise d.fail(inst, "only the .sync form is supported")
     return {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -1148,6 +1149,7 @@ def test_generic_addresses_local_and_dynamic_shared():
     bar.sync 0;
     xor.b32 %r6, %r3, 1; shl.b32 %r6, %r6, 2; mov.u32 %r7, dyn; add.u32 %r7, %r7, %r6;
     ld.shared.u32 %r8, [%r7];
+    bar.sync 0;
     setp.lt.u32 %p0, %r0, 7; selp.b64 %rd10, %rd8, %rd1, %p0;   // half shared, half global
     st.u32 [%rd10], %r8; ld.u32 %r9, [%rd10];
     st.global.u32 [%rd1], %r9;""",
@@ -1159,6 +1161,67 @@ def test_generic_addresses_local_and_dynamic_shared():
     assert (result.array(np.uint32) == (np.arange(64) ^ 1)).all()
     with pytest.raises(ptx.OutOfBoundsError, match="shared"):
         Module(text).launch("k", 1, 64, [source, result], memory, dynamic_shared=128)
+
+
+SHARED = ".shared .align 4 .b8 box[1024]; mov.u32 %r5, box; shl.b32 %r6, %r3, 2;" \
+    " add.u32 %r6, %r5, %r6; xor.b32 %r7, %r3, 1; shl.b32 %r7, %r7, 2; add.u32 %r7, %r5, %r7;" \
+    " xor.b32 %r8, %r3, 32; shl.b32 %r8, %r8, 2; add.u32 %r8, %r5, %r8;"
+STORE, NEIGHBOUR = "st.shared.u32 [%r6], %r0;", "ld.shared.u32 %r9, [%r7];"
+OTHER_WARP = "ld.shared.u32 %r9, [%r8];"
+ADD, ADD_ALL = "red.shared.add.u32 [%r7], 1;", "red.shared.add.u32 [box], 1;"
+READ_ALL, STORE_ALL = "ld.shared.u32 %r9, [box];", "st.shared.u32 [box], %r0;"
+
+
+@pytest.mark.parametrize(("body", "is_race"), [
+    (STORE + NEIGHBOUR, True),
+    (STORE + "bar.sync 0;" + NEIGHBOUR, False),
+    (STORE + "bar.warp.sync -1;" + NEIGHBOUR, False),
+    (STORE + "bar.warp.sync -1;" + OTHER_WARP, True),
+    (STORE + "bar.sync 0;" + OTHER_WARP, False),
+    # A shuffle orders no memory.
+    (STORE + "shfl.sync.idx.b32 %r10, %r0, 0, 31, -1;" + NEIGHBOUR, True),
+    ("bar.sync 0;" + STORE + NEIGHBOUR, True),
+    (STORE + "ld.shared.u32 %r9, [%r6];" + STORE, False),
+    # What was read must not be overwritten either.
+    (STORE + "bar.sync 0;" + NEIGHBOUR + STORE, True),
+    (STORE + "bar.sync 0;" + NEIGHBOUR + "bar.sync 0;" + STORE, False),
+    (STORE + "bar.sync 0;" + NEIGHBOUR + "bar.warp.sync -1;" + STORE, False),
+    (STORE + "bar.sync 0;" + OTHER_WARP + "bar.warp.sync -1;" + STORE, True),
+    (READ_ALL + READ_ALL, False),
+    (READ_ALL + "bar.warp.sync -1; setp.eq.u32 %p0, %r3, 0; @%p0 " + STORE_ALL, True),
+    (READ_ALL + "bar.sync 0; setp.eq.u32 %p0, %r3, 0; @%p0 " + STORE_ALL, False),
+    (STORE_ALL, True),
+    ("setp.eq.u32 %p0, %r3, 9; @%p0 " + STORE_ALL, False),
+    # Atomics are no race among each other, but with all else.
+    (ADD_ALL + ADD_ALL, False),
+    (STORE + ADD, True),
+    (STORE + "bar.sync 0;" + ADD + "bar.sync 0;" + NEIGHBOUR, False),
+    (STORE + "bar.sync 0;" + ADD + NEIGHBOUR, False),
+    (ADD_ALL + READ_ALL, True),
+    (READ_ALL + ADD_ALL, True),
+    (ADD_ALL + "bar.sync 0;" + READ_ALL, False),
+])
+def test_races_in_shared_memory(body: str, is_race: bool) -> None:
+    def launch(**options: Any) -> None:
+        run(SHARED + body, np.zeros(128, np.uint32), np.uint32, block=64, grid=2, **options)
+
+    if not is_race:
+        launch()
+        return
+    with pytest.raises(ptx.RaceError, match="data race in shared memory"):
+        launch()
+    launch(detect_races=False)
+
+
+def test_who_met_at_a_barrier_is_known_for_each_cta() -> None:
+    """CTA 1 has met once more than CTA 0."""
+    run(SHARED + "mov.u32 %r9, %ctaid.x; setp.eq.u32 %p0, %r9, 1;" + STORE
+        + "@!%p0 bra NEXT; bar.sync 0;" + NEIGHBOUR + "NEXT: bar.sync 0;" + NEIGHBOUR,
+        np.zeros(128, np.uint32), np.uint32, block=64, grid=2)
+    with pytest.raises(ptx.RaceError, match=r"ctaid=\(0, 0, 0\)"):
+        run(SHARED + "mov.u32 %r9, %ctaid.x; setp.eq.u32 %p0, %r9, 1;" + STORE
+            + "@!%p0 bra NEXT; bar.sync 0; NEXT: " + NEIGHBOUR,
+            np.zeros(128, np.uint32), np.uint32, block=64, grid=2)
 
 
 def test_atomics():
