@@ -61,6 +61,35 @@ static void describeAlignment(MapRowsOp op, const Schedule &schedule,
   }
 }
 
+OperandDescription mlir::moe::describeOperand(StringRef name, Type anyType,
+                                              bool isWritten, bool isScalar) {
+  OperandDescription operand = {};
+  (void)copyName(operand.name, name);
+  operand.isWritten = isWritten;
+  operand.isRead = !isWritten;
+  operand.addressAlignment = operand.rowStrideAlignment = operand.rowAlignment = 1;
+  operand.rows = operand.columns = operand.rowStride = ::moe::launch::kAny;
+  if (auto integer = dyn_cast<IntegerType>(anyType)) {
+    operand.kind = OperandKind::Value;
+    operand.elementBits = integer.getWidth();
+    return operand;
+  }
+  auto type = cast<MemRefType>(anyType);
+  auto [strides, offset] = type.getStridesAndOffset();
+  operand.rank = type.getRank();
+  operand.kind = isScalar ? OperandKind::Scalar : OperandKind(type.getRank());
+  operand.elementBits = type.getElementTypeBitWidth();
+  operand.addressAlignment = getElementBytes(operand);
+  operand.offset = toFixed(offset);
+  if (operand.rank > 0 && !isScalar)
+    operand.rows = toFixed(type.getDimSize(0));
+  if (operand.rank == 2) {
+    operand.columns = toFixed(type.getDimSize(1));
+    operand.rowStride = toFixed(strides.front());
+  }
+  return operand;
+}
+
 KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedule) {
   KernelDescription description = {};
   description.work = ::moe::launch::Work::Rows;
@@ -78,26 +107,9 @@ KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedu
   description.pairBlock = pairs ? pairs.getBlock() : ::moe::launch::kNoPairs;
   auto names = cast<PaddingAwareOpInterface>(op.getOperation()).getOperandNames();
   for (OpOperand &opOperand : op->getOpOperands()) {
-    auto type = cast<MemRefType>(opOperand.get().getType());
-    auto [strides, offset] = type.getStridesAndOffset();
-    OperandDescription &operand = description.operands[description.numOperands++];
-    (void)copyName(operand.name, names[opOperand.getOperandNumber()]);
-    bool isScalar = opOperand.get() == op.getNUsed();
-    operand.rank = type.getRank();
-    operand.kind = isScalar ? OperandKind::Scalar : OperandKind(type.getRank());
-    operand.isWritten = op.isDpsInit(&opOperand);
-    operand.isRead = !operand.isWritten;
-    operand.elementBits = type.getElementTypeBitWidth();
-    operand.addressAlignment = getElementBytes(operand);
-    operand.rowStrideAlignment = operand.rowAlignment = 1;
-    operand.offset = toFixed(offset);
-    operand.rows = operand.columns = operand.rowStride = ::moe::launch::kAny;
-    if (operand.rank > 0 && !isScalar)
-      operand.rows = toFixed(type.getDimSize(0));
-    if (operand.rank == 2) {
-      operand.columns = toFixed(type.getDimSize(1));
-      operand.rowStride = toFixed(strides.front());
-    }
+    description.operands[description.numOperands++] =
+        describeOperand(names[opOperand.getOperandNumber()], opOperand.get().getType(),
+                        op.isDpsInit(&opOperand), opOperand.get() == op.getNUsed());
   }
   if (!schedule.isElementwise())
     describeAlignment(op, schedule, description);
@@ -188,7 +200,7 @@ private:
 
 } // namespace
 
-Value mlir::moe::buildIsAligned(ImplicitLocOpBuilder &b, MapRowsOp op,
+Value mlir::moe::buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
                                 const KernelDescription &description) {
   AlignmentOps arithmetic(b);
   Value misalignment = buildIndex(b, 0);
@@ -220,7 +232,7 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
   SmallVector<Attribute> operands;
   for (const OperandDescription &operand :
        ArrayRef(description.operands, description.numOperands)) {
-    constexpr StringLiteral kinds[] = {"scalar", "vector", "matrix"};
+    constexpr StringLiteral kinds[] = {"scalar", "vector", "matrix", "value"};
     SmallVector<NamedAttribute> fields = {
         b.getNamedAttr("name", b.getStringAttr(operand.name)),
         b.getNamedAttr("kind", b.getStringAttr(kinds[int(operand.kind)])),
@@ -230,8 +242,10 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
       if (value != usual)
         fields.push_back(number(name, value));
     };
-    addUnless(int64_t(operand.kind), "rank", operand.rank);
-    addUnless(getElementBytes(operand), "address_alignment", operand.addressAlignment);
+    if (operand.kind != OperandKind::Value) {
+      addUnless(int64_t(operand.kind), "rank", operand.rank);
+      addUnless(getElementBytes(operand), "address_alignment", operand.addressAlignment);
+    }
     addUnless(1, "row_stride_alignment", operand.rowStrideAlignment);
     addUnless(1, "row_alignment", operand.rowAlignment);
     if (operand.offset != ::moe::launch::kAny)
@@ -241,9 +255,10 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     addUnless(::moe::launch::kAny, "row_stride", operand.rowStride);
     operands.push_back(b.getDictionaryAttr(fields));
   }
+  constexpr StringLiteral works[] = {"rows", "experts"};
   SmallVector<NamedAttribute> header = {
       number("version", KernelDescription::kVersion),
-      b.getNamedAttr("work", b.getStringAttr("rows")),
+      b.getNamedAttr("work", b.getStringAttr(works[int(description.work)])),
       number("rows_per_unit", description.rowsPerUnit),
       number("chunk_columns", description.chunkColumns),
       number("threads_per_cta", description.threadsPerCTA),
@@ -270,11 +285,11 @@ static void createConstant(OpBuilder &b, Location loc, const Twine &name, String
                          name.str(), b.getStringAttr(bytes), alignment, /*addrSpace=*/1);
 }
 
-LogicalResult mlir::moe::attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,
-                                           const Schedule &schedule, StringRef baseName) {
-  KernelDescription description = describeKernel(op, schedule);
+LogicalResult mlir::moe::attachDescription(gpu::GPUFuncOp kernel, Operation *op,
+                                           KernelDescription description,
+                                           StringRef baseName) {
   if (!copyName(description.name, kernel.getName()))
-    return op.emitOpError("expected the name of its kernel to have fewer than ")
+    return op->emitOpError("expected the name of its kernel to have fewer than ")
            << KernelDescription::kNameBytes << " characters, found '" << kernel.getName()
            << "'";
   description.baseNameBytes = baseName.size();

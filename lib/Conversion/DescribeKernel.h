@@ -19,19 +19,25 @@
 
 namespace mlir::moe {
 
+/// An operand of a kernel, `type` a memref of any kind or an integer; what its accesses
+/// need is that of an element.
+::moe::launch::OperandDescription describeOperand(StringRef name, Type type,
+                                                  bool isWritten, bool isScalar);
+
 /// All but the name.
 ::moe::launch::KernelDescription describeKernel(MapRowsOp op, const Schedule &schedule);
 
 /// An i1 that is true if the kernel may have the operands that `op` has. Constant if that
 /// is known now.
-Value buildIsAligned(ImplicitLocOpBuilder &b, MapRowsOp op,
+Value buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
                      const ::moe::launch::KernelDescription &description);
 
 /// Describes `kernel`, whose names it completes: for readers as an attribute, and behind
 /// it, for those who load the image, in bytes. Emits an error for a name that is too
 /// long. `baseName` is what the name of each kernel for the op begins with.
-LogicalResult attachDescription(gpu::GPUFuncOp kernel, MapRowsOp op,
-                                const Schedule &schedule, StringRef baseName);
+LogicalResult attachDescription(gpu::GPUFuncOp kernel, Operation *op,
+                                ::moe::launch::KernelDescription description,
+                                StringRef baseName);
 
 /// Says at the end of `module` which of its kernels are described, if any are.
 void listDescribedKernels(gpu::GPUModuleOp module);

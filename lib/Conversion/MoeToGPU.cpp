@@ -54,17 +54,11 @@ namespace {
 /// Lowers the ops of one module.
 class Lowering {
 public:
-  Lowering(ModuleOp module) : module(module) {}
+  Lowering(KernelModule &module) : module(module) {}
 
   LogicalResult lower(MapRowsOp op);
-  /// When all are lowered.
-  void finish() {
-    if (kernelModule)
-      listDescribedKernels(kernelModule);
-  }
 
 private:
-  gpu::GPUModuleOp getKernelModule();
   /// Null after an error. `isFirst`: of the schedules that the op may be launched with.
   gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule, bool isFirst);
   LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
@@ -72,10 +66,9 @@ private:
   LogicalResult buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
                             const Schedule &schedule, bool isFirst);
 
-  ModuleOp module;
-  gpu::GPUModuleOp kernelModule;
   std::string getBaseName(MapRowsOp op) const;
 
+  KernelModule &module;
   // What a kernel depends on, to kernels that exist.
   struct KernelKey {
     MapRowsOp op;
@@ -88,7 +81,7 @@ private:
 
 } // namespace
 
-gpu::GPUModuleOp Lowering::getKernelModule() {
+gpu::GPUModuleOp KernelModule::get() {
   if (kernelModule)
     return kernelModule;
   module->setAttr(gpu::GPUDialect::getContainerModuleAttrName(),
@@ -97,6 +90,11 @@ gpu::GPUModuleOp Lowering::getKernelModule() {
   kernelModule = gpu::GPUModuleOp::create(builder, module.getLoc(), kKernelModuleName);
   SymbolTable(module).insert(kernelModule);
   return kernelModule;
+}
+
+void KernelModule::finish() {
+  if (kernelModule)
+    listDescribedKernels(kernelModule);
 }
 
 /// Whether the ops compute the same, though perhaps of operands of different types.
@@ -146,8 +144,8 @@ gpu::GPUFuncOp Lowering::getKernel(MapRowsOp op, const Schedule &schedule, bool 
   // Holds ptxas to the registers that let these CTAs be on an SM together.
   kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
                   b.getI32IntegerAttr(schedule.minCTAs));
-  SymbolTable(getKernelModule()).insert(kernel);
-  if (failed(attachDescription(kernel, op, schedule, baseName)))
+  SymbolTable(module.get()).insert(kernel);
+  if (failed(attachDescription(kernel, op, describeKernel(op, schedule), baseName)))
     return nullptr;
   b.setInsertionPointToStart(&kernel.getBody().front());
   kernel->setAttr(warp::kKernelScheduleAttrName,
@@ -238,18 +236,20 @@ LogicalResult Lowering::buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
 }
 
 /// Whether `op`, on memrefs, is where and on what it can be launched from.
-static LogicalResult verifyLaunchable(PaddingAwareOpInterface op, ModuleOp module) {
+static LogicalResult verifyLaunchable(Operation *op, ModuleOp module) {
   if (op->getParentOfType<gpu::GPUModuleOp>())
-    return op.emitOpError("expected host code around it, found a gpu.module");
+    return op->emitOpError("expected host code around it, found a gpu.module");
   if (op->getParentOfType<gpu::LaunchOp>())
-    return op.emitOpError("expected host code around it, found a gpu.launch");
+    return op->emitOpError("expected host code around it, found a gpu.launch");
   if (op->getParentOfType<ModuleOp>() != module)
-    return op.emitOpError("expected the module that is lowered directly around it, found "
-                          "one nested in it: lower that module");
-  for (auto [name, type] : llvm::zip_equal(op.getOperandNames(), op->getOperandTypes())) {
-    Attribute space = cast<MemRefType>(type).getMemorySpace();
-    if (space && space != IntegerAttr::get(IntegerType::get(op.getContext(), 64), 1))
-      return op.emitOpError("expected '")
+    return op->emitOpError("expected the module that is lowered directly around it, "
+                           "found one nested in it: lower that module");
+  for (auto [name, type] :
+       llvm::zip_equal(mlir::moe::detail::getOperandNames(op), op->getOperandTypes())) {
+    auto memref = dyn_cast<MemRefType>(type);
+    Attribute space = memref ? memref.getMemorySpace() : Attribute();
+    if (space && space != IntegerAttr::get(IntegerType::get(op->getContext(), 64), 1))
+      return op->emitOpError("expected '")
              << name << "' in memory space 0 or 1 for a GPU, found " << type;
   }
   return success();
@@ -273,6 +273,15 @@ LogicalResult mlir::moe::lowerMoeOpsToWarp(ModuleOp module, StringRef passName) 
     if (cast<DestinationStyleOpInterface>(op.getOperation()).hasPureBufferSemantics())
       padded.push_back(op);
   });
+  SmallVector<PermutationOpInterface> permutations;
+  module.walk([&](PermutationOpInterface op) {
+    if (cast<DestinationStyleOpInterface>(op.getOperation()).hasPureBufferSemantics())
+      permutations.push_back(op);
+  });
+  KernelModule kernels(module);
+  for (PermutationOpInterface op : permutations)
+    if (failed(verifyLaunchable(op, module)))
+      return failure();
   IRRewriter rewriter(module.getContext());
   SmallVector<MapRowsOp> ops;
   for (PaddingAwareOpInterface op : padded) {
@@ -280,11 +289,13 @@ LogicalResult mlir::moe::lowerMoeOpsToWarp(ModuleOp module, StringRef passName) 
       return failure();
     ops.push_back(generalize(rewriter, op));
   }
-  Lowering lowering(module);
+  Lowering lowering(kernels);
   for (MapRowsOp op : ops)
     if (failed(lowering.lower(op)))
       return failure();
-  lowering.finish();
+  if (failed(lowerPermutationOps(permutations, kernels)))
+    return failure();
+  kernels.finish();
   // Until now they tell kernels apart.
   for (MapRowsOp op : ops)
     op.erase();

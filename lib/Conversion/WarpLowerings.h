@@ -20,6 +20,24 @@
 
 namespace mlir::moe {
 
+/// The gpu.module that the kernels for a module's ops go to.
+class KernelModule {
+public:
+  explicit KernelModule(ModuleOp module) : module(module) {}
+  /// It is made for the first of them.
+  gpu::GPUModuleOp get();
+  /// When all kernels are in it.
+  void finish();
+
+private:
+  ModuleOp module;
+  gpu::GPUModuleOp kernelModule;
+};
+
+/// Ops that are no map over rows to launches, and kernels for lanes.
+LogicalResult lowerPermutationOps(ArrayRef<PermutationOpInterface> ops,
+                                  KernelModule &kernels);
+
 /// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel, in
 /// moe_warp: its rows one by one.
 void buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,

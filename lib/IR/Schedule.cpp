@@ -214,13 +214,27 @@ std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
   return std::nullopt;
 }
 
+std::optional<std::string> mlir::moe::checkSchedule(PermutationOpInterface op,
+                                                    const Schedule &schedule) {
+  if (schedule.hasQuads() || schedule.earlyBytes != 0)
+    return llvm::formatv("expected rows = single and 'early_bytes' of 0 for {0}",
+                         op->getName().getStringRef());
+  // What has counters in shared memory, and loads in flight, is made for so many threads.
+  constexpr int64_t kLeast = 256;
+  if (isa<RouteTokensOp>(op.getOperation()) && schedule.threads < kLeast)
+    return llvm::formatv("expected 'threads' to be {0} or more, found {1}", kLeast,
+                         schedule.threads);
+  return std::nullopt;
+}
+
 LogicalResult MoeDialect::verifyOperationAttribute(Operation *op,
                                                    NamedAttribute attribute) {
   if (attribute.getName() != kScheduleAttrName &&
       attribute.getName() != kExpectedRowsAttrName)
     return success();
   auto paddingAware = dyn_cast<PaddingAwareOpInterface>(op);
-  if (!paddingAware)
+  auto permutation = dyn_cast<PermutationOpInterface>(op);
+  if (!paddingAware && !(permutation && attribute.getName() == kScheduleAttrName))
     return op->emitError("expected '")
            << attribute.getName().getValue() << "' on a padding-aware op, found it on '"
            << op->getName() << "'";
@@ -241,7 +255,8 @@ LogicalResult MoeDialect::verifyOperationAttribute(Operation *op,
            << attribute.getValue();
   for (auto [index, schedule] : llvm::enumerate(schedules.getAsRange<ScheduleAttr>())) {
     if (std::optional<std::string> violation =
-            checkSchedule(paddingAware, schedule.getValue()))
+            paddingAware ? checkSchedule(paddingAware, schedule.getValue())
+                         : checkSchedule(permutation, schedule.getValue()))
       return op->emitError("'")
              << kScheduleAttrName << "': " << *violation << " in " << schedule;
     if (schedule.getValue().isElementwise() && index + 1 != schedules.size())

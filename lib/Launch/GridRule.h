@@ -127,6 +127,14 @@ ExpectedGrid<Arithmetic> getExpectedGrid(Arithmetic &a,
   return {a.select(isFew, few, many), a.select(isFew, isNearlyAll, one)};
 }
 
+/// Of a kernel for experts, in x: a CTA for each.
+template <typename Arithmetic>
+typename Arithmetic::Value getExpertCTAs(Arithmetic &a,
+                                         typename Arithmetic::Value experts,
+                                         typename Arithmetic::Value numCTAs) {
+  return a.min(a.max(experts, a.constant(1)), numCTAs);
+}
+
 /// The nearest number of CTAs, down or up, under which live rows do not meet in few
 /// warps. Live rows begin at multiples of a power of two. The number of warps that get
 /// rows is odd, so that no power of two divides it; and where it is large, its remainder

@@ -34,9 +34,12 @@ inline constexpr char kKernelList[] = "moe_kernels";
 enum class Work : uint32_t {
   /// Rows, and chunks of their columns: the grid of GridRule.h.
   Rows = 0,
+  /// Experts: a CTA for each, or for several.
+  Experts = 1,
 };
 
-enum class OperandKind : uint8_t { Scalar = 0, Vector = 1, Matrix = 2 };
+/// A value is passed as it is, all others in memory.
+enum class OperandKind : uint8_t { Scalar = 0, Vector = 1, Matrix = 2, Value = 3 };
 
 /// A size, stride or offset that the kernel takes as it comes.
 inline constexpr int64_t kAny = -1;
@@ -64,7 +67,7 @@ struct OperandDescription {
 struct KernelDescription {
   static constexpr uint16_t kVersion = 2;
   static constexpr size_t kNameBytes = 96;
-  static constexpr int kMaxOperands = 8;
+  static constexpr int kMaxOperands = 12;
   static constexpr uint64_t kMaxEarlyElements = uint64_t(1) << 40;
   char name[kNameBytes];
   Work work;
@@ -251,7 +254,7 @@ inline DecodeResult decode(const uint8_t *bytes, size_t size, KernelDescription 
     visitOperand(
         ByteReader(bytes + prologue.headerBytes + i * size_t(prologue.operandBytes)),
         operand);
-    if (operand.kind > OperandKind::Matrix || operand.rank > 2 ||
+    if (operand.kind > OperandKind::Value || operand.rank > 2 ||
         !isPowerOfTwo(operand.addressAlignment) ||
         !isPowerOfTwo(operand.rowStrideAlignment) || !isPowerOfTwo(operand.rowAlignment))
       return DecodeResult::Malformed;

@@ -149,6 +149,29 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
   return {schedule, toElements(schedule)};
 }
 
+SmallVector<Schedule> mlir::moe::chooseSchedules(PermutationOpInterface op,
+                                                 const ScheduleTarget &target) {
+  Schedule schedule;
+  schedule.numCTAs = target.numCTAs;
+  schedule.waits = target.capability >= 90;
+  if (isa<RouteTokensOp>(op.getOperation())) {
+    // 12 pairs a thread: the routing of 256 tokens to 22 experts each at once.
+    schedule.threads = 512;
+    schedule.minCTAs = 1;
+    return {schedule};
+  }
+  // A lane stores 16 bytes of the sum and has 8 bytes of each of 8 rows in flight.
+  schedule.threads = target.threadsPerCTA ? target.threadsPerCTA : 256;
+  schedule.accessBytes = schedule.alignment = 8;
+  schedule.steps = 1;
+  // With 1024 threads on an SM ptxas would spill.
+  schedule.minCTAs = std::clamp<int64_t>(768 / schedule.threads, 1, kMaxCTAsPerSM);
+  Schedule elements = schedule;
+  elements.accessBytes = elements.alignment = kElementBytes;
+  elements.steps = kElementSteps;
+  return {schedule, elements};
+}
+
 static StringRef toString(Scales scales) {
   switch (scales) {
   case Scales::None:
@@ -210,14 +233,16 @@ struct ChooseSchedulePass : moe::impl::MoeChooseScheduleBase<ChooseSchedulePass>
     if (printTable)
       ::printTable(context, llvm::errs());
 
-    getOperation()->walk([&](PaddingAwareOpInterface op) {
+    auto choose = [&](auto op) {
       if (op->hasAttr(kScheduleAttrName))
         return;
       SmallVector<Attribute> schedules;
       for (const Schedule &schedule : chooseSchedules(op, target))
         schedules.push_back(ScheduleAttr::get(context, schedule));
       op->setAttr(kScheduleAttrName, ArrayAttr::get(context, schedules));
-    });
+    };
+    getOperation()->walk([&](PaddingAwareOpInterface op) { choose(op); });
+    getOperation()->walk([&](PermutationOpInterface op) { choose(op); });
   }
 };
 

@@ -9,10 +9,13 @@ import re
 import subprocess
 from functools import cache
 
+import ml_dtypes
+import numpy as np
 import pytest
-from moe_testing import checkout, descriptions
+from moe_testing import checkout, descriptions, permutation_batches
 from moe_testing.family import FamilyKernel
 from moe_testing.kernels import FUSED, QUANTIZE, SQUARED_RELU, Kernel, compile_ptx
+from moe_testing.permutation_kernels import RouteTokens, UnpermuteTokens
 
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
 
@@ -47,7 +50,7 @@ def attribute(kernel: Kernel, name: str) -> dict:
 def test_bytes_are_those_of_the_attribute(kernel: Kernel, aligned: bool) -> None:
     name = kernel.entry(aligned)
     found, printed = described(kernel, "sm_89", aligned), attribute(kernel, name)
-    kinds, works = ["scalar", "vector", "matrix"], ["rows"]
+    kinds, works = ["scalar", "vector", "matrix", "value"], ["rows", "experts"]
     operands = []
     for operand in found["operands"]:
         expected = {"name": operand["name"], "kind": kinds[operand["kind"]],
@@ -165,6 +168,44 @@ def test_alignment(kernel: Kernel, chip: str) -> None:
             assert [operand["address_alignment"], operand["row_stride_alignment"],
                     operand["row_alignment"]] == [max(wanted[0], operand["element_bits"] // 8),
                                                   max(wanted[1], 1), max(wanted[2], 1)]
+
+
+def test_kernels_that_are_no_map_over_rows() -> None:
+    """Values are one parameter each, the grid is that of experts; operands are those of the op."""
+    batch = permutation_batches.routed(4, 2, 8, dtype=np.int64)
+    call = RouteTokens(batch)
+    text = compile_ptx(call.mlir(), "sm_90")
+    found = descriptions.decode(descriptions.find(text, "route_tokens_i64_probs"))
+    assert re.search(r"`work` \| 0: rows.*; 1: experts", PAGE) and found["work"] == 1
+    assert re.search(r"`kind` \| .*3 value", PAGE)
+    operands = found["operands"]
+    assert [operand["name"] for operand in operands] == list(call.operands(np.random.default_rng(0)))
+    values = [operand for operand in operands if operand["kind"] == 3]
+    assert [(value["name"], value["rank"], value["element_bits"]) for value in values] == [
+        ("first_expert", 0, 32), ("alignment", 0, 32)]
+    assert [operand["kind"] for operand in operands if operand["kind"] != 3] == [
+        2, 0, 2, 1, 1, 1, 1, 2, 1]
+    entry = text.partition(".entry route_tokens_i64_probs(")[2].partition(")")[0]
+    sizes = re.findall(r"\.param \.[ub](\d+)", entry)
+    assert sizes.count("32") == 2
+    assert len(sizes) == sum(1 if operand["kind"] == 3 else 3 + 2 * operand["rank"]
+                             for operand in operands)
+
+
+def test_alignment_of_unpermute() -> None:
+    y, inverse = np.zeros((4, 32), ml_dtypes.bfloat16), np.zeros((2, 2), np.int32)
+    text = compile_ptx(UnpermuteTokens(y, inverse, 2).mlir(), "sm_90")
+    for name, is_aligned in (("unpermute_tokens", True), ("unpermute_tokens_unaligned", False)):
+        operands = {operand["name"]: operand for operand in
+                    descriptions.decode(descriptions.find(text, name))["operands"]}
+        for operand, size in (("y", 2), ("out", 4)):
+            row = re.search(rf"^\| `{operand}` of `unpermute_tokens` \|(.*)\|(.*)\|(.*)\|$", PAGE,
+                            re.MULTILINE)
+            assert row
+            wanted = [int(cell) if cell.strip() and is_aligned else 1 for cell in row.groups()]
+            found = operands[operand]
+            assert [found["address_alignment"], found["row_stride_alignment"],
+                    found["row_alignment"]] == [max(wanted[0], size), *wanted[1:]]
 
 
 @pytest.mark.parametrize("chip", CHIPS)

@@ -10,6 +10,7 @@ _CHIP = "lib/Target/Chip.cpp"
 _CHUNKS = "lib/Conversion/WarpToGPU/Chunks.cpp"
 _GROUPS = "lib/Conversion/WarpToGPU/Groups.cpp"
 _QUADS = "lib/Conversion/WarpToGPU/Quads.cpp"
+_ROUTE = "lib/Conversion/PermutationToGPU/RouteKernel.cpp"
 _ROWS = "lib/Conversion/WarpToGPU/Rows.cpp"
 _WARP_IR = "lib/Warp/IR/Warp.cpp"
 _WARP_KERNEL = "lib/Conversion/MoeToWarp/WarpKernel.cpp"
@@ -305,5 +306,18 @@ MUTANTS = [
         "if (other.path == save->path)",
         "if (other.index == save->index)",
     ),
+    # Tokens and rows.
+    Mutant("route-last-of-a-token", _ROUTE, "buildAtomicMax(b, tokenRows, inTile, row);",
+           "store(row, tokenRows, inTile);"),
+    Mutant("route-rows-of-the-last-tile", _ROUTE, "store(none, tokenRows, inTile);", ""),
+    Mutant("route-past-the-valid", _ROUTE, "arith::SubIOp::create(b, valid, token), tileTokens)",
+           "arith::SubIOp::create(b, tokens, token), tileTokens)"),
+    Mutant("route-cpu-no-room", "lib/Conversion/PermutationToSCF.cpp",
+           "arith::SelectOp::create(b, exists, word, none)",
+           "arith::SelectOp::create(b, exists, word, word)"),
+    Mutant("unpermute-third-row", "lib/Conversion/PermutationToGPU/UnpermuteKernel.cpp",
+           "if (i > least) {", "if (i > least + 1) {"),
+    Mutant("unpermute-cpu-nan", "lib/Conversion/UnpermuteArithmetic.cpp",
+           "APInt(32, 0x7fffffff)", "APInt(32, 0x7fc00000)"),
     Mutant("run-bf16-nan", "tools/moe-run/Runtime.cpp", "isNaN ? bits | 0x400000", "isNaN ? bits"),
 ]

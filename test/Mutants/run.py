@@ -83,6 +83,13 @@ FIRST = [
         "Conversion/legalize-bf16.mlir Integration/CPU/test_conversions.py",
     ),
     (
+        "lib/Conversion/PermutationToGPU",
+        "moe-opt moe-translate",
+        "Integration/PTX/test_permutation_kernels.py",
+    ),
+    ("lib/Conversion/PermutationToSCF", "moe-run", "Integration/CPU/test_permutation_cpu.py"),
+    ("lib/Conversion/Unpermute", "moe-run", "Integration/CPU/test_permutation_cpu.py"),
+    (
         "lib/Conversion/",
         "moe-opt moe-translate moe-run",
         "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py",

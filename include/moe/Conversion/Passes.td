@@ -69,9 +69,10 @@ def ConvertMoeToGPU : Pass<"convert-moe-to-gpu", "ModuleOp"> {
     run `moe-legalize-f8` next.
   }];
   let dependentDialects = ["arith::ArithDialect", "gpu::GPUDialect",
-                           "math::MathDialect", "memref::MemRefDialect",
-                           "NVVM::NVVMDialect", "scf::SCFDialect",
-                           "vector::VectorDialect", "warp::WarpDialect"];
+                           "LLVM::LLVMDialect", "math::MathDialect",
+                           "memref::MemRefDialect", "NVVM::NVVMDialect",
+                           "scf::SCFDialect", "vector::VectorDialect",
+                           "warp::WarpDialect"];
 }
 
 def MoeLegalizeF8 : Pass<"moe-legalize-f8"> {

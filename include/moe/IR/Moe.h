@@ -132,6 +132,8 @@ MapRowsOp generalize(RewriterBase &rewriter, PaddingAwareOpInterface op);
 /// What keeps `op` from being lowered by `schedule`; nothing if nothing does.
 std::optional<std::string> checkSchedule(PaddingAwareOpInterface op,
                                          const Schedule &schedule);
+std::optional<std::string> checkSchedule(PermutationOpInterface op,
+                                         const Schedule &schedule);
 
 /// The discardable attribute of an op with its schedules, an array of ScheduleAttr.
 inline constexpr llvm::StringLiteral kScheduleAttrName = "moe.schedule";

@@ -42,6 +42,8 @@ struct ScheduleTarget {
 /// The schedules that `moe-choose-schedule` sets on an op without any, the best first.
 SmallVector<Schedule> chooseSchedules(PaddingAwareOpInterface op,
                                       const ScheduleTarget &target);
+SmallVector<Schedule> chooseSchedules(PermutationOpInterface op,
+                                      const ScheduleTarget &target);
 
 #define GEN_PASS_REGISTRATION
 #include "moe/Transforms/Passes.h.inc"

@@ -21,9 +21,10 @@ def ConvertMoeToWarp : Pass<"convert-moe-to-warp", "ModuleOp"> {
     rows one by one, with the schedule that they are to follow in `moe_warp.schedule`.
   }];
   let dependentDialects = ["arith::ArithDialect", "gpu::GPUDialect",
-                           "math::MathDialect", "memref::MemRefDialect",
-                           "NVVM::NVVMDialect", "scf::SCFDialect",
-                           "vector::VectorDialect", "warp::WarpDialect"];
+                           "LLVM::LLVMDialect", "math::MathDialect",
+                           "memref::MemRefDialect", "NVVM::NVVMDialect",
+                           "scf::SCFDialect", "vector::VectorDialect",
+                           "warp::WarpDialect"];
 }
 
 def MoeWarpScheduleRows : Pass<"moe-warp-schedule-rows"> {

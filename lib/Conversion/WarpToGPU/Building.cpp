@@ -22,6 +22,11 @@ using namespace mlir;
 using namespace mlir::moe;
 using namespace mlir::moe::warp;
 
+void warp::buildWaitForPredecessor(ImplicitLocOpBuilder &b) {
+  NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::wait);
+  NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::launch_dependents);
+}
+
 Value warp::buildVote(ImplicitLocOpBuilder &b, Value condition) {
   return NVVM::VoteSyncOp::create(b, b.getI32Type(), buildI32(b, -1), condition,
                                   NVVM::VoteSyncKind::ballot);

@@ -48,6 +48,9 @@ inline void buildIfAny(ImplicitLocOpBuilder &b, Value condition,
   return condition ? moe::buildIf(b, condition, then) : then();
 }
 
+/// Waits for the kernel in front, and lets the next one start.
+void buildWaitForPredecessor(ImplicitLocOpBuilder &b);
+
 /// A bit for each lane.
 Value buildVote(ImplicitLocOpBuilder &b, Value condition);
 

@@ -21,8 +21,7 @@ using namespace mlir::moe::warp;
 
 void warp::lower(WaitForPredecessorOp op, KernelLowering &) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::wait);
-  NVVM::GriddepcontrolOp::create(b, NVVM::GridDepActionKind::launch_dependents);
+  buildWaitForPredecessor(b);
 }
 
 void warp::lower(LoadEntriesOp op, KernelLowering &kernel) {

@@ -1,0 +1,329 @@
+//===- PermutationLaunch.cpp - Launches of tokens and rows ----------------===//
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The host side of moe.route_tokens and moe.unpermute_tokens: their kernels, descriptions
+// and grids. And what the bodies of their kernels are built of.
+//
+//===----------------------------------------------------------------------===//
+
+#include "PermutationKernels.h"
+
+#include "../../Launch/GridRule.h"
+#include "../DescribeKernel.h"
+#include "../IndexOps.h"
+#include "../WarpLowerings.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/SymbolTable.h"
+#include "moe/Transforms/Passes.h"
+#include "moe/Warp/IR/Warp.h"
+
+using namespace mlir;
+using namespace mlir::moe;
+using namespace mlir::moe::warp;
+using ::moe::launch::KernelDescription;
+using ::moe::launch::Work;
+
+//===----------------------------------------------------------------------===//
+// Kernels and launches
+//===----------------------------------------------------------------------===//
+
+static std::string getBaseName(PermutationOpInterface op) {
+  std::string name = op->getName().stripDialect().str();
+  bool hasProbs = false;
+  if (auto route = dyn_cast<RouteTokensOp>(op.getOperation())) {
+    if (route.getRoutingMap().getType().getElementType().isInteger(64))
+      name += "_i64";
+    hasProbs = bool(route.getProbs());
+  } else {
+    hasProbs = bool(cast<UnpermuteTokensOp>(op.getOperation()).getProbs());
+  }
+  return hasProbs ? name + "_probs" : name;
+}
+
+static bool isRoute(PermutationOpInterface op) {
+  return isa<RouteTokensOp>(op.getOperation());
+}
+
+/// All but the name.
+static KernelDescription describe(PermutationOpInterface op, const Schedule &schedule) {
+  KernelDescription description = {};
+  description.work = isRoute(op) ? Work::Experts : Work::Rows;
+  description.rowsPerUnit = 1;
+  description.chunkColumns = isRoute(op) ? 1 : schedule.chunkColumns();
+  description.threadsPerCTA = schedule.threads;
+  description.minCTAsPerSM = schedule.minCTAs;
+  description.waitsForPredecessor = schedule.waits;
+  description.pairBlock = ::moe::launch::kNoPairs;
+  SmallVector<StringRef> names = op.getOperandNames();
+  for (auto [name, operand] : llvm::zip_equal(names, op->getOpOperands())) {
+    bool isWritten = operand.getOperandNumber() >= op.getNumInputs();
+    description.operands[description.numOperands++] = describeOperand(
+        name, operand.get().getType(), isWritten, /*isScalar=*/name == "valid_tokens");
+  }
+  if (isRoute(op) || schedule.isElementwise())
+    return description;
+  auto &y = description.operands[0];
+  y.addressAlignment = y.rowStrideAlignment = schedule.alignment;
+  y.rowAlignment = schedule.accessBytes;
+  // Twice as wide; an access has 16 bytes at most.
+  auto &out = description.operands[description.numOperands - 1];
+  out.addressAlignment = out.rowStrideAlignment =
+      std::min<int64_t>(2 * schedule.alignment, 16);
+  return description;
+}
+
+namespace {
+
+/// Lowers the ops of one module.
+class PermutationLowering {
+public:
+  PermutationLowering(KernelModule &module) : module(module) {}
+
+  LogicalResult lower(PermutationOpInterface op) {
+    SmallVector<Schedule> schedules;
+    if (auto attribute = op->getAttrOfType<ArrayAttr>(kScheduleAttrName))
+      for (auto schedule : attribute.getAsRange<ScheduleAttr>())
+        schedules.push_back(schedule.getValue());
+    else
+      schedules = chooseSchedules(op, ScheduleTarget());
+    ImplicitLocOpBuilder b(op.getLoc(), op);
+    return buildFirstLaunch(b, op, schedules, /*isFirst=*/true);
+  }
+
+private:
+  gpu::GPUFuncOp getKernel(PermutationOpInterface op, const Schedule &schedule,
+                           bool isFirst);
+  LogicalResult buildLaunch(ImplicitLocOpBuilder &b, PermutationOpInterface op,
+                            const Schedule &schedule, bool isFirst);
+  LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, PermutationOpInterface op,
+                                 ArrayRef<Schedule> schedules, bool isFirst);
+
+  KernelModule &module;
+  struct KernelKey {
+    PermutationOpInterface op;
+    Schedule schedule;
+    gpu::GPUFuncOp kernel;
+  };
+  SmallVector<KernelKey> kernels;
+};
+
+} // namespace
+
+gpu::GPUFuncOp PermutationLowering::getKernel(PermutationOpInterface op,
+                                              const Schedule &schedule, bool isFirst) {
+  // The same kernel is launched with any number of CTAs.
+  Schedule ofKernel = schedule;
+  ofKernel.numCTAs = Schedule().numCTAs;
+  for (KernelKey &key : kernels)
+    if (key.schedule == ofKernel && key.op->getName() == op->getName() &&
+        key.op->getOperandTypes() == op->getOperandTypes() &&
+        key.op->getPropertiesAsAttribute() == op->getPropertiesAsAttribute())
+      return key.kernel;
+
+  std::string baseName = getBaseName(op), name = baseName;
+  if (!isRoute(op) && schedule.isElementwise())
+    name += "_unaligned";
+  else if (!isFirst)
+    name += "_aligned" + std::to_string(schedule.alignment);
+  ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
+  auto kernel = gpu::GPUFuncOp::create(
+      b, name, b.getFunctionType(op->getOperandTypes(), TypeRange()));
+  kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
+  kernel.setKnownBlockSize(
+      ArrayRef<int32_t>{static_cast<int32_t>(schedule.threads), 1, 1});
+  kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                  b.getI32IntegerAttr(schedule.minCTAs));
+  SymbolTable(module.get()).insert(kernel);
+  if (failed(attachDescription(kernel, op, describe(op, schedule), baseName)))
+    return nullptr;
+  b.setInsertionPointToStart(&kernel.getBody().front());
+  if (auto route = dyn_cast<RouteTokensOp>(op.getOperation()))
+    buildRouteKernel(b, route, kernel, schedule);
+  else
+    buildUnpermuteKernel(b, cast<UnpermuteTokensOp>(op.getOperation()), kernel, schedule);
+  gpu::ReturnOp::create(b);
+  kernels.push_back({op, ofKernel, kernel});
+  return kernel;
+}
+
+LogicalResult PermutationLowering::buildLaunch(ImplicitLocOpBuilder &b,
+                                               PermutationOpInterface op,
+                                               const Schedule &schedule, bool isFirst) {
+  gpu::GPUFuncOp kernel = getKernel(op, schedule, isFirst);
+  if (!kernel)
+    return failure();
+  IndexOps arithmetic(b);
+  Value one = buildIndex(b, 1), numCTAs = buildIndex(b, schedule.numCTAs);
+  Value x, y = one;
+  if (auto route = dyn_cast<RouteTokensOp>(op.getOperation())) {
+    Value experts = b.createOrFold<memref::DimOp>(route.getTokensPerExpert(), int64_t(0));
+    x = ::moe::launch::getExpertCTAs(arithmetic, experts, numCTAs);
+  } else {
+    Value out = cast<UnpermuteTokensOp>(op.getOperation()).getOut();
+    auto grid = ::moe::launch::getGrid(
+        arithmetic, ::moe::launch::GridInput<IndexOps>{
+                        b.createOrFold<memref::DimOp>(out, int64_t(0)),
+                        b.createOrFold<memref::DimOp>(out, int64_t(1)), numCTAs,
+                        schedule.threads, schedule.chunkColumns(), /*hasQuads=*/false});
+    x = grid.x;
+    y = grid.y;
+  }
+  gpu::LaunchFuncOp::create(b, kernel, gpu::KernelDim3{x, y, one},
+                            gpu::KernelDim3{buildIndex(b, schedule.threads), one, one},
+                            /*dynamicSharedMemorySize=*/Value(), op->getOperands());
+  return success();
+}
+
+LogicalResult PermutationLowering::buildFirstLaunch(ImplicitLocOpBuilder &b,
+                                                    PermutationOpInterface op,
+                                                    ArrayRef<Schedule> schedules,
+                                                    bool isFirst) {
+  if (schedules.empty())
+    return emitError(op.getLoc())
+           << "expected a schedule that needs no alignment as the last in '"
+           << kScheduleAttrName << "', or operands that are known to suit one";
+  Schedule schedule = schedules.front();
+  Value isSuitable = buildIsAligned(b, op, describe(op, schedule));
+  if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
+    if (!*known)
+      return buildFirstLaunch(b, op, schedules.drop_front(), isFirst);
+    return buildLaunch(b, op, schedule, isFirst);
+  }
+  auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  if (failed(buildLaunch(b, op, schedule, isFirst)))
+    return failure();
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  return buildFirstLaunch(b, op, schedules.drop_front(), /*isFirst=*/false);
+}
+
+LogicalResult mlir::moe::lowerPermutationOps(ArrayRef<PermutationOpInterface> ops,
+                                             KernelModule &kernels) {
+  PermutationLowering lowering(kernels);
+  for (PermutationOpInterface op : ops)
+    if (failed(lowering.lower(op)))
+      return failure();
+  // Until now they tell kernels apart.
+  for (PermutationOpInterface op : ops)
+    op->erase();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// What bodies are built of
+//===----------------------------------------------------------------------===//
+
+/// The memory space of what the threads of a CTA share.
+static constexpr int64_t kSharedSpace = 3;
+
+Value lanes::toGlobal(ImplicitLocOpBuilder &b, Value buffer) {
+  auto type = cast<MemRefType>(buffer.getType());
+  if (type.getMemorySpace())
+    return buffer;
+  auto globalType = MemRefType::get(type.getShape(), type.getElementType(),
+                                    type.getLayout(), b.getI64IntegerAttr(1));
+  return memref::MemorySpaceCastOp::create(b, globalType, buffer);
+}
+
+Value lanes::addSharedBuffer(ImplicitLocOpBuilder &b, gpu::GPUFuncOp kernel, Type element,
+                             int64_t size) {
+  auto type = MemRefType::get({size}, element, MemRefLayoutAttrInterface(),
+                              b.getI64IntegerAttr(kSharedSpace));
+  return kernel.addWorkgroupAttribution(type, b.getLoc());
+}
+
+/// `memref.atomic_rmw` would order all accesses of the whole system.
+static void buildAtomic(ImplicitLocOpBuilder &b, LLVM::AtomicBinOp kind, Value buffer,
+                        Value at, Value value) {
+  auto type = LLVM::LLVMPointerType::get(b.getContext(), kSharedSpace);
+  Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, buffer);
+  Value address = arith::IndexCastOp::create(b, b.getI64Type(), base);
+  Value pointer = LLVM::IntToPtrOp::create(b, type, address);
+  pointer =
+      LLVM::GEPOp::create(b, type, b.getI32Type(), pointer, ArrayRef<LLVM::GEPArg>{at});
+  LLVM::AtomicRMWOp::create(b, kind, pointer, value, LLVM::AtomicOrdering::monotonic,
+                            /*syncscope=*/"block");
+}
+
+void lanes::buildAtomicAdd(ImplicitLocOpBuilder &b, Value buffer, Value at, Value value) {
+  buildAtomic(b, LLVM::AtomicBinOp::add, buffer, at, value);
+}
+
+void lanes::buildAtomicMax(ImplicitLocOpBuilder &b, Value buffer, Value at, Value value) {
+  buildAtomic(b, LLVM::AtomicBinOp::max, buffer, at, value);
+}
+
+void lanes::buildBarrier(ImplicitLocOpBuilder &b) { gpu::BarrierOp::create(b); }
+
+Value lanes::buildWarpSum(ImplicitLocOpBuilder &b, Value word) {
+  return NVVM::ReduxOp::create(b, b.getI32Type(), word, NVVM::ReduxKind::ADD,
+                               buildI32(b, -1));
+}
+
+Value lanes::buildBitCount(ImplicitLocOpBuilder &b, Value word) {
+  return math::CtPopOp::create(b, word);
+}
+
+Value lanes::buildLanesBefore(ImplicitLocOpBuilder &b, Value lane) {
+  Value bit = arith::ShLIOp::create(b, buildI32(b, 1), lane);
+  return arith::SubIOp::create(b, bit, buildI32(b, 1));
+}
+
+Value lanes::buildBelow(ImplicitLocOpBuilder &b, Value lhs, Value rhs) {
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, lhs, rhs);
+}
+
+Value lanes::buildSize(ImplicitLocOpBuilder &b, Value buffer, int64_t dim) {
+  Value size = b.createOrFold<memref::DimOp>(buffer, dim);
+  Value most = buildIndex(b, std::numeric_limits<int32_t>::max());
+  size = b.createOrFold<arith::MinSIOp>(size, most);
+  return b.createOrFold<arith::IndexCastUIOp>(b.getI32Type(), size);
+}
+
+Value lanes::buildValidTokens(ImplicitLocOpBuilder &b, Value loaded, Value tokens) {
+  Value valid = arith::MaxSIOp::create(b, loaded, buildI32(b, 0));
+  return arith::MinSIOp::create(b, valid, tokens);
+}
+
+SmallVector<Value>
+lanes::buildLoop(ImplicitLocOpBuilder &b, Value begin, Value end, Value step,
+                 ArrayRef<Value> init,
+                 function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+  auto loop = keepRolled(scf::ForOp::create(b, begin, end, step, init));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  SmallVector<Value> results = body(loop.getInductionVar(), loop.getRegionIterArgs());
+  if (!init.empty())
+    scf::YieldOp::create(b, results);
+  return llvm::to_vector_of<Value>(loop.getResults());
+}
+
+void lanes::buildLoop(ImplicitLocOpBuilder &b, Value begin, Value end, Value step,
+                      function_ref<void(Value)> body) {
+  buildLoop(b, begin, end, step, {}, [&](Value at, ValueRange) {
+    body(at);
+    return SmallVector<Value>();
+  });
+}
+
+SmallVector<Value> lanes::buildIfElse(ImplicitLocOpBuilder &b, Value condition,
+                                      TypeRange types,
+                                      function_ref<SmallVector<Value>()> then,
+                                      function_ref<SmallVector<Value>()> otherwise) {
+  auto ifOp = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  SmallVector<Value> results = then();
+  scf::YieldOp::create(b, results);
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  results = otherwise();
+  scf::YieldOp::create(b, results);
+  return llvm::to_vector_of<Value>(ifOp.getResults());
+}

@@ -1,0 +1,146 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The kernels that route and unpermute tokens in the PTX interpreter, which finds races, compared
+byte for byte with the oracle.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from moe_testing import permutation_batches
+from moe_testing.interpreted import Interpreter
+from moe_testing.permutation_kernels import Call, RouteTokens, UnpermuteTokens, check
+
+RARE = permutation_batches.rare_batches()
+LARGE = permutation_batches.large_batches()
+pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
+
+
+def run(call: Call, grid: tuple[int, int], chip: str = "sm_90", **options: int) -> dict:
+    backend = Interpreter()
+    check(backend, call, grid, chip, **options)
+    return backend.stats
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_rare_routings(name: str) -> None:
+    """A CTA for each expert, as launches have."""
+    run(RouteTokens(RARE[name]), (min(RARE[name].experts, 40), 1))
+
+
+@pytest.mark.parametrize("name", ["plain", "no probs", "duplicates", "one token", "no token",
+                                  "duplicates without room", "alignment 3"])
+@pytest.mark.parametrize("ctas", [1, 2, 5, 9])
+def test_any_grid(name: str, ctas: int) -> None:
+    """Experts for each CTA, and CTAs without an expert."""
+    run(RouteTokens(RARE[name]), (ctas, 1))
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_tiles(name: str) -> None:
+    run(RouteTokens(LARGE[name]), (LARGE[name].experts, 1))
+
+
+@pytest.mark.parametrize("ctas", [1, 3])
+def test_tiles_of_several_experts(ctas: int) -> None:
+    run(RouteTokens(LARGE["9000 tokens, duplicates"]), (ctas, 1))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_routings(seed: int) -> None:
+    run(RouteTokens(permutation_batches.random_batch(seed)), (3, 1), "sm_80")
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 22])
+@pytest.mark.parametrize("T", [1, 64, 256])
+def test_sizes_of_serving(T: int, top_k: int) -> None:
+    batch = permutation_batches.routed(T, top_k, 128, slice(16, 24))
+    run(RouteTokens(batch), (8, 1))
+
+
+def test_one_pass_has_three_barriers() -> None:
+    batch = permutation_batches.routed(256, 22, 512, slice(0, 4), alignment=128)
+    stats = run(RouteTokens(batch), (4, 1))
+    barriers = {name: count for name, count in stats["by_opcode"].items() if "bar" in name}
+    assert barriers == {"bar.sync": 3 * 4 * 16}
+
+
+def routing(T: int = 50, **options: object) -> permutation_batches.TokenBatch:
+    return permutation_batches.routed(T, 6, 16, slice(2, 12), **options)
+
+
+@pytest.mark.parametrize("has_probs", [False, True])
+@pytest.mark.parametrize(("columns", "aligned"), [(128, True), (132, True), (300, True), (33, False),
+                                                  (1, False), (200, False)])
+@pytest.mark.parametrize("odd", [False, True])
+def test_unpermute(has_probs: bool, columns: int, aligned: bool, odd: bool) -> None:
+    batch = routing(valid_tokens=47)
+    probs = np.random.default_rng(3).random(batch.rows, np.float32) if has_probs else None
+    if odd and probs is not None:
+        special = np.array([np.nan, np.inf, -0.0, 0.0, -2.5, 1e-40], np.float32)
+        probs[::3] = np.random.default_rng(4).choice(special, probs[::3].shape)
+    y = permutation_batches.expert_results(batch.rows, columns, odd=odd)
+    call = UnpermuteTokens(y, batch.routed().inverse_map, batch.valid_tokens, probs)
+    run(call, (2, 5), aligned=aligned)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (3, 2), (2, 7), (5, 40)])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_any_grid_of_unpermute(grid: tuple[int, int], aligned: bool) -> None:
+    batch = routing(41)
+    y = permutation_batches.expert_results(batch.rows, 276)
+    run(UnpermuteTokens(y, batch.routed().inverse_map, 41), grid, "sm_80", aligned=aligned)
+
+
+@pytest.mark.parametrize("valid_tokens", [-(2**31), -1, 0, 1, 8, 9, 2**31 - 1])
+def test_valid_tokens(valid_tokens: int) -> None:
+    inverse = np.arange(24, dtype=np.int32).reshape(8, 3)
+    run(UnpermuteTokens(permutation_batches.expert_results(24, 40), inverse, valid_tokens), (1, 2))
+
+
+@pytest.mark.parametrize("experts", [1, 31, 32, 33, 64, 65, 128, 129, 300])
+@pytest.mark.parametrize("most", [1, 9, 40, 300])
+def test_many_rows_of_a_token(experts: int, most: int) -> None:
+    """From none of them on, in every place; rows in any order."""
+    rng = np.random.default_rng((experts, most))
+    inverse = rng.integers(0, 50, (12, experts)).astype(np.int32)
+    keep = rng.random((12, experts)) < np.linspace(0, min(most / experts, 1), 12)[:, None]
+    inverse[~keep] = -1
+    probs = rng.random(50, np.float32)
+    run(UnpermuteTokens(permutation_batches.expert_results(50, 40), inverse, 12, probs), (1, 3))
+
+
+def test_entries_that_are_no_rows() -> None:
+    rng = np.random.default_rng(0)
+    inverse = rng.choice(np.array([-(2**31), -1, 0, 1, 6, 7, 8, 2**31 - 1], np.int32), (20, 5))
+    y = permutation_batches.expert_results(7, 33)
+    run(UnpermuteTokens(y, inverse, 20, np.full(7, 0.3, np.float32)), (1, 2), aligned=False)
+
+
+@pytest.mark.parametrize("sizes", [(0, 4, 8), (8, 0, 8), (5, 3, 0)])
+def test_nothing_to_do(sizes: tuple[int, int, int]) -> None:
+    T, E, R = sizes
+    inverse = np.zeros((T, E), np.int32)
+    run(UnpermuteTokens(permutation_batches.expert_results(R, 40), inverse, T), (1, 2))
+
+
+@pytest.mark.parametrize(("aligned", "offset", "padding"), [(True, 0, 4), (True, 16, 12),
+                                                            (False, 2, 3), (False, 4, 1)])
+def test_strides_and_addresses(aligned: bool, offset: int, padding: int) -> None:
+    batch = routing()
+    y = permutation_batches.expert_results(batch.rows, 140)
+    if offset == 2:
+        offset = 4 if aligned else 12
+    run(UnpermuteTokens(y, batch.routed().inverse_map, 50), (1, 6), aligned=aligned,
+        offset=offset, padding=padding)
+
+
+def test_unpermute_moves_each_row_once() -> None:
+    batch = permutation_batches.routed(64, 6, 16)
+    y = permutation_batches.expert_results(batch.rows, 512)
+    stats = run(UnpermuteTokens(y, batch.routed().inverse_map, 64), (4, 8))
+    assert stats["global_stores"] == {16: {"instructions": 64 * 4, "bytes": 64 * 512 * 4,
+                                           "sectors": 64 * 512 * 4 // 32}}
+    # Of 6 rows, 2 are in a group of 4, and 8 loads are made for them.
+    assert stats["global_loads"][8]["instructions"] == 64 * 4 * 8
