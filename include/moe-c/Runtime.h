@@ -71,7 +71,8 @@ MOE_API const char *moeGetDescription(void);
 |* Operands
 \*===----------------------------------------------------------------------===*/
 
-/** Rows of consecutive elements: bf16 (x, out) or f8E4M3FN (data). */
+/** Rows of consecutive elements, of the type that an op says: bf16 (x, out), f8E4M3FN
+    (data). */
 typedef struct MoeMatrix {
   /** Aligned for an element. May be null if there are no elements. */
   void *data;
@@ -80,6 +81,13 @@ typedef struct MoeMatrix {
   /** From a row to the next, at least `columns`. Not looked at without a second row. */
   int64_t row_stride;
 } MoeMatrix;
+
+/** Elements that say how many they are. */
+typedef struct MoeVector {
+  /** Aligned for an element. May be null if there are none. */
+  void *data;
+  int64_t size;
+} MoeVector;
 
 typedef enum MoeScaleLayout {
   /** Tiles of 128 rows by 4 groups, 512 bytes each, as cuBLAS wants 1x32 scales. */
@@ -141,15 +149,21 @@ typedef enum MoeDeadRows {
   MOE_DEAD_ROWS_ZERO = 1
 } MoeDeadRows;
 
+/** The elements of a routing_map. */
+typedef enum MoeIndexType { MOE_INDEX_I32 = 0, MOE_INDEX_I64 = 1 } MoeIndexType;
+
 /** What an op may have beside its operands; zeros are nothing of it. */
 typedef struct MoeOptions {
-  /** A factor for each row of x, of which those of live rows are read; null for none. */
+  /** A factor for each row of x or y, of which those of live rows are read; null for
+      none. */
   const float *probs;
   /** Squared ReLU: what its tanh clamps to; 0 for no clamp. */
   float clamp_scale;
   MoeDeadRows dead_rows;
   /** Gated linear units. */
   MoeGate gate;
+  /** Routing. */
+  MoeIndexType index_type;
 } MoeOptions;
 
 /** Bytes of the scales of an [M, K] matrix without space between rows. K % 32 == 0. */
@@ -306,11 +320,15 @@ MOE_API MoeStatus moeFindOp(const char *name, const MoeOp **op);
    each operand, inputs before outputs, in the order of lib/Kernels/manifest.txt, where an
    operand's form says what it points to:
 
-      matrix   const MoeMatrix *
-      pairs    const MoeMatrix *, of two columns for each of the other matrices
-      per_row  const int32_t *, an entry for each row of x
-      count    const int32_t *, one value
-      scales   const MoeScale *
+      matrix        const MoeMatrix *
+      pairs         const MoeMatrix *, of two columns for each of the other matrices
+      indices       const MoeMatrix *, of the elements that MoeOptions says
+      vector        its elements, int32_t or float, whose number the other operands say
+      sized_vector  const MoeVector *
+      count         const int32_t *, one value in memory of the device
+      value         const int32_t *, one value in memory of the host, as is
+      alignment     another
+      scales        const MoeScale *
 
     A weight is none of them, it is in the options. `num_operands` is their number, which
     is checked. */

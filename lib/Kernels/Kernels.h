@@ -23,29 +23,57 @@
 extern "C" {
 #endif
 
-enum { kMaxOperands = 6 };
+enum { kMaxOperands = 12 };
 
 /** What an operand is to the op, and with it what a caller gives for it. */
 typedef enum OperandForm {
-  /** A row for each row of x: a MoeMatrix. The first operand is one, x itself. */
+  /** Rows of consecutive elements: a MoeMatrix. */
   kMatrixForm,
   /** An x that has two columns for each of the other matrices: a MoeMatrix. */
   kPairsForm,
-  /** An element for each row of x: their address, or null for a kernel without. */
-  kPerRowForm,
-  /** How many rows are used: the address of one i32. */
+  /** A matrix of i32 or i64, as MoeOptions says: a MoeMatrix. */
+  kIndicesForm,
+  /** Elements of which others say how many they are: their address. */
+  kVectorForm,
+  /** Elements that say how many they are themselves: a MoeVector. */
+  kSizedVectorForm,
+  /** How many rows or tokens are used: the address of one i32. */
   kCountForm,
-  /** An f32 for each row of x, given by MoeOptions and not among the operands. */
+  /** An i32 that the kernel is passed: its address on the host. */
+  kValueForm,
+  /** A value to multiples of which the rows of an expert are rounded up. */
+  kAlignmentForm,
+  /** An f32 for each row, given by MoeOptions and not among the operands. */
   kWeightForm,
   /** Scales of the matrix before them: a MoeScale. */
   kScalesForm
 } OperandForm;
 
+/** A size that operands of an op have in common. */
+typedef enum Extent {
+  kNoExtent,
+  /** Of activations, a token each or none. */
+  kRowsExtent,
+  kColumnsExtent,
+  kTokensExtent,
+  /** Those that are local. */
+  kExpertsExtent,
+  /** The experts that a token is sent to. */
+  kChoicesExtent,
+  kNumExtents
+} Extent;
+
 typedef struct OperandRow {
   const char *name;
   OperandForm form;
+  /** Of indices, those of an i32. */
   int elementBytes;
   int isWritten;
+  /** Whether some kernel is without. */
+  int isOptional;
+  /** Of a matrix, its rows and columns; of a vector, its elements; of a count, what it
+      counts. */
+  Extent extents[2];
 } OperandRow;
 
 /** An op, with the operands that its kernels may have, in the order of the op; or a
@@ -74,6 +102,7 @@ enum { kGateUp = 0, kUpGate = 1, kInterleaved = 2 };
 enum { kLimitBefore = 0, kLimitAfter = 1 };
 enum { kSilu = 0, kGeluTanh = 1 };
 enum { kDeadRowsUntouched = 0, kDeadRowsZero = 1 };
+enum { kIndexI32 = 0, kIndexI64 = 1 };
 
 /** What a kernel computes and stores, beside its op: the attributes of the op, zero where
     they are as by default. */
@@ -81,6 +110,7 @@ typedef struct KernelMode {
   int scale_layout, dead_scales;
   int gate_layout, gate_block;
   int limit_at, activation, dead_rows;
+  int index_type;
   /** 0 for none, and for an alpha of 1. */
   FloatBits limit, alpha, beta, clamp_scale;
 } KernelMode;
@@ -126,9 +156,9 @@ typedef struct GpuDescriptions {
 extern const GpuDescriptions kGpuDescriptions[];
 extern const size_t kNumGpuDescriptions;
 
-/** A function on memref descriptors, which it takes by their addresses. It does not look
-    at more of them than its op has operands. */
-typedef void (*CpuKernel)(void *, void *, void *, void *, void *, void *);
+/** A function on the addresses of what the kernel takes, in the order of the op: memref
+    descriptors, and values. */
+typedef void (*CpuKernel)(void *const *);
 
 /** The functions compiled for one set of instructions. */
 typedef struct CpuLevel {

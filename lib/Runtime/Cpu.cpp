@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Cuts a problem into slices of rows and has the compiled kernel run them, on several
-// threads if there is enough to do. The threads live for one call: a pool would not
-// survive a fork, and a call that needs threads lasts much longer than it takes to start
-// them.
+// Cuts a problem into slices of rows, or of tokens, and has the compiled kernel run them,
+// on several threads if there is enough to do. The threads live for one call: a pool
+// would not survive a fork, and a call that needs threads lasts much longer than it takes
+// to start them.
 //
 //===----------------------------------------------------------------------===//
 
@@ -78,6 +78,12 @@ struct Work {
 
 } // namespace
 
+/// Whether a slice of the problem has a part of the operand.
+static bool isShared(const Operand &operand, const Problem &problem) {
+  return problem.sharedExtent != kNoExtent &&
+         operand.row->extents[0] == problem.sharedExtent;
+}
+
 void Work::run(int64_t slice) const {
   // A multiple of the rows of a scale tile, so no two slices share one.
   int64_t firstTile = slice * sliceTiles;
@@ -90,19 +96,25 @@ void Work::run(int64_t slice) const {
   void *arguments[kMaxOperands] = {};
   for (int i = 0; i < problem.numOperands; ++i) {
     const Operand &operand = problem.operands[i];
-    const void *data = operand.at(firstTile * operand.rowTileElements);
-    if (operand.row->form == kCountForm)
+    arguments[i] = &memrefs[i];
+    if (operand.isValue()) {
+      arguments[i] = operand.data;
+      continue;
+    }
+    bool isCut = isShared(operand, problem);
+    const void *data =
+        isCut ? operand.at(firstTile * operand.rowTileElements) : operand.data;
+    int64_t size = isCut ? rows : operand.rows;
+    if (operand.row->form == kCountForm && isCut)
       memrefs[i] = {&usedHere, &usedHere, 0, {}};
     else if (operand.rank == 2)
-      memrefs[i] = {data, data, 0, {rows, operand.columns, operand.rowStride, 1}};
+      memrefs[i] = {data, data, 0, {size, operand.columns, operand.rowStride, 1}};
     else if (operand.row->form != kScalesForm)
-      memrefs[i] = {data, data, 0, {rows, 1}};
+      memrefs[i] = {data, data, 0, {size, 1}};
     else
       memrefs[i] = {data, data, 0, {tiles * operand.rowTileElements, 1}};
-    arguments[i] = &memrefs[i];
   }
-  kernel(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
-         arguments[5]);
+  kernel(arguments);
 }
 
 /// The best level that this machine has, or null.
@@ -117,7 +129,8 @@ static const CpuLevel *findLevel() {
 /// What the operand that counts them says, or all.
 static int64_t countUsedRows(const Problem &problem) {
   for (int i = 0; i < problem.numOperands; ++i)
-    if (problem.operands[i].row->form == kCountForm)
+    if (problem.operands[i].row->form == kCountForm &&
+        isShared(problem.operands[i], problem))
       return std::clamp<int64_t>(*static_cast<const int32_t *>(problem.operands[i].data),
                                  0, problem.rows);
   return problem.rows;
@@ -132,13 +145,18 @@ static int64_t countProcessors() {
   return std::max<int64_t>(1, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
+/// Of which slices are made.
+static int64_t countTiles(const Problem &problem) {
+  return problem.sharedExtent == kNoExtent ? 1 : ceilDiv(problem.rows, kScaleTileRows);
+}
+
 static int64_t chooseThreads(const Problem &problem, int64_t usedRows,
                              int32_t numThreads) {
-  int64_t limit = std::min<int64_t>({numThreads == 0 ? kMaxThreads : numThreads,
-                                     kMaxThreads, ceilDiv(problem.rows, kScaleTileRows)});
+  int64_t limit = std::min<int64_t>(
+      {numThreads == 0 ? kMaxThreads : numThreads, kMaxThreads, countTiles(problem)});
   if (numThreads != 0 || limit == 1)
     return limit;
-  // Cannot overflow: the bytes of x do not.
+  // Cannot overflow: the bytes of the destination do not.
   int64_t worth = usedRows * problem.columns / kElementsPerThread;
   if (worth <= 1)
     return 1;
@@ -180,7 +198,7 @@ MoeStatus moe::runOnCPU(const Problem &problem, int32_t numThreads) {
 
   int64_t usedRows = countUsedRows(problem);
   int64_t threads = chooseThreads(problem, usedRows, numThreads);
-  int64_t tiles = ceilDiv(problem.rows, kScaleTileRows);
+  int64_t tiles = countTiles(problem);
   int64_t sliceTiles = tiles;
   // Rows that are not used cost next to nothing, so the others are shared out.
   if (threads != 1)

@@ -29,6 +29,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
 
 using namespace moe;
 
@@ -325,13 +326,18 @@ static launch::OperandKind getKind(OperandForm form, int rank) {
   switch (form) {
   case kCountForm:
     return launch::OperandKind::Scalar;
-  case kPerRowForm:
+  case kValueForm:
+  case kAlignmentForm:
+    return launch::OperandKind::Value;
+  case kVectorForm:
+  case kSizedVectorForm:
   case kWeightForm:
     return launch::OperandKind::Vector;
   case kScalesForm:
     return rank == 1 ? launch::OperandKind::Vector : launch::OperandKind::Matrix;
   case kMatrixForm:
   case kPairsForm:
+  case kIndicesForm:
     break;
   }
   return launch::OperandKind::Matrix;
@@ -341,10 +347,13 @@ static launch::OperandKind getKind(OperandForm form, int rank) {
 static bool isFor(const launch::OperandDescription &operand, const OperandRow &row) {
   using launch::OperandKind;
   OperandKind kind = getKind(row.form, operand.rank);
-  bool hasRank =
-      kind == OperandKind::Scalar ? operand.rank <= 1 : operand.rank == uint8_t(kind);
+  bool hasRank = kind == OperandKind::Value    ? operand.rank == 0
+                 : kind == OperandKind::Scalar ? operand.rank <= 1
+                                               : operand.rank == uint8_t(kind);
+  bool hasBits = operand.elementBits == 8 * row.elementBytes ||
+                 (row.form == kIndicesForm && operand.elementBits == 64);
   return std::strcmp(operand.name, row.name) == 0 && operand.kind == kind && hasRank &&
-         operand.elementBits == 8 * row.elementBytes &&
+         hasBits &&
          operand.isWritten == (row.isWritten != 0) &&
          (operand.offset == 0 || operand.offset == launch::kAny);
 }
@@ -356,7 +365,8 @@ static MoeStatus failOperand(const launch::KernelDescription &description,
               "image: kernel %s: expected operands as %s has them, found %s '%s' of "
               "%d bits an element, rank %d and offset %lld that is %s",
               description.name, expected,
-              operand.kind == launch::OperandKind::Scalar   ? "a scalar"
+              operand.kind == launch::OperandKind::Value    ? "a value"
+              : operand.kind == launch::OperandKind::Scalar ? "a scalar"
               : operand.kind == launch::OperandKind::Vector ? "a vector"
                                                             : "a matrix",
               operand.name, operand.elementBits, operand.rank,
@@ -373,6 +383,49 @@ static const OperandRow *findOperand(const char *name) {
   return nullptr;
 }
 
+/// The op of the library that begins the kernel's name, with the operands of which it has
+/// no others, or null.
+static const OpRow *findOp(const launch::KernelDescription &description) {
+  for (const OpRow &op : kOps) {
+    size_t length = std::strlen(op.name);
+    char after = description.name[length];
+    if (std::strncmp(description.name, op.name, length) != 0 ||
+        (after != '_' && after != '\0'))
+      continue;
+    uint32_t numFound = 0;
+    for (int i = 0; i < op.numOperands && numFound < description.numOperands; ++i)
+      numFound += isFor(description.operands[numFound], op.operands[i]);
+    if (numFound == description.numOperands)
+      return &op;
+  }
+  return nullptr;
+}
+
+/// Makes the operands of `op` those of `other` that the kernel has.
+static void copyOperands(const launch::KernelDescription &description, const OpRow &other,
+                         OpRow &op) {
+  int count = 0;
+  for (int i = 0; i < other.numOperands && count < op.numOperands; ++i) {
+    const launch::OperandDescription &operand = description.operands[count];
+    if (!isFor(operand, other.operands[i]))
+      continue;
+    op.operands[count] = other.operands[i];
+    op.operands[count++].elementBytes = operand.elementBits / 8;
+  }
+}
+
+static MoeStatus checkWork(const launch::KernelDescription &description,
+                           const OpRow &op) {
+  // What is not for rows or tokens is for experts.
+  bool isForRows = getSharedExtent(op) != kNoExtent;
+  if (description.work == (isForRows ? launch::Work::Rows : launch::Work::Experts))
+    return MOE_SUCCESS;
+  return fail(MOE_UNSUPPORTED,
+              "image: kernel %s: expected work that is given out by %s, found kind %u",
+              description.name, isForRows ? "rows" : "experts",
+              unsigned(description.work));
+}
+
 /// The op that the kernel is. Its operands mean what those of the library's ops with the
 /// same names do; others are matrices of the destination's size.
 static MoeStatus makeOp(const launch::KernelDescription &description,
@@ -380,35 +433,36 @@ static MoeStatus makeOp(const launch::KernelDescription &description,
   OpRow &op = named.op;
   op.pairBlock = description.pairBlock;
   op.numOperands = int(description.numOperands);
+  if (const OpRow *known = findOp(description)) {
+    copyOperands(description, *known, op);
+    return checkWork(description, op);
+  }
   for (int i = 0; i < op.numOperands; ++i) {
     const launch::OperandDescription &operand = description.operands[i];
     const OperandRow *known = findOperand(operand.name);
     OperandRow &row = op.operands[i];
     std::memcpy(named.operandNames[i], operand.name, sizeof(operand.name));
-    row = {named.operandNames[i], kMatrixForm, operand.elementBits / 8,
-           operand.isWritten};
-    if (i == 0 && description.pairBlock != launch::kNoPairs)
+    row = {named.operandNames[i], kMatrixForm, operand.elementBits / 8, operand.isWritten,
+           /*isOptional=*/0,      {kRowsExtent, kColumnsExtent}};
+    if (i == 0 && description.pairBlock != launch::kNoPairs) {
       row.form = kPairsForm;
-    else if (i != 0 && known && known->form != kPairsForm)
+    } else if (i != 0 && known && known->form != kPairsForm) {
       row.form = known->form;
+      std::copy(std::begin(known->extents), std::end(known->extents), row.extents);
+    }
     bool hasKnownSize = row.form == kMatrixForm || row.form == kPairsForm ||
                         row.elementBytes == known->elementBytes;
     bool isPlaced = i != 0 || (std::strcmp(operand.name, "x") == 0 && !row.isWritten);
     if (!hasKnownSize || !isPlaced || !isFor(operand, row))
       return failOperand(description, operand, "moe.map_rows");
   }
-  return MOE_SUCCESS;
+  return checkWork(description, op);
 }
 
 /// Checks what a launch relies on, and finds those that the kernel belongs to or makes
 /// them.
 static MoeStatus addToNamed(const launch::KernelDescription &description,
                             MoeModule &module, NamedKernels *&named) {
-  if (description.work != launch::Work::Rows)
-    return fail(
-        MOE_UNSUPPORTED,
-        "image: kernel %s: expected work that is given out by rows, found kind %u",
-        description.name, unsigned(description.work));
   if (description.numOperands == 0 || description.numOperands > kMaxOperands)
     return fail(MOE_UNSUPPORTED, "image: kernel %s: expected 1 to %d operands, found %u",
                 description.name, int(kMaxOperands), description.numOperands);
@@ -688,18 +742,22 @@ public:
 
 private:
   uint64_t bytes(int64_t elements) const {
-    return uint64_t(elements) * uint64_t(operand.row->elementBytes);
+    return uint64_t(elements) * uint64_t(operand.elementBytes);
   }
   const Operand &operand;
 };
 
 /// The parameters of a kernel: each memref operand as its two pointers, offset, sizes and
-/// strides.
+/// strides, each value as it is.
 class Parameters {
 public:
   Parameters(const Kernel &kernel, const Problem &problem) {
     for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
       const Operand &operand = problem.operands[i];
+      if (operand.isValue()) {
+        add(*static_cast<const uint32_t *>(operand.data));
+        continue;
+      }
       add(reinterpret_cast<uintptr_t>(operand.data));
       add(reinterpret_cast<uintptr_t>(operand.data));
       add(0);
@@ -738,8 +796,9 @@ static bool isAligned(const Problem &problem, const Kernel &kernel) {
   launch::BitArithmetic arithmetic;
   uint64_t misalignment = 0;
   for (uint32_t i = 0; i < kernel.description.numOperands; ++i)
-    misalignment |= launch::getMisalignment(arithmetic, kernel.description.operands[i],
-                                            OperandPlace(problem.operands[i]));
+    if (!problem.operands[i].isValue())
+      misalignment |= launch::getMisalignment(arithmetic, kernel.description.operands[i],
+                                              OperandPlace(problem.operands[i]));
   return misalignment == 0;
 }
 
@@ -783,6 +842,8 @@ static bool isFitting(const Problem &problem, const Kernel &kernel, Misfit &misf
 static MoeStatus validatePointers(const Driver &driver, const Problem &problem) {
   for (int i = 0; i < problem.numOperands; ++i) {
     const Operand &operand = problem.operands[i];
+    if (operand.isValue() || operand.rows == 0 || operand.columns == 0)
+      continue;
     uint64_t device = 0, address = reinterpret_cast<uintptr_t>(operand.data);
     DriverResult result =
         driver.PointerGetAttribute(&device, kDevicePointerAttribute, address);
@@ -802,7 +863,7 @@ static bool isFor(const OpRow &op, const Problem &problem) {
     return false;
   for (int i = 0; i < op.numOperands; ++i) {
     const OperandRow &row = op.operands[i], &asked = *problem.operands[i].row;
-    if (row.form != asked.form || row.elementBytes != asked.elementBytes ||
+    if (row.form != asked.form || row.elementBytes != problem.operands[i].elementBytes ||
         row.isWritten != asked.isWritten || std::strcmp(row.name, asked.name) != 0)
       return false;
   }

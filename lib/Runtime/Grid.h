@@ -46,6 +46,9 @@ inline Grid getGrid(int64_t rows, int64_t columns,
     if (expectedRows != 0)
       expected = expectedRows;
   }
+  // A CTA for an expert: `rows` are those.
+  if (kernel.work == launch::Work::Experts)
+    return {uint32_t(std::min(rows, input.numCTAs)), 1};
   auto grid = launch::getLaunchGrid(arithmetic, input, expected);
   return {uint32_t(grid.x), uint32_t(grid.y)};
 }

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <initializer_list>
 
 using namespace moe;
@@ -21,6 +22,14 @@ static_assert(int(MOE_GATE_UP) == kGateUp && int(MOE_UP_GATE) == kUpGate &&
               int(MOE_GATE_INTERLEAVED) == kInterleaved);
 static_assert(int(MOE_LIMIT_AFTER) == kLimitAfter && int(MOE_GELU_TANH) == kGeluTanh &&
               int(MOE_DEAD_ROWS_ZERO) == kDeadRowsZero);
+
+MoeStatus moe::checkIndexType(const MoeOptions &options) {
+  if (options.index_type == MOE_INDEX_I32 || options.index_type == MOE_INDEX_I64)
+    return MOE_SUCCESS;
+  return fail(MOE_INVALID_ARGUMENT,
+              "index_type: expected MOE_INDEX_I32 or MOE_INDEX_I64, found %d",
+              int(options.index_type));
+}
 
 MoeStatus moe::checkOptions(const MoeOptions &options) {
   const MoeGate &gate = options.gate;
@@ -72,6 +81,7 @@ static KernelMode makeMode(const MoeOptions &options, const MoeScale *scale) {
   mode.limit_at = gate.limit_at;
   mode.activation = gate.activation;
   mode.dead_rows = options.dead_rows;
+  mode.index_type = options.index_type;
   mode.limit = toBits(gate.limit, 0);
   mode.alpha = toBits(gate.alpha, 1);
   mode.beta = toBits(gate.beta, 0);
@@ -83,9 +93,9 @@ static bool isSame(const KernelMode &a, const KernelMode &b) {
   return a.scale_layout == b.scale_layout && a.dead_scales == b.dead_scales &&
          a.gate_layout == b.gate_layout && a.gate_block == b.gate_block &&
          a.limit_at == b.limit_at && a.activation == b.activation &&
-         a.dead_rows == b.dead_rows && a.limit.bits == b.limit.bits &&
-         a.alpha.bits == b.alpha.bits && a.beta.bits == b.beta.bits &&
-         a.clamp_scale.bits == b.clamp_scale.bits;
+         a.dead_rows == b.dead_rows && a.index_type == b.index_type &&
+         a.limit.bits == b.limit.bits && a.alpha.bits == b.alpha.bits &&
+         a.beta.bits == b.beta.bits && a.clamp_scale.bits == b.clamp_scale.bits;
 }
 
 static int findKernel(const KernelRequest &request, unsigned operands) {
@@ -96,9 +106,10 @@ static int findKernel(const KernelRequest &request, unsigned operands) {
   return -1;
 }
 
-static bool has(const KernelRequest &request, OperandForm form) {
+static bool has(const KernelRequest &request, const char *name) {
   for (int i = 0; i < request.op->numOperands; ++i)
-    if (request.op->operands[i].form == form && (request.operands >> i & 1))
+    if (std::strcmp(request.op->operands[i].name, name) == 0 &&
+        (request.operands >> i & 1))
       return true;
   return false;
 }
@@ -118,7 +129,10 @@ void moe::nameKernel(const KernelRequest &request, launch::NameText &name) {
   launch::addGate(name, gate);
   if (mode.clamp_scale.bits != 0)
     launch::addClampScale(name, mode.clamp_scale.value);
-  launch::addOperands(name, begin, has(request, kPerRowForm), has(request, kWeightForm),
+  if (mode.index_type == kIndexI64)
+    name.add("_i64");
+  bool isDense = has(request, "n_used") && !has(request, "permutation_map");
+  launch::addOperands(name, begin, !isDense, has(request, "probs"),
                       mode.dead_rows == kDeadRowsZero);
   launch::addScales(name, mode.scale_layout == MOE_SCALE_LINEAR,
                     mode.dead_scales == MOE_DEAD_UNTOUCHED);
@@ -159,6 +173,8 @@ void moe::describe(const KernelRequest &request, Text &text) {
   addNumber("alpha", mode.alpha);
   addNumber("beta", mode.beta);
   addNumber("clamp_scale", mode.clamp_scale);
+  if (mode.index_type == kIndexI64)
+    add("indices of 64 bits");
   for (int i = 0; i < op.numOperands; ++i) {
     bool isTaken = operands >> i & 1;
     if (op.operands[i].form == kWeightForm ? isTaken : !isTaken) {
@@ -187,7 +203,7 @@ static MoeStatus checkRequest(const KernelRequest &request, const MoeOptions &op
                 "options: expected those of the kernel %s to be zeros but for probs, as "
                 "it is compiled with its own",
                 op.name);
-  if (options.probs && !has(request, kWeightForm))
+  if (options.probs && !has(request, "probs"))
     return fail(MOE_INVALID_ARGUMENT, "probs: the kernel %s takes none", op.name);
   return MOE_SUCCESS;
 }
@@ -195,15 +211,16 @@ static MoeStatus checkRequest(const KernelRequest &request, const MoeOptions &op
 MoeStatus moe::chooseKernel(const OpRow &op, const void *const *given,
                             const MoeOptions &options, const MoeScale *scale,
                             bool isOfModule, KernelRequest &request, int &kernel) {
-  // `known` where a map that is not there is only missing.
+  // `known` where a vector that is not there is only missing.
   unsigned present = 0, known = 0;
   bool takesWeights = false;
   for (int i = 0; i < op.numOperands; ++i) {
     OperandForm form = op.operands[i].form;
     takesWeights |= form == kWeightForm;
-    if (given[i] || op.module || (form != kWeightForm && form != kPerRowForm))
+    bool isOptional = form == kWeightForm || op.operands[i].isOptional;
+    if (given[i] || op.module || (form != kVectorForm && !isOptional))
       present |= 1u << i;
-    if (given[i] || form != kWeightForm)
+    if (given[i] || form == kVectorForm || !isOptional)
       known |= 1u << i;
   }
   request = {&op, makeMode(options, scale), present};

@@ -21,6 +21,9 @@
 
 namespace moe {
 
+/// Checks the type that the options say indices have.
+MoeStatus checkIndexType(const MoeOptions &options);
+
 /// Checks what is wrong for every kernel that there may be.
 MoeStatus checkOptions(const MoeOptions &options);
 

@@ -21,6 +21,11 @@ using namespace moe;
 /// The kernels count along a row, up to the end of its last chunk, in 32 bits.
 static constexpr int64_t kMaxColumns = (int64_t(1) << 31) - 1024;
 
+/// The kernels keep a number for each expert in a CTA's shared memory.
+static constexpr int64_t kMaxExperts = 2048;
+/// The numbers of rows that kernels write are of 32 bits.
+static constexpr int64_t kMaxRoutedRows = (int64_t(1) << 31) - 1;
+
 /// Whether there are 32 columns to a scale, or as many as there like to be.
 static bool hasScales(const OpRow &op) {
   return op.operands[op.numOperands - 1].form == kScalesForm;
@@ -32,7 +37,7 @@ static bool hasScales(const OpRow &op) {
 
 /// Checks the sizes of `matrix` and gives a stride to what has no second row.
 static MoeStatus makeMatrix(const OperandRow &row, const MoeMatrix &matrix,
-                            Operand &operand) {
+                            int elementBytes, Operand &operand) {
   const char *name = row.name;
   auto [data, rows, columns, stride] = matrix;
   if (rows < 0 || columns < 0)
@@ -52,14 +57,32 @@ static MoeStatus makeMatrix(const OperandRow &row, const MoeMatrix &matrix,
                 name, columns, stride);
   int64_t bytes;
   if (__builtin_mul_overflow(rows, stride, &bytes) ||
-      __builtin_mul_overflow(bytes, row.elementBytes, &bytes))
+      __builtin_mul_overflow(bytes, elementBytes, &bytes))
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: %" PRId64 " rows with a row_stride of %" PRId64
                 " overflow a size of 64 bits",
                 name, rows, stride);
   // Beyond what overflows there is no second row tile.
-  operand = {
-      &row, data, 2, rows, columns, stride, int64_t(kScaleTileRows * uint64_t(stride))};
+  operand = {&row, elementBytes, data,   2,
+             rows, columns,      stride, int64_t(kScaleTileRows * uint64_t(stride))};
+  return MOE_SUCCESS;
+}
+
+/// What has no rows, of `size` elements.
+static Operand makeVector(const OperandRow &row, void *data, int64_t size) {
+  return {&row, row.elementBytes, data, 1, size, 1, 1, kScaleTileRows};
+}
+
+static MoeStatus makeSizedVector(const OperandRow &row, const MoeVector &vector,
+                                 Operand &operand) {
+  int64_t bytes;
+  if (vector.size < 0 ||
+      __builtin_mul_overflow(vector.size, int64_t(row.elementBytes), &bytes))
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected a size that is not negative and of 64 bits in bytes, found "
+                "%" PRId64,
+                row.name, vector.size);
+  operand = makeVector(row, vector.data, vector.size);
   return MOE_SUCCESS;
 }
 
@@ -91,9 +114,9 @@ MoeStatus moe::getScaleSize(int64_t rows, int64_t columns, MoeScaleLayout layout
 }
 
 /// Checks all of `scale` but its pointer.
-static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
-                            const Problem &problem, Operand &operand) {
-  int64_t rows = problem.rows, columns = problem.columns, groups = columns / kGroupSize;
+static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale, int64_t rows,
+                            int64_t columns, Operand &operand) {
+  int64_t groups = columns / kGroupSize;
   int64_t expected;
   if (MoeStatus status = getScaleSize(rows, columns, scale.layout, expected))
     return status;
@@ -118,22 +141,16 @@ static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
                   "%s: %" PRId64 " rows with a row_stride of %" PRId64
                   " overflow a size of 64 bits",
                   row.name, rows, stride);
-    operand = {&row,
-               scale.data,
-               2,
-               rows,
-               groups,
-               stride,
-               int64_t(kScaleTileRows * uint64_t(stride))};
+    operand = {
+        &row, row.elementBytes, scale.data, 2,
+        rows, groups,           stride,     int64_t(kScaleTileRows * uint64_t(stride))};
   } else {
     launch::IntegerArithmetic arithmetic;
-    operand = {&row,
-               scale.data,
-               1,
-               scale.size,
-               1,
-               1,
-               mlir::moe::getColumnTileCount(arithmetic, columns) * kScaleTileBytes};
+    operand = {
+        &row,       row.elementBytes,
+        scale.data, 1,
+        scale.size, 1,
+        1,          mlir::moe::getColumnTileCount(arithmetic, columns) * kScaleTileBytes};
   }
   if (scale.size != expected)
     return fail(MOE_INVALID_ARGUMENT,
@@ -148,10 +165,25 @@ static MoeStatus makeScales(const OperandRow &row, const MoeScale &scale,
 // Memory
 //===----------------------------------------------------------------------===//
 
-/// Checks the address of an operand that has elements, and says which bytes they are.
+static bool hasElements(const Operand &operand) {
+  return operand.rows != 0 && operand.columns != 0;
+}
+
+bool Problem::isEmpty() const {
+  for (int i = 0; i < numOperands; ++i)
+    if (operands[i].row->isWritten && hasElements(operands[i]))
+      return false;
+  return true;
+}
+
+/// Checks the address of an operand, and says which bytes it has. One without elements
+/// has none, and overlaps nothing.
 static MoeStatus makeSpan(const Operand &operand, Span &span) {
+  span = {};
+  if (!hasElements(operand) || operand.isValue())
+    return MOE_SUCCESS;
   const char *name = operand.name();
-  uint64_t bytes = uint64_t(operand.row->elementBytes);
+  uint64_t bytes = uint64_t(operand.elementBytes);
   if (!operand.data)
     return fail(MOE_INVALID_ARGUMENT, "%s: expected a buffer, found a null pointer",
                 name);
@@ -212,14 +244,74 @@ int moe::countArguments(const OpRow &op) {
   return count;
 }
 
-static bool isMatrix(const OperandRow &row) {
-  return row.form == kMatrixForm || row.form == kPairsForm;
+/// Whether a caller gives its size.
+static bool isSized(const OperandRow &row) {
+  return row.form == kMatrixForm || row.form == kPairsForm || row.form == kIndicesForm ||
+         row.form == kSizedVectorForm;
 }
 
-/// Checks the sizes of the matrices, of which x is the first, against each other, and
-/// fills in those of the problem.
+namespace {
+
+/// The sizes that operands have in common, each with the operand that it is from.
+struct Sizes {
+  int64_t values[kNumExtents];
+  const Operand *from[kNumExtents];
+
+  int64_t operator[](Extent extent) const { return values[extent]; }
+};
+
+} // namespace
+
+/// Notes the sizes of an operand that are not known yet, and compares the others.
+static MoeStatus addSizes(const Operand &operand, int64_t parts, Sizes &sizes) {
+  const OperandRow &row = *operand.row;
+  int64_t found[2] = {operand.rows, operand.columns};
+  if (row.form == kPairsForm)
+    found[1] /= parts;
+  const Operand *known[2] = {};
+  bool isOther = false;
+  for (int i : {0, 1}) {
+    Extent extent = row.extents[i];
+    if (extent == kNoExtent)
+      continue;
+    known[i] = sizes.from[extent];
+    isOther |= known[i] && sizes[extent] != found[i];
+    if (!known[i]) {
+      sizes.values[extent] = found[i];
+      sizes.from[extent] = &operand;
+    }
+  }
+  if (!isOther)
+    return MOE_SUCCESS;
+  // Of one operand, both.
+  if (known[0] == known[1]) {
+    bool hasParts = known[0]->row->form == kPairsForm;
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected the %" PRId64 " x %" PRId64 " %s %s, found %" PRId64
+                " x %" PRId64,
+                row.name, sizes[row.extents[0]], sizes[row.extents[1]],
+                hasParts ? "of the rows and half of the columns of" : "of",
+                known[0]->name(), found[0], found[1]);
+  }
+  int i = known[0] && sizes[row.extents[0]] != found[0] ? 0 : 1;
+  bool isRows = known[i]->row->extents[0] == row.extents[i];
+  return fail(MOE_INVALID_ARGUMENT,
+              "%s: expected %" PRId64 " %s, as many as %s has %s, found %" PRId64,
+              row.name, sizes[row.extents[i]],
+              operand.rank == 1 ? "elements"
+              : i == 0          ? "rows"
+                                : "columns",
+              known[i]->name(),
+              known[i]->rank == 1 ? "elements"
+              : isRows            ? "rows"
+                                  : "columns",
+              found[i]);
+}
+
+/// Checks the sizes that callers give against each other.
 static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
-                            const Operand *operands, Problem &problem) {
+                            const void *const *given, const Operand *operands,
+                            Sizes &sizes) {
   const Operand &x = operands[0];
   bool hasPairs = x.row->form == kPairsForm;
   if (hasPairs) {
@@ -234,21 +326,52 @@ static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
                   x.name(), 2 * uint64_t(block), x.columns);
   }
   int64_t parts = hasPairs ? 2 : 1;
-  int64_t rows = problem.rows = x.rows, columns = problem.columns = x.columns / parts;
-  for (int i = 1; i < op.numOperands; ++i)
-    if (isMatrix(op.operands[i]) &&
-        (operands[i].rows != rows || operands[i].columns != columns))
-      return fail(MOE_INVALID_ARGUMENT,
-                  "%s: expected the %" PRId64 " x %" PRId64 " %s %s, found %" PRId64
-                  " x %" PRId64,
-                  operands[i].name(), rows, columns,
-                  hasPairs ? "of the rows and half of the columns of" : "of", x.name(),
-                  operands[i].rows, operands[i].columns);
-  if (hasScales(op) && columns % kGroupSize != 0)
+  for (int i = 0; i < op.numOperands; ++i)
+    if (given[i] && isSized(op.operands[i]))
+      if (MoeStatus status = addSizes(operands[i], parts, sizes))
+        return status;
+  if (hasScales(op) && sizes[kColumnsExtent] % kGroupSize != 0)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected a multiple of %" PRId64 " columns, found %" PRId64,
                 x.name(), parts * kGroupSize, x.columns);
   return MOE_SUCCESS;
+}
+
+/// Checks what an op that gives rows to experts asks of its sizes, which `alignment` is
+/// an operand of.
+static MoeStatus checkRouting(const Sizes &sizes, const Operand &alignment) {
+  int32_t value = *static_cast<const int32_t *>(alignment.data);
+  if (value < 1)
+    return fail(MOE_INVALID_ARGUMENT, "%s: expected at least 1, found %" PRId32,
+                alignment.name(), value);
+  int64_t experts = sizes[kExpertsExtent];
+  if (experts < 1 || experts > kMaxExperts)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected from 1 to %" PRId64
+                " columns, for the experts, found %" PRId64,
+                sizes.from[kExpertsExtent]->name(), kMaxExperts, experts);
+  int64_t pairs;
+  if (__builtin_mul_overflow(sizes[kTokensExtent], sizes[kChoicesExtent], &pairs) ||
+      pairs > kMaxRoutedRows - experts * value)
+    return fail(MOE_INVALID_ARGUMENT,
+                "%s: expected tokens whose rows have numbers of 32 bits, found %" PRId64
+                " x %" PRId64 " for %" PRId64 " experts with an alignment of %" PRId32,
+                sizes.from[kTokensExtent]->name(), sizes[kTokensExtent],
+                sizes[kChoicesExtent], experts, value);
+  return MOE_SUCCESS;
+}
+
+Extent moe::getSharedExtent(const OpRow &op) {
+  Extent shared = kNoExtent;
+  for (int i = 0; i < op.numOperands; ++i) {
+    Extent extent = op.operands[i].extents[0];
+    if (!op.operands[i].isWritten)
+      continue;
+    if (shared != kNoExtent && extent != shared)
+      return kNoExtent;
+    shared = extent;
+  }
+  return shared;
 }
 
 MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
@@ -260,40 +383,66 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
   for (int i = 0; i < op.numOperands; ++i) {
     const OperandRow &row = op.operands[i];
     given[i] = row.form == kWeightForm ? options.probs : *arguments++;
-    if (!given[i] && (isMatrix(row) || row.form == kScalesForm))
+    bool isDescribed = isSized(row) || row.form == kScalesForm || isValue(row);
+    if (!given[i] && isDescribed && !row.isOptional)
       return fail(MOE_INVALID_ARGUMENT,
                   "%s: expected a description of the operand, found a null pointer",
                   row.name);
     if (row.form == kScalesForm)
       scale = static_cast<const MoeScale *>(given[i]);
   }
-  for (int i = 0; i < op.numOperands; ++i)
-    if (isMatrix(op.operands[i]))
-      if (MoeStatus status = makeMatrix(
-              op.operands[i], *static_cast<const MoeMatrix *>(given[i]), operands[i]))
-        return status;
+  if (MoeStatus status = checkIndexType(options))
+    return status;
+  for (int i = 0; i < op.numOperands; ++i) {
+    const OperandRow &row = op.operands[i];
+    if (!given[i] || !isSized(row))
+      continue;
+    int bytes = row.elementBytes;
+    if (row.form == kIndicesForm && !op.module && options.index_type == MOE_INDEX_I64)
+      bytes = 8;
+    MoeStatus status =
+        row.form == kSizedVectorForm
+            ? makeSizedVector(row, *static_cast<const MoeVector *>(given[i]), operands[i])
+            : makeMatrix(row, *static_cast<const MoeMatrix *>(given[i]), bytes,
+                         operands[i]);
+    if (status)
+      return status;
+  }
   if (MoeStatus status = checkOptions(options))
     return status;
-  if (MoeStatus status = checkSizes(op, options, operands, problem))
+  Sizes sizes = {};
+  if (MoeStatus status = checkSizes(op, options, given, operands, sizes))
     return status;
+  problem.sharedExtent = getSharedExtent(op);
   for (int i = 0; i < op.numOperands; ++i) {
     const OperandRow &row = op.operands[i];
     void *data = const_cast<void *>(given[i]);
     if (row.form == kScalesForm) {
-      if (MoeStatus status = makeScales(row, *scale, problem, operands[i]))
+      if (MoeStatus status = makeScales(row, *scale, sizes[kRowsExtent],
+                                        sizes[kColumnsExtent], operands[i]))
         return status;
-    } else if (row.form == kPerRowForm || row.form == kWeightForm) {
-      operands[i] = {&row, data, 1, problem.rows, 1, 1, kScaleTileRows};
-    } else if (row.form == kCountForm) {
-      operands[i] = {&row, data, 0, 1, 1, 1, 0};
+    } else if (row.form == kVectorForm || row.form == kWeightForm) {
+      operands[i] = makeVector(row, data, sizes[row.extents[0]]);
+    } else if (row.form == kCountForm || isValue(row)) {
+      operands[i] = {&row, row.elementBytes, data, 0, 1, 1, 1, 0};
     }
+    if (row.form == kAlignmentForm)
+      if (MoeStatus status = checkRouting(sizes, operands[i]))
+        return status;
   }
   if (MoeStatus status = chooseKernel(op, given, options, scale, isOfModule,
                                       problem.request, problem.kernel))
     return status;
   problem.numOperands = 0;
-  for (int i = 0; i < op.numOperands; ++i)
-    if (problem.request.operands >> i & 1)
-      problem.operands[problem.numOperands++] = operands[i];
+  const Operand *destination = nullptr;
+  for (int i = 0; i < op.numOperands; ++i) {
+    if (!(problem.request.operands >> i & 1))
+      continue;
+    if (op.operands[i].isWritten && !destination)
+      destination = &operands[i];
+    problem.operands[problem.numOperands++] = operands[i];
+  }
+  problem.rows = destination->rows;
+  problem.columns = destination->columns;
   return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);
 }

@@ -27,9 +27,16 @@ inline int64_t ceilDiv(int64_t value, int64_t divisor) {
   return launch::IntegerArithmetic::ceilDiv(value, divisor);
 }
 
-/// The memory of an operand. All in elements.
+/// Whether it is passed as it is, not in memory.
+inline bool isValue(const OperandRow &row) {
+  return row.form == kValueForm || row.form == kAlignmentForm;
+}
+
+/// The memory of an operand, or a value. All in elements.
 struct Operand {
   const OperandRow *row;
+  int elementBytes;
+  /// Of a value, where it is on the host.
   void *data;
   /// 0 for one value, 1 for `rows` consecutive ones, 2 for rows.
   int rank;
@@ -39,8 +46,9 @@ struct Operand {
 
   const char *name() const { return row->name; }
   void *at(int64_t element) const {
-    return static_cast<char *>(data) + element * row->elementBytes;
+    return static_cast<char *>(data) + element * elementBytes;
   }
+  bool isValue() const { return moe::isValue(*row); }
 };
 
 /// A kernel with its operands.
@@ -48,14 +56,21 @@ struct Problem {
   KernelRequest request;
   /// Index into kKernels, or kOfModule.
   int kernel;
-  /// Of the destination.
+  /// Of the destination; of several, the first.
   int64_t rows, columns;
+  /// That of getSharedExtent: rows, or tokens.
+  Extent sharedExtent;
   /// Those that the kernel takes, in the order of the op.
   int numOperands;
   Operand operands[kMaxOperands];
 
-  bool isEmpty() const { return rows == 0 || columns == 0; }
+  /// Whether there is nothing to write.
+  bool isEmpty() const;
 };
+
+/// What all operands that are written have for their rows, so that a part of them may be
+/// done without the rest.
+Extent getSharedExtent(const OpRow &op);
 
 /// Fills `problem`, with strides that matter to nobody set to the row's length, from what
 /// the caller gave for each operand but weights; see OperandForm. `isOfModule`: not one

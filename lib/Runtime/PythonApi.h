@@ -56,6 +56,9 @@ struct MethodDef {
   X(void, PyErr_SetString, (PyObject *, const char *))                                   \
   X(void, PyEval_RestoreThread, (PyThreadState *))                                       \
   X(PyThreadState *, PyEval_SaveThread, ())                                              \
+  X(int, PyList_Append, (PyObject *, PyObject *))                                        \
+  X(PyObject *, PyList_AsTuple, (PyObject *))                                            \
+  X(PyObject *, PyList_New, (Size))                                                      \
   X(long long, PyLong_AsLongLong, (PyObject *))                                          \
   X(long long, PyLong_AsLongLongAndOverflow, (PyObject *, int *))                        \
   X(void *, PyLong_AsVoidPtr, (PyObject *))                                              \

@@ -119,9 +119,17 @@ struct Entry {
 
   /// Columns of x for each of the outputs.
   int64_t numParts() const { return op->operands[0].form == kPairsForm ? 2 : 1; }
+  /// Whether rows of the outputs are those that the map says, of other rows of x.
+  bool gathers() const { return op->operands[0].extents[0] != kRowsExtent; }
+  bool takesProbs() const {
+    for (int i = 0; i < op->numOperands; ++i)
+      if (op->operands[i].form == kWeightForm)
+        return true;
+    return false;
+  }
 };
 
-/// What it takes. Without scales `scale` is not looked at.
+/// What an op on rows takes. Without scales `scale` is not looked at.
 struct Operands {
   MoeLaunch launch = {};
   MoeMatrix x = {};
@@ -134,15 +142,20 @@ struct Operands {
 
 /// Makes the call. Other threads may go on meanwhile: the kernels may have to be loaded,
 /// the stream's queue may be full, and on the CPU this is all the work.
-MoeStatus run(const Entry &entry, const Operands &o) {
-  const void *const pointers[] = {&o.x, o.permutationMap, o.numUsed, &o.out, &o.scale};
+MoeStatus run(const Entry &entry, const MoeLaunch &launch, const void *const *pointers,
+              const void *probs) {
   MoeOptions options = entry.options;
-  options.probs = static_cast<const float *>(o.probs);
+  options.probs = static_cast<const float *>(probs);
   PyThreadState *state = PyEval_SaveThread();
   MoeStatus status =
-      entry.run(&o.launch, entry.op, pointers, entry.hasScales ? 5 : 4, &options);
+      entry.run(&launch, entry.op, pointers, countArguments(*entry.op), &options);
   PyEval_RestoreThread(state);
   return status;
+}
+
+MoeStatus run(const Entry &entry, const Operands &o) {
+  const void *const pointers[] = {&o.x, o.permutationMap, o.numUsed, &o.out, &o.scale};
+  return run(entry, o.launch, pointers, o.probs);
 }
 
 /// Only the package calls these functions.
@@ -166,33 +179,90 @@ private:
 
 const char *const kEntryName = "moe_mlir.Entry";
 
-/// call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, probs,
-/// expected_rows, flags, out, out_stride), then (scale, scale_size, scale_stride, layout,
-/// dead) with scales; the MoeStatus.
+/// The numbers that `call` takes for an operand.
+Size countNumbers(const OperandRow &row) {
+  switch (row.form) {
+  case kMatrixForm:
+  case kPairsForm:
+  case kIndicesForm:
+    return 4;
+  case kSizedVectorForm:
+    return 2;
+  case kScalesForm:
+    return 5;
+  default:
+    return 1;
+  }
+}
+
+constexpr Size kLaunchNumbers = 4;
+
+/// call(device, stream, expected_rows, flags, operands...); the MoeStatus. For each
+/// operand of the op, in its order, with those that the options have: of a matrix its
+/// address, rows, columns and row stride, less than 0 rows for none; of a vector with a
+/// size both; of scales their address, size, row stride, layout and what dead ones are;
+/// of a value the value; of all others their address, 0 for none.
 PyObject *call(PyObject *self, PyObject *const *arguments, Size count) {
   auto *entry = static_cast<Entry *>(PyCapsule_GetPointer(self, kEntryName));
   if (!entry)
     return nullptr;
-  if (!hasCount(count, entry->hasScales ? 18 : 13))
+  const OpRow &op = *entry->op;
+  Size expected = kLaunchNumbers;
+  for (int i = 0; i < op.numOperands; ++i)
+    expected += countNumbers(op.operands[i]);
+  if (!hasCount(count, expected))
     return nullptr;
-  Operands o;
-  int device, flags, layout, dead;
+
+  MoeLaunch launch = {};
+  int device, flags;
   Reader readNext(arguments);
-  if (!readNext(device, o.launch.stream, o.x.data, o.x.rows, o.x.columns, o.x.row_stride,
-                o.permutationMap, o.numUsed, o.probs, o.launch.expected_rows, flags,
-                o.out.data, o.out.row_stride))
+  if (!readNext(device, launch.stream, launch.expected_rows, flags))
     return nullptr;
-  o.launch.device = MoeDevice(device);
-  o.launch.flags = uint32_t(flags);
-  o.out.rows = o.x.rows;
-  o.out.columns = o.x.columns / entry->numParts();
-  if (entry->hasScales) {
-    if (!readNext(o.scale.data, o.scale.size, o.scale.row_stride, layout, dead))
-      return nullptr;
-    o.scale.layout = MoeScaleLayout(layout);
-    o.scale.dead = MoeDeadScales(dead);
+  launch.device = MoeDevice(device);
+  launch.flags = uint32_t(flags);
+
+  MoeMatrix matrices[kMaxOperands];
+  MoeVector vectors[kMaxOperands];
+  int values[kMaxOperands];
+  MoeScale scale = {};
+  void *probs = nullptr;
+  const void *pointers[kMaxOperands] = {};
+  int numPointers = 0;
+  for (int i = 0; i < op.numOperands; ++i) {
+    const OperandRow &row = op.operands[i];
+    const void *&pointer = pointers[numPointers];
+    numPointers += row.form != kWeightForm;
+    void *address;
+    int layout, dead;
+    if (row.form == kSizedVectorForm) {
+      if (!readNext(vectors[i].data, vectors[i].size))
+        return nullptr;
+      pointer = &vectors[i];
+    } else if (row.form == kScalesForm) {
+      if (!readNext(scale.data, scale.size, scale.row_stride, layout, dead))
+        return nullptr;
+      scale.layout = MoeScaleLayout(layout);
+      scale.dead = MoeDeadScales(dead);
+      pointer = &scale;
+    } else if (countNumbers(row) > 1) {
+      MoeMatrix &matrix = matrices[i];
+      if (!readNext(matrix.data, matrix.rows, matrix.columns, matrix.row_stride))
+        return nullptr;
+      pointer = matrix.rows < 0 ? nullptr : &matrix;
+    } else if (isValue(row)) {
+      if (!readNext(values[i]))
+        return nullptr;
+      pointer = &values[i];
+    } else {
+      if (!readNext(address))
+        return nullptr;
+      if (row.form == kWeightForm)
+        probs = address;
+      else
+        pointer = address;
+    }
   }
-  return PyLong_FromLongLong(run(*entry, o));
+  return PyLong_FromLongLong(run(*entry, launch, pointers, probs));
 }
 
 //===----------------------------------------------------------------------===//
@@ -344,7 +414,7 @@ private:
   const Environment &torch;
   Operands operands;
   /// Of the outputs.
-  int64_t columns = 0;
+  int64_t rows = 0, columns = 0;
   dlpack::Device device = {};
   Ref outputs[kMaxOutputs];
   bool isGiven = false;
@@ -399,11 +469,9 @@ static bool takeElements(const dlpack::Tensor &tensor, int64_t count, void *&dat
 
 /// Whether the op has a kernel without a map.
 static bool isMapOptional(const MoeOp &op) {
-  for (int i = op.firstKernel; i < op.firstKernel + op.numKernels; ++i)
-    for (int operand = 0; operand < op.numOperands; ++operand)
-      if (op.operands[operand].form == kPerRowForm &&
-          !(kKernels[i].operands >> operand & 1))
-        return true;
+  for (int i = 0; i < op.numOperands; ++i)
+    if (op.operands[i].form == kVectorForm && op.operands[i].isOptional)
+      return true;
   return false;
 }
 
@@ -421,10 +489,16 @@ bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *num
   columns = operands.x.columns / parts;
   if (operands.x.columns % parts != 0)
     return false;
+  rows = operands.x.rows;
   auto readRows = [&](PyObject *object, uint32_t type, void *&data) {
     return readBesideX(object, tensor) && tensor.rank == 1 && pack(tensor.type) == type &&
-           takeElements(tensor, operands.x.rows, data);
+           takeElements(tensor, rows, data);
   };
+  if (op.entry.gathers()) {
+    if (!readBesideX(permutationMap, tensor) || tensor.rank != 1)
+      return false;
+    rows = tensor.shape[0];
+  }
   if (permutationMap == None ? !op.isMapOptional
                              : !readRows(permutationMap, kInt32, operands.permutationMap))
     return false;
@@ -446,9 +520,8 @@ bool TensorCall::readModes(PyObject *layout, PyObject *dead) {
     return false;
   operands.scale.layout = MoeScaleLayout(numbers[0]);
   operands.scale.dead = MoeDeadScales(numbers[1]);
-  return columns % kGroupSize == 0 &&
-         getScaleSize(operands.x.rows, columns, operands.scale.layout,
-                      operands.scale.size) == MOE_SUCCESS;
+  return columns % kGroupSize == 0 && getScaleSize(rows, columns, operands.scale.layout,
+                                                   operands.scale.size) == MOE_SUCCESS;
 }
 
 bool TensorCall::readHints(PyObject *expectedRows, PyObject *programmaticLaunch) {
@@ -490,7 +563,7 @@ bool TensorCall::readOutputs(PyObject *const *objects) {
   MoeMatrix &out = operands.out;
   dlpack::Tensor tensor;
   if (!readOutput(objects[0], 0, 2, tensor) || !takeRows(tensor, out) ||
-      out.rows != operands.x.rows || out.columns != columns)
+      out.rows != rows || out.columns != columns)
     return false;
   if (!op.entry.hasScales)
     return true;
@@ -533,7 +606,7 @@ bool TensorCall::makeOutputs(PyObject *x) {
            read(callMethod(outputs[number].get(), torch.names.dataPtr), data);
   };
   MoeMatrix &out = operands.out;
-  long long rows = operands.x.rows, columns = this->columns;
+  long long rows = this->rows, columns = this->columns;
   out.rows = rows;
   out.columns = out.row_stride = columns;
   if (!make(0, Ref(Py_BuildValue("(LL)", rows, columns)), out.data))
@@ -570,24 +643,33 @@ bool TensorCall::prepare(PyObject *const *arguments) {
 /// which stream is.
 bool TensorCall::launchElsewhere() {
   const Operands &o = operands;
-  auto address = [](const void *data) { return reinterpret_cast<long long>(data); };
-  auto number = [](int64_t value) { return static_cast<long long>(value); };
-  Ref arguments(
-      op.entry.hasScales
-          ? Py_BuildValue(
-                "(OLLLLLLLLLiLLLLLii)", op.call, number(device.index), address(o.x.data),
-                number(o.x.rows), number(o.x.columns), number(o.x.row_stride),
-                address(o.permutationMap), address(o.numUsed), address(o.probs),
-                number(o.launch.expected_rows), int(o.launch.flags), address(o.out.data),
-                number(o.out.row_stride), address(o.scale.data), number(o.scale.size),
-                number(o.scale.row_stride), int(o.scale.layout), int(o.scale.dead))
-          : Py_BuildValue("(OLLLLLLLLLiLL)", op.call, number(device.index),
-                          address(o.x.data), number(o.x.rows), number(o.x.columns),
-                          number(o.x.row_stride), address(o.permutationMap),
-                          address(o.numUsed), address(o.probs),
-                          number(o.launch.expected_rows), int(o.launch.flags),
-                          address(o.out.data), number(o.out.row_stride)));
-  return arguments && Ref(PyObject_Call(torch.launch, arguments.get(), nullptr));
+  auto address = [](const void *data) {
+    return int64_t(reinterpret_cast<uintptr_t>(data));
+  };
+  Ref arguments(PyList_New(0));
+  auto add = [&](std::initializer_list<int64_t> numbers) {
+    for (int64_t number : numbers) {
+      Ref object(PyLong_FromLongLong(number));
+      if (!object || PyList_Append(arguments.get(), object.get()))
+        return false;
+    }
+    return true;
+  };
+  bool isMade = arguments && PyList_Append(arguments.get(), op.call) == 0 &&
+                add({device.index, o.launch.expected_rows, o.launch.flags,
+                     address(o.x.data), o.x.rows, o.x.columns, o.x.row_stride,
+                     address(o.permutationMap), address(o.numUsed)});
+  if (isMade && op.entry.takesProbs())
+    isMade = add({address(o.probs)});
+  isMade =
+      isMade && add({address(o.out.data), o.out.rows, o.out.columns, o.out.row_stride});
+  if (isMade && op.entry.hasScales)
+    isMade = add({address(o.scale.data), o.scale.size, o.scale.row_stride, o.scale.layout,
+                  o.scale.dead});
+  if (!isMade)
+    return false;
+  Ref tuple(PyList_AsTuple(arguments.get()));
+  return tuple && Ref(PyObject_Call(torch.launch, tuple.get(), nullptr));
 }
 
 bool TensorCall::launch() {
@@ -669,23 +751,24 @@ template <typename State> static State *allocate() {
   return state;
 }
 
-static constexpr Size kEntryArguments = 12;
+static constexpr Size kEntryArguments = 13;
 
-/// Reads run_op, op and has_scales, and then clamp_scale, dead_rows, and the members of
-/// MoeGate; floats are given by their bits.
+/// Reads run_op, op and has_scales, and then clamp_scale, dead_rows, the members of
+/// MoeGate, and index_type; floats are given by their bits.
 static bool readEntry(PyObject *const *arguments, Entry &entry) {
   void *run, *op;
-  int hasScales, deadRows, layout, limitAt, activation;
+  int hasScales, deadRows, layout, limitAt, activation, indexType;
   MoeOptions options = {};
   MoeGate &gate = options.gate;
   if (!Reader(arguments)(run, op, hasScales, options.clamp_scale, deadRows, layout,
                          gate.block, gate.limit, limitAt, gate.alpha, gate.beta,
-                         activation))
+                         activation, indexType))
     return false;
   options.dead_rows = MoeDeadRows(deadRows);
   gate.layout = MoeGateLayout(layout);
   gate.limit_at = MoeLimitAt(limitAt);
   gate.activation = MoeGateActivation(activation);
+  options.index_type = MoeIndexType(indexType);
   entry = {reinterpret_cast<decltype(&moeRunOpWithOptions)>(run),
            static_cast<const MoeOp *>(op), hasScales != 0, options};
   return true;

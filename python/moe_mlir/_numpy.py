@@ -28,9 +28,9 @@ _FLOAT32 = np.dtype(np.float32)
 NUsed = Union[int, "np.integer[Any]", Array]
 
 
-def _check_array(name: str, array: Any, dtype: np.dtype[Any]) -> None:
+def _check_array(name: str, array: Any, dtype: np.dtype[Any], why: str = " as x is one") -> None:
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name}: expected a NumPy array as x is one, found "
+        raise TypeError(f"{name}: expected a NumPy array{why}, found "
                         f"{type(array).__module__}.{type(array).__qualname__}")
     if array.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, found {array.dtype}")
@@ -56,49 +56,68 @@ def _address(name: str, array: Any, dtype: np.dtype[Any], rows: int) -> int:
     if array.shape != (rows,):
         raise ValueError(f"{name}: expected shape [{rows}], an entry for each row of x, "
                          f"found {list(array.shape)}")
-    if rows > 1 and array.strides[0] != 4:
+    return _vector_address(name, array)
+
+
+def _vector_address(name: str, array: Array) -> int:
+    """Of elements of 4 bytes."""
+    if array.shape[0] > 1 and array.strides[0] != 4:
         raise ValueError(f"{name}: expected consecutive elements, 4 bytes apart, found a "
                          f"stride of {array.strides[0]} bytes")
     address: int = array.ctypes.data
     return address
 
 
-def _check_x(op: Op, x: Array, permutation_map: Any) -> tuple[int, int, int, int]:
-    """Rows, columns and row stride of x, and the address of the map, 0 for none."""
+def _check_x(op: Op, x: Array, permutation_map: Any) -> tuple[int, tuple[int, ...], int]:
+    """Rows of the result; address, rows, columns and row stride of x; and the address of the map, 0
+    for none.
+    """
     _check_array("x", x, _BF16)
     if x.ndim != 2:
-        raise ValueError(f"x: expected shape [M, {'N' if op.parts == 1 else '2N'}], found "
-                         f"{list(x.shape)}")
+        raise ValueError(f"x: expected shape {op.x_shape}, found {list(x.shape)}")
     rows, columns = x.shape
     if columns % op.parts:
         raise ValueError(f"x: expected a multiple of {op.parts} columns, found {columns}")
-    map_address = 0
-    if permutation_map is not None or op.needs_map:
+    if op.gathers:
+        rows, map_address = _check_gathering("permutation_map", permutation_map)
+    elif permutation_map is not None or op.needs_map:
         map_address = _address("permutation_map", permutation_map, _INT32, rows)
-    return rows, columns, _row_stride("x", x), map_address
+    else:
+        map_address = 0
+    return rows, (x.ctypes.data, *x.shape, _row_stride("x", x)), map_address
 
 
-def _check_probs(rows: int, probs: tuple[Any, ...]) -> int:
-    """The address of what may be given first."""
+def _check_gathering(name: str, array: Any) -> tuple[int, int]:
+    """The size and address of a map that has a size of its own."""
+    _check_array(name, array, _INT32)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected shape [R], found {list(array.shape)}")
+    return array.shape[0], _vector_address(name, array)
+
+
+def _check_probs(op: Op, rows: int, probs: tuple[Any, ...]) -> tuple[int, ...]:
+    """The address of what may be given first, 0 for none, if the op takes any."""
+    if not op.has_probs:
+        return ()
     if not probs or probs[0] is None:
-        return 0
-    return _address("probs", probs[0], _FLOAT32, rows)
+        return (0,)
+    return (_address("probs", probs[0], _FLOAT32, rows),)
 
 
-def _as_array(n_used: Any) -> Array:
-    """n_used as an array of one int32, which the caller keeps alive."""
-    if isinstance(n_used, np.ndarray):
-        if n_used.dtype != _INT32:
-            raise TypeError(f"n_used: expected dtype int32, found {n_used.dtype}")
-        if n_used.size != 1 or n_used.ndim > 1:
-            raise ValueError(f"n_used: expected shape [] or [1], found {list(n_used.shape)}")
-        return n_used
-    if isinstance(n_used, (int, np.integer)) and not isinstance(n_used, bool):
-        if not -(2**31) <= n_used < 2**31:
-            raise ValueError(f"n_used: expected a value of 32 bits, found {n_used}")
-        return np.array(n_used, _INT32)
-    raise TypeError("n_used: expected an int or a NumPy array of one int32, found "
-                    f"{type(n_used).__module__}.{type(n_used).__qualname__}")
+def _as_array(count: Any, name: str = "n_used") -> Array:
+    """A count as an array of one int32, which the caller keeps alive."""
+    if isinstance(count, np.ndarray):
+        if count.dtype != _INT32:
+            raise TypeError(f"{name}: expected dtype int32, found {count.dtype}")
+        if count.size != 1 or count.ndim > 1:
+            raise ValueError(f"{name}: expected shape [] or [1], found {list(count.shape)}")
+        return count
+    if isinstance(count, (int, np.integer)) and not isinstance(count, bool):
+        if not -(2**31) <= count < 2**31:
+            raise ValueError(f"{name}: expected a value of 32 bits, found {count}")
+        return np.array(count, _INT32)
+    raise TypeError(f"{name}: expected an int or a NumPy array of one int32, found "
+                    f"{type(count).__module__}.{type(count).__qualname__}")
 
 
 def _check_output(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -116,18 +135,19 @@ def _make(op: Op) -> Callable[..., Array]:
 
     def run(x: Array, permutation_map: Array | None, n_used: NUsed, out: Array | None,
             expected_rows: int | None, programmatic_launch: bool, *extras: Any) -> Array:
-        native = natives.get(extras[1:])
+        native = natives.get(extras[op.has_probs:])
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
-        rows, x_columns, x_stride, map_address = _check_x(op, x, permutation_map)
-        n_used, probs, columns = _as_array(n_used), _check_probs(rows, extras), x_columns // op.parts
+        rows, matrix, map_address = _check_x(op, x, permutation_map)
+        n_used, probs = _as_array(n_used), _check_probs(op, rows, extras)
+        columns = x.shape[1] // op.parts
         if out is None:
             out, out_stride = np.empty((rows, columns), dtype), columns
         else:
             _check_output("out", out, dtype, (rows, columns))
             out_stride = _row_stride("out", out)
-        status = native(_runtime.CPU, 0, x.ctypes.data, rows, x_columns, x_stride, map_address,
-                        n_used.ctypes.data, probs, expected, flags, out.ctypes.data, out_stride)
+        status = native(_runtime.CPU, 0, expected, flags, *matrix, map_address, n_used.ctypes.data,
+                        *probs, out.ctypes.data, rows, columns, out_stride)
         if status:
             _runtime.raise_last_error(status)
         return out
@@ -143,12 +163,13 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
     def run(x: Array, permutation_map: Array | None, n_used: NUsed, scale_layout: ScaleLayout,
             dead_scales: DeadScales, out: Any, expected_rows: int | None,
             programmatic_launch: bool, *extras: Any) -> MXFP8[Array]:
-        native = natives.get(extras[1:])
+        native = natives.get(extras[op.has_probs:])
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
-        rows, x_columns, x_stride, map_address = _check_x(op, x, permutation_map)
-        n_used, probs, columns = _as_array(n_used), _check_probs(rows, extras), x_columns // op.parts
+        rows, matrix, map_address = _check_x(op, x, permutation_map)
+        n_used, probs = _as_array(n_used), _check_probs(op, rows, extras)
+        columns = x.shape[1] // op.parts
         groups = columns // group
         size, scale_stride = scale_bytes(rows, groups, layout), 0
         shape = (rows, groups) if layout else (size,)
@@ -166,9 +187,9 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
             elif size and scale.strides[0] != 1:
                 raise ValueError("scale: expected consecutive elements, found a stride of "
                                  f"{scale.strides[0]} bytes")
-        status = native(_runtime.CPU, 0, x.ctypes.data, rows, x_columns, x_stride, map_address,
-                        n_used.ctypes.data, probs, expected, flags, data.ctypes.data, data_stride,
-                        scale.ctypes.data, size, scale_stride, layout, dead)
+        status = native(_runtime.CPU, 0, expected, flags, *matrix, map_address, n_used.ctypes.data,
+                        *probs, data.ctypes.data, rows, columns, data_stride, scale.ctypes.data,
+                        size, scale_stride, layout, dead)
         if status:
             _runtime.raise_last_error(status)
         return MXFP8(data, scale, scale_layout, _BF16)

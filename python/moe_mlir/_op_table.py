@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Of every op: x, a matrix of bf16; permutation_map, an int32 for each of its rows; one int32.
+# Of every op: x, a matrix of bf16; permutation_map, an int32 for each row of the result; one int32.
 OPERANDS = ("x", "permutation_map", "n_used")
 
 
 class Output(NamedTuple):
     """A result: its name, and the dtype that ml_dtypes and PyTorch have under the same name.
 
-    The first of a format has the shape of x. A second are the scales of its groups.
+    The first of a format has the rows and columns of the result. A second are the scales of its
+    groups.
     """
 
     name: str
@@ -70,6 +71,8 @@ class Op(NamedTuple):
         has_probs: whether it takes an f32 for each row, the keyword argument probs.
         parts: columns of x for each of the result.
         needs_map: whether permutation_map may not be None.
+        gathers: whether permutation_map says which row of x each row of the result is of; else they
+            are rows of x one by one.
     """
 
     name: str
@@ -81,6 +84,14 @@ class Op(NamedTuple):
     has_probs: bool = False
     parts: int = 1
     needs_map: bool = True
+    gathers: bool = False
+
+    @property
+    def x_shape(self) -> str:
+        """That of x, as errors say it."""
+        if self.gathers:
+            return "[T, H]"
+        return "[M, N]" if self.parts == 1 else "[M, 2N]"
 
 
 class Alias(NamedTuple):

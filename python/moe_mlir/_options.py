@@ -82,7 +82,7 @@ def _bits(value: float) -> int:
 
 def parse_options(op: Op, values: tuple[Any, ...]) -> tuple[int, ...]:
     """The options of an op, by position and as many as are given, as _runtime.make_call takes them:
-    clamp_scale, dead_rows, and the members of MoeGate, floats by their bits.
+    clamp_scale, dead_rows, the members of MoeGate, and the type of indices, floats by their bits.
     """
     found = {option.name: option.default for option in op.options}
     found.update(zip(found, values))
@@ -96,6 +96,7 @@ def parse_options(op: Op, values: tuple[Any, ...]) -> tuple[int, ...]:
         _bits(_parse_alpha(found.get("alpha", 1))),
         _bits(_parse_float("beta", found.get("beta", 0))),
         _parse_choice("activation", found.get("activation", "silu"), _ACTIVATIONS),
+        0,
     )
 
 

@@ -139,30 +139,37 @@ def _find_op(name: str) -> int:
 run_op = ctypes.cast(_library.moeRunOpWithOptions, ctypes.c_void_p).value
 
 # Of parse_options of _options.py, what asks for nothing.
-_NO_OPTIONS = (0,) * 9
+NO_OPTIONS = (0,) * 10
 
 
-def make_call(op: Op, options: tuple[int, ...] = _NO_OPTIONS) -> Callable[..., int]:
+def make_call(op: Op, options: tuple[int, ...] = NO_OPTIONS) -> Callable[..., int]:
     """What calls an op with numbers, and returns the MoeStatus:
 
-        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, probs,
-             expected_rows, flags, out, out_stride)
-        call(device, stream, x, rows, columns, x_stride, permutation_map, n_used, probs,
-             expected_rows, flags, data, data_stride, scale, scale_size, scale_stride, layout, dead)
+        call(device, stream, expected_rows, flags, operands...)
 
-    Buffers are addresses, 0 for what is not given, `columns` those of x, `scale_size` and
-    `scale_stride` in bytes, other strides in elements, and `expected_rows` and `flags` are as
-    _hints.py gives them.
+    `expected_rows` and `flags` are as _hints.py gives them. Operands are in the order of
+    lib/Kernels/manifest.txt: x or another matrix as its address, rows, columns, and elements from a
+    row to the next; permutation_map, n_used, and probs where an op takes any, as their addresses, 0
+    for what is not given; scale as its address, size and row stride in bytes, layout, and mode of
+    dead rows.
     """
-    call: Callable[..., int] = _calls["make_call"](run_op, _find_op(op.dialect),
-                                                   op.format.has_scales, *options)
+    return make_call_of(op.dialect, op.format.has_scales, options)
+
+
+def make_call_of(dialect: str, has_scales: bool = False,
+                 options: tuple[int, ...] = NO_OPTIONS) -> Callable[..., int]:
+    """make_call of the op moe.<dialect>, which need not be one of the table. A vector that has a
+    size of its own is its address and size; a value is itself; a matrix that is not given has -1
+    rows.
+    """
+    call: Callable[..., int] = _calls["make_call"](run_op, _find_op(dialect), has_scales, *options)
     return call
 
 
 def make_tensor_call(op: Op, call: Callable[..., int], environment: Any,
                      types: tuple[tuple[tuple[int, int], ...], ...],
                      make_keywords: Callable[[Any], Any],
-                     options: tuple[int, ...] = _NO_OPTIONS) -> Callable[..., Any] | None:
+                     options: tuple[int, ...] = NO_OPTIONS) -> Callable[..., Any] | None:
     """What calls an op with tensors, for _torch_direct.py, which says how; None if the library does
     not know this PyTorch.
     """

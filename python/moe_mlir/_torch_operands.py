@@ -17,20 +17,22 @@ from ._op_table import Op
 _BF16, _INT32, _FLOAT32 = torch.bfloat16, torch.int32, torch.float32
 
 
-def _check_type(name: str, tensor: Any) -> None:
+def _check_type(name: str, tensor: Any, why: str = " as x is one") -> None:
     # What stands for a tensor, such as a proxy of torch.fx, has __torch_function__.
     if not isinstance(tensor, Tensor) and not hasattr(type(tensor), "__torch_function__"):
-        raise TypeError(f"{name}: expected a PyTorch tensor as x is one, found "
+        raise TypeError(f"{name}: expected a PyTorch tensor{why}, found "
                         f"{type(tensor).__module__}.{type(tensor).__qualname__}")
 
 
-def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, device: torch.device) -> None:
+def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, device: torch.device,
+                  first: str = "x") -> None:
+    """`first` is the operand that the device is of."""
     if not isinstance(tensor, Tensor):
-        _check_type(name, tensor)
+        _check_type(name, tensor, f" as {first} is one")
     if tensor.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, found {tensor.dtype}")
     if tensor.device != device:
-        raise ValueError(f"{name}: expected device {device}, as x, found {tensor.device}")
+        raise ValueError(f"{name}: expected device {device}, as {first}, found {tensor.device}")
 
 
 def row_stride(name: str, matrix: Tensor) -> int:
@@ -50,20 +52,17 @@ def _check_rows(name: str, tensor: Any, dtype: torch.dtype, rows: int, device: t
     if tensor.dim() != 1 or tensor.shape[0] != rows:
         raise ValueError(f"{name}: expected shape [{rows}], an entry for each row of x, "
                          f"found {list(tensor.shape)}")
-    if not tensor.is_contiguous():
-        raise ValueError(f"{name}: expected consecutive elements, found a stride of "
-                         f"{tensor.stride(0)} elements")
+    _check_consecutive(name, tensor)
 
 
 def check_inputs(op: Op, x: Tensor, permutation_map: Any, n_used: Any,
                  probs: Any = None) -> tuple[int, int, int]:
-    """Rows of x, columns of the result, and the row stride of x."""
+    """Rows and columns of the result, and the row stride of x."""
     if x.dtype is not _BF16:
         raise TypeError(f"x: expected dtype torch.bfloat16, found {x.dtype}")
     shape = x.shape
     if len(shape) != 2:
-        raise ValueError(f"x: expected shape [M, {'N' if op.parts == 1 else '2N'}], found "
-                         f"{list(shape)}")
+        raise ValueError(f"x: expected shape {op.x_shape}, found {list(shape)}")
     rows, columns = shape
     if op.parts > 1:
         if columns % op.parts:
@@ -72,28 +71,59 @@ def check_inputs(op: Op, x: Tensor, permutation_map: Any, n_used: Any,
     device = x.device
     if not (x.is_cuda or x.is_cpu or x.is_meta):
         raise ValueError(f"x: expected a tensor on the CPU or a CUDA device, found {device}")
-    if permutation_map is not None or op.needs_map:
+    if op.gathers:
+        rows = check_vector("permutation_map", permutation_map, _INT32, device, "R")
+    elif permutation_map is not None or op.needs_map:
         _check_rows("permutation_map", permutation_map, _INT32, rows, device)
     if probs is not None:
         _check_rows("probs", probs, _FLOAT32, rows, device)
-    # A value of the host would be frozen into a CUDA graph.
-    _check_tensor("n_used", n_used, _INT32, device)
-    if n_used.dim() > 1 or n_used.numel() != 1:
-        raise ValueError(f"n_used: expected shape [] or [1], found {list(n_used.shape)}")
+    check_count("n_used", n_used, device)
     return rows, columns, row_stride("x", x)
 
 
+def check_count(name: str, count: Any, device: torch.device, first: str = "x") -> None:
+    """Of one int32. A value of the host would be frozen into a CUDA graph."""
+    _check_tensor(name, count, _INT32, device, first)
+    if count.dim() > 1 or count.numel() != 1:
+        raise ValueError(f"{name}: expected shape [] or [1], found {list(count.shape)}")
+
+
+def check_vector(name: str, tensor: Any, dtype: torch.dtype, device: torch.device,
+                 size: str, first: str = "x") -> int:
+    """The elements of a vector that has a size of its own, which errors call `size`."""
+    _check_tensor(name, tensor, dtype, device, first)
+    if tensor.dim() != 1:
+        raise ValueError(f"{name}: expected shape [{size}], found {list(tensor.shape)}")
+    _check_consecutive(name, tensor)
+    elements: int = tensor.shape[0]
+    return elements
+
+
+def check_matrix(name: str, tensor: Any, dtype: torch.dtype, device: torch.device, shape: str,
+                 first: str) -> None:
+    """Of one whose sizes errors call `shape`."""
+    _check_tensor(name, tensor, dtype, device, first)
+    if tensor.dim() != 2:
+        raise ValueError(f"{name}: expected shape {shape}, found {list(tensor.shape)}")
+
+
+def _check_consecutive(name: str, tensor: Tensor) -> None:
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name}: expected consecutive elements, found a stride of "
+                         f"{tensor.stride(0)} elements")
+
+
 def check_output(name: str, tensor: Any, dtype: torch.dtype, shape: tuple[int, ...],
-                 device: torch.device) -> None:
-    _check_tensor(name, tensor, dtype, device)
+                 device: torch.device, first: str = "x") -> None:
+    _check_tensor(name, tensor, dtype, device, first)
     if tensor.shape != shape:
         raise ValueError(f"{name}: expected shape {list(shape)}, found {list(tensor.shape)}")
 
 
-def check_types(**operands: Any) -> None:
+def check_types(why: str = " as x is one", **operands: Any) -> None:
     """The dispatcher's own message does not say what came instead."""
     for name, tensor in operands.items():
-        _check_type(name, tensor)
+        _check_type(name, tensor, why)
 
 
 def check_input_types(op: Op, permutation_map: Any, n_used: Any, probs: Any) -> None:

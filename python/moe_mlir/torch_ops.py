@@ -17,7 +17,7 @@
                   probs=None, gate_layout="gate_up", limit=None, limit_at="before", alpha=1.0,
                   beta=0.0, activation="silu") -> out
 
-and so on for each op, with an out or with data and scale; all of squared ReLU and SwiGLU end in
+and so on for each op on rows, with an out or with data and scale; all of squared ReLU and SwiGLU end in
 probs and options of their own. The _out ops write into their last
 arguments and return nothing; those of the quantising ops may be bytes, torch.uint8, too. Importing
 this module registers all; so does moe_mlir as soon as PyTorch is imported, before it or after. The
@@ -92,17 +92,17 @@ def _extras(op: Op) -> str:
     return text
 
 
-def _probs(extras: tuple[Any, ...]) -> Any:
-    """Those that may come after the hints, before options."""
-    return extras[0] if extras else None
+def _probs(op: Op, extras: tuple[Any, ...]) -> Any:
+    """Those that may come after the hints, before options, if the op takes any."""
+    return extras[0] if op.has_probs and extras else None
 
 
 def takes(name: str, x: Tensor, permutation_map: Any, n_used: Tensor, *extras: Any) -> bool:
     """Whether an op runs on these operands. A compiler may ask: no values are looked at."""
     op = _OPS[name]
     try:
-        _, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
-        parse_options(op, extras[1:])
+        _, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(op, extras))
+        parse_options(op, extras[op.has_probs:])
     except (TypeError, ValueError):
         return False
     return columns % op.format.group == 0
@@ -115,14 +115,14 @@ def _dtypes(op: Op) -> list[Any]:
 
 def _register(op: Op) -> Callable[..., Tensor]:
     """Registers an op without scales; what the public function runs."""
-    name, parts = op.name, op.parts
+    name = op.name
     natives = Variants(op, lambda options: _runtime.make_call(op, options))
     dtype, = _dtypes(op)
 
     def run(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
             expected_rows: Optional[int] = None, programmatic_launch: bool = False,
             *extras: Any, out: Optional[Tensor] = None) -> Tensor:
-        native, probs = natives.get(extras[1:]), _probs(extras)
+        native, probs = natives.get(extras[op.has_probs:]), _probs(op, extras)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
         rows, columns, x_stride = check_inputs(op, x, permutation_map, n_used, probs)
@@ -131,17 +131,17 @@ def _register(op: Op) -> Callable[..., Tensor]:
         else:
             check_output("out", out, dtype, (rows, columns), x.device)
             out_stride = row_stride("out", out)
-        launch(native, x.get_device(), x.data_ptr(), rows, columns * parts, x_stride,
-               _address(permutation_map), n_used.data_ptr(), _address(probs), expected, flags,
-               out.data_ptr(), out_stride)
+        launch(native, x.get_device(), expected, flags, x.data_ptr(), *x.shape, x_stride,
+               _address(permutation_map), n_used.data_ptr(), *_probs_address(op, probs),
+               out.data_ptr(), rows, columns, out_stride)
         return out
 
     def fake(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
              expected_rows: Any = None, programmatic_launch: bool = False,
              *extras: Any) -> Tensor:
         check_expected_rows(expected_rows)
-        parse_options(op, extras[1:])
-        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[op.has_probs:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(op, extras))
         return x.new_empty((rows, columns), dtype=dtype)
 
     def run_out(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
@@ -153,8 +153,8 @@ def _register(op: Op) -> Callable[..., Tensor]:
                  expected_rows: Any = None, programmatic_launch: bool = False, *extras: Any,
                  out: Tensor) -> None:
         check_expected_rows(expected_rows)
-        parse_options(op, extras[1:])
-        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[op.has_probs:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(op, extras))
         check_output("out", out, dtype, (rows, columns), x.device)
         row_stride("out", out)
 
@@ -169,13 +169,13 @@ def _register(op: Op) -> Callable[..., Tensor]:
              programmatic_launch: bool = False, *extras: Any) -> Tensor:
         result: Optional[Tensor]
         if not _is_compiling():
-            result = directs.get(extras[1:])(
-                x, permutation_map, n_used, extras[0] if extras else None, expected_rows,
+            result = directs.get(extras[op.has_probs:])(
+                x, permutation_map, n_used, _probs(op, extras), expected_rows,
                 programmatic_launch, out)
             if result is not None:
                 return result
-        check_input_types(op, permutation_map, n_used, _probs(extras))
-        parse_options(op, extras[1:])
+        check_input_types(op, permutation_map, n_used, _probs(op, extras))
+        parse_options(op, extras[op.has_probs:])
         hints = to_schema(expected_rows, programmatic_launch)
         if out is None:
             result = new(x, permutation_map, n_used, *hints, *extras)
@@ -225,7 +225,7 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
             scale_layout: str = default_layout, dead_scales: str = default_dead,
             expected_rows: Optional[int] = None, programmatic_launch: bool = False,
             *extras: Any, data: Any = None, scale: Any = None) -> tuple[Tensor, Tensor]:
-        native, probs = natives.get(extras[1:]), _probs(extras)
+        native, probs = natives.get(extras[op.has_probs:]), _probs(op, extras)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
         rows, columns, x_stride = check_inputs(op, x, permutation_map, n_used, probs)
@@ -245,9 +245,10 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                 scale_stride = 0
             elif layout:
                 size = (rows - 1) * scale_stride + groups
-        launch(native, x.get_device(), x.data_ptr(), rows, columns * parts, x_stride,
-               _address(permutation_map), n_used.data_ptr(), _address(probs), expected, flags,
-               data.data_ptr(), data_stride, scale.data_ptr(), size, scale_stride, layout, dead)
+        launch(native, x.get_device(), expected, flags, x.data_ptr(), *x.shape, x_stride,
+               _address(permutation_map), n_used.data_ptr(), *_probs_address(op, probs),
+               data.data_ptr(), rows, columns, data_stride, scale.data_ptr(), size, scale_stride,
+               layout, dead)
         return data, scale
 
     def fake(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
@@ -255,8 +256,8 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
              expected_rows: Any = None, programmatic_launch: bool = False,
              *extras: Any) -> tuple[Tensor, Tensor]:
         check_expected_rows(expected_rows)
-        parse_options(op, extras[1:])
-        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[op.has_probs:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(op, extras))
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
         return (x.new_empty((rows, columns), dtype=data_dtype),
                 x.new_empty(scale_shape(rows, groups, layout), dtype=scale_dtype))
@@ -276,8 +277,8 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                  expected_rows: Optional[int] = None, programmatic_launch: bool = False,
                  *extras: Any, data: Tensor) -> Tensor:
         if scale is None:
-            rows, columns = x.shape
-            shape = scale_shape(rows, columns // parts // group, parse_layout(scale_layout))
+            rows, columns = data.shape
+            shape = scale_shape(rows, columns // group, parse_layout(scale_layout))
             scale = _empty(shape, dtype=_BYTE, device=x.device)
         else:
             scale = scale.clone()
@@ -289,8 +290,8 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                   dead_scales: str, scale: Optional[Tensor], expected_rows: Any = None,
                   programmatic_launch: bool = False, *extras: Any, data: Tensor) -> Tensor:
         check_expected_rows(expected_rows)
-        parse_options(op, extras[1:])
-        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(extras))
+        parse_options(op, extras[op.has_probs:])
+        rows, columns, _ = check_inputs(op, x, permutation_map, n_used, _probs(op, extras))
         groups, layout, _ = parse(columns, scale_layout, dead_scales)
         shape = scale_shape(rows, groups, layout)
         after = x.new_empty(shape, dtype=_BYTE)
@@ -301,11 +302,11 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
                 scale_layout: str = default_layout, dead_scales: str = default_dead,
                 expected_rows: Optional[int] = None, programmatic_launch: bool = False,
                 *extras: Any, data: Tensor, scale: Tensor) -> None:
-        probs = _probs(extras)
+        probs = _probs(op, extras)
         refuse_gradients(name, x=x, **({} if probs is None else {"probs": probs}), data=data,
                          scale=scale)
         refuse_inference_tensors(name, data=data, scale=scale)
-        if not _is_compiling() and directs_or_bytes.get(extras[1:])(
+        if not _is_compiling() and directs_or_bytes.get(extras[op.has_probs:])(
                 x, permutation_map, n_used, probs, scale_layout, dead_scales, expected_rows,
                 programmatic_launch, data, scale) is not None:
             return
@@ -335,15 +336,15 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
         scale: Any
         data, scale = (None, None) if out is None else unpack_out(out, scale_layout)
         if not _is_compiling():
-            result = directs.get(extras[1:])(
-                x, permutation_map, n_used, extras[0] if extras else None, scale_layout,
+            result = directs.get(extras[op.has_probs:])(
+                x, permutation_map, n_used, _probs(op, extras), scale_layout,
                 dead_scales, expected_rows, programmatic_launch, data, scale)
             if result is not None:
                 data, scale = result
                 return MXFP8(data, scale, scale_layout, _BF16)
         parse_layout(scale_layout), parse_dead(dead_scales)
-        check_input_types(op, permutation_map, n_used, _probs(extras))
-        parse_options(op, extras[1:])
+        check_input_types(op, permutation_map, n_used, _probs(op, extras))
+        parse_options(op, extras[op.has_probs:])
         hints = to_schema(expected_rows, programmatic_launch)
         if out is None:
             data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, *hints,
@@ -364,6 +365,11 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
 
 def _address(tensor: Optional[Tensor]) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _probs_address(op: Op, probs: Optional[Tensor]) -> tuple[int, ...]:
+    """Where the op takes any."""
+    return (_address(probs),) if op.has_probs else ()
 
 
 def _byte_or(tensor: Any, dtype: torch.dtype) -> torch.dtype:

@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant(
         "numpy-map-stride-of-one-row",
         _NUMPY,
-        "if rows > 1 and array.strides[0] != 4",
+        "if array.shape[0] > 1 and array.strides[0] != 4",
         "if array.strides[0] != 4",
     ),
     Mutant(
@@ -51,19 +51,19 @@ MUTANTS = [
     Mutant(
         "numpy-n-used-limit",
         _NUMPY,
-        "if not -(2**31) <= n_used < 2**31",
-        "if not -(2**31) <= n_used <= 2**31",
+        "if not -(2**31) <= count < 2**31",
+        "if not -(2**31) <= count <= 2**31",
     ),
     Mutant(
         "numpy-n-used-least",
         _NUMPY,
-        "if not -(2**31) <= n_used < 2**31",
-        "if not -(2**31) < n_used < 2**31",
+        "if not -(2**31) <= count < 2**31",
+        "if not -(2**31) < count < 2**31",
     ),
     Mutant(
-        "numpy-n-used-matrix", _NUMPY, "n_used.size != 1 or n_used.ndim > 1", "n_used.size != 1"
+        "numpy-n-used-matrix", _NUMPY, "count.size != 1 or count.ndim > 1", "count.size != 1"
     ),
-    Mutant("numpy-n-used-bool", _NUMPY, " and not isinstance(n_used, bool)", ""),
+    Mutant("numpy-n-used-bool", _NUMPY, " and not isinstance(count, bool)", ""),
     Mutant(
         "numpy-read-only-output",
         _NUMPY,
@@ -124,7 +124,7 @@ MUTANTS = [
     Mutant(
         "problem-bytes-overflow",
         _PROBLEM,
-        "__builtin_mul_overflow(bytes, row.elementBytes, &bytes))",
+        "__builtin_mul_overflow(bytes, elementBytes, &bytes))",
         "false)",
     ),
     Mutant(
@@ -225,8 +225,8 @@ MUTANTS = [
     Mutant(
         "cpu-map-of-a-slice",
         _PROBLEM,
-        "operands[i] = {&row, data, 1, problem.rows, 1, 1, kScaleTileRows};",
-        "operands[i] = {&row, data, 1, problem.rows, 1, 1, 0};",
+        "return {&row, row.elementBytes, data, 1, size, 1, 1, kScaleTileRows};",
+        "return {&row, row.elementBytes, data, 1, size, 1, 1, 0};",
     ),
     Mutant(
         "runtime-module-on-cpu",
@@ -322,7 +322,7 @@ MUTANTS = [
     Mutant(
         "cuda-other-operands",
         _CUDA,
-        "operand.elementBits == 8 * row.elementBytes &&",
+        "operand.elementBits == bits &&",
         "true &&",
     ),
     Mutant(

@@ -786,14 +786,14 @@ def test_images_that_do_not_say_how_to_launch(driver_path: Path) -> None:
     for cut in (1, 15, 16, 100, len(bytes_) - 1):
         refuse(damaged.format(cut), descriptions.put(ptx, SQUARED_RELU, bytes_[:cut]))
     for fields in ({"magic": "MOEX"}, {"header_bytes": 132}, {"operand_bytes": 81},
-                   {"num_operands": 9}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1},
+                   {"num_operands": 13}, {"num_operands": 5}, {"total_bytes": len(bytes_) + 1},
                    {"total_bytes": len(bytes_) - 1},
                    {"name": QUANTIZE}, {"base_name_bytes": 0}, {"base_name_bytes": 20}, {"pair_block": -2},
                    {"threads_per_cta": 31}, {"threads_per_cta": 2048}, {"chunk_columns": 0},
                    {"chunk_columns": 1000}, {"early_chunk_columns": 24},
                    {"early_elements": 2**40 + 1}):
         refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, **fields))
-    for fields in ({"kind": 3}, {"rank": 3}, {"address_alignment": 0}, {"row_alignment": 3},
+    for fields in ({"kind": 4}, {"rank": 3}, {"address_alignment": 0}, {"row_alignment": 3},
                    {"row_stride_alignment": 24}):
         refuse(damaged.format(len(bytes_)), descriptions.change(ptx, SQUARED_RELU, "x", **fields))
     refuse("^image: kernel padded_squared_relu: expected work that is given out by rows, found kind 1$",

@@ -134,7 +134,7 @@ class World:
         raise self.raised
 
     def make(self, op: Any, *options: Any) -> Any:
-        types = ((E4M3, UINT8), (E8M0, UINT8)) if op is QUANTIZE else ((BF16,),)
+        types = ((E4M3, UINT8), (E8M0, UINT8)) if op.format.has_scales else ((BF16,),)
         return _runtime.make_tensor_call(op, "the call", self.environment, types, lambda device: tuple(
             {"dtype": found[0], "device": device} for found in types), *options)
 
@@ -225,10 +225,10 @@ def test_offsets(world: World) -> None:
 def test_on_another_device_python_launches(world: World) -> None:
     world.current = 1
     assert world.make(RELU)(*inputs(2), None, 7, True, None) is world.made[0]
-    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 0, 7, 1, 0x1000, 64)]
+    assert world.elsewhere == [("the call", 2, 7, 1, *X, MAP, USED, 0, 0x1000, 6, 64, 64)]
     outs = Tensor(0x400, (6, 64), E4M3, 2), Tensor(0x500, (512,), E8M0, 2)
     assert world.make(QUANTIZE)(*inputs(2), None, "swizzle_32_4_4", "untouched", None, False, *outs) == outs
-    assert world.elsewhere[1] == ("the call", 2, *X, MAP, USED, 0, 0, 0, 0x400, 64, 0x500, 512, 0, 0, 1)
+    assert world.elsewhere[1] == ("the call", 2, 0, 0, *X, MAP, USED, 0x400, 6, 64, 64, 0x500, 512, 0, 0, 1)
     assert not world.spy.told and world.versions == [outs]
 
 
@@ -242,7 +242,7 @@ def test_without_a_context_python_launches(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_a_stream_python_launches(world: World) -> None:
     world.tells_streams = False
     assert world.make(RELU)(*inputs(), None, 7, True, None) is world.made[0]
-    assert world.elsewhere == [("the call", 0, *X, MAP, USED, 0, 7, 1, 0x1000, 64)]
+    assert world.elsewhere == [("the call", 0, 7, 1, *X, MAP, USED, 0, 0x1000, 6, 64, 64)]
     assert not world.spy.told
 
 
@@ -455,7 +455,7 @@ def test_without_a_map(world: World) -> None:
 
 def test_probs_and_options(world: World) -> None:
     probs = Tensor(0x600, (6,), FLOAT32)
-    direct = world.make(SWIGLU, (1, 1, 2, 4, 5, 1, 7, 8, 1))
+    direct = world.make(SWIGLU, (1, 1, 2, 4, 5, 1, 7, 8, 1, 0))
     assert direct(*inputs(), probs, None, False, None) is world.made[0]
     told = world.spy.options.pop()
     as_bits = [c_uint32.from_buffer(ctypes.c_float(value)).value for value in (
@@ -477,4 +477,5 @@ def test_probs_on_another_device(world: World) -> None:
     world.current = 1
     probs = Tensor(0x600, (6,), FLOAT32, 2)
     assert world.make(SWIGLU)(*inputs(2), probs, 7, True, None) is world.made[0]
-    assert world.elsewhere == [("the call", 2, *X, MAP, USED, 0x600, 7, 1, 0x1000, 32)]
+    assert world.elsewhere == [("the call", 2, 7, 1, *X, MAP, USED, 0x600, 0x1000, 6, 32, 32)]
+

@@ -86,12 +86,13 @@ def test_what_the_runtime_is_told(op: Op, given: Any, wanted: int,
     monkeypatch.setattr(_runtime, "run_op", spy.address)
     call = _runtime.make_call(op)
     more = (10, 11, 12, 1, 0) if op.format.has_scales else ()
-    assert call(_runtime.CUDA, 2, 3, 4, 6, 6, 7, 8, 15, _hints.parse_expected_rows(given), 14, 9, 13,
-                *more) == 5
+    probs = (15,) if op.has_probs else ()
+    assert call(_runtime.CUDA, 2, _hints.parse_expected_rows(given), 14, 3, 4, 6, 6, 7, 8, *probs, 9, 5,
+                16, 13, *more) == 5
     assert spy.told == [Told(
         moe.find_op(op.dialect), launch=(_runtime.CUDA, 14, 2, None, 0, 0, wanted), x=(3, 4, 6, 6),
-        permutation_map=7, n_used=8, out=(9, 4, 6 // op.parts, 13), scale=more or None)]
-    assert spy.options[0].probs == 15
+        permutation_map=7, n_used=8, out=(9, 5, 16, 13), scale=more or None)]
+    assert spy.options[0].probs == (15 if op.has_probs else None)
 
 
 @by_op
@@ -99,7 +100,7 @@ def test_numbers_that_are_no_numbers(op: Op, monkeypatch: pytest.MonkeyPatch) ->
     spy = RunSpy()
     monkeypatch.setattr(_runtime, "run_op", spy.address)
     call = _runtime.make_call(op)
-    numbers = [1] * (18 if op.format.has_scales else 13)
+    numbers = [1] * (4 + 4 + 2 + op.has_probs + 4 + 5 * op.format.has_scales)
     for wrong in (numbers[1:], [*numbers, 1]):
         with pytest.raises(TypeError, match="number of arguments"):
             call(*wrong)
@@ -126,9 +127,9 @@ def launch(driver: FakeDriver, op: Op, expected_rows: int | None = None,
     columns = 2048 // op.parts
     scales = (addresses[4], moe.scale_size(1 << 16, columns), 0, 0, 0)
     status = _runtime.calls[op.name](
-        _runtime.CUDA, 0, addresses[0], 1 << 16, 2048, 2048, *addresses[1:3], 0,
-        _hints.parse_expected_rows(expected_rows),
-        _hints.parse_programmatic_launch(programmatic_launch), addresses[3], columns,
+        _runtime.CUDA, 0, _hints.parse_expected_rows(expected_rows),
+        _hints.parse_programmatic_launch(programmatic_launch), addresses[0], 1 << 16, 2048, 2048,
+        *addresses[1:3], *((0,) if op.has_probs else ()), addresses[3], 1 << 16, columns, columns,
         *(scales if op.format.has_scales else ()))
     if status:
         _runtime.raise_last_error(status)

@@ -396,8 +396,8 @@ def test_statuses_become_exceptions() -> None:
     # One element, so that a library which took the call would do no harm.
     x = np.zeros((1, 1), bfloat16)
     call = _runtime.calls["padded_squared_relu"]
-    status = call(9, 0, x.ctypes.data, 1, 1, 1, MAP.ctypes.data, MAP.ctypes.data,
-                  0, 0, 0, DATA.ctypes.data, 1)
+    status = call(9, 0, 0, 0, x.ctypes.data, 1, 1, 1, MAP.ctypes.data, MAP.ctypes.data, 0,
+                  DATA.ctypes.data, 1, 1, 1)
     assert status
     with pytest.raises((ValueError, moe_mlir.MoeRuntimeError), match="device"):
         _runtime.raise_last_error(status)

@@ -33,7 +33,7 @@ enum {
   ILLEGAL_ADDRESS = 700,
   CAPTURE_UNSUPPORTED = 900,
 };
-enum { MAX_PARAMETERS = 34, MAX_LAUNCHES = 4096, LOG_BYTES = 1 << 20 };
+enum { MAX_PARAMETERS = 64, MAX_LAUNCHES = 4096, LOG_BYTES = 1 << 20 };
 
 typedef struct Function {
   char name[96];

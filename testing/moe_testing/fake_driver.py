@@ -30,7 +30,7 @@ SOURCE = Path(__file__).with_name("fake_cuda.c")
 class Launch(ctypes.Structure):
     _fields_ = [("name", c_char * 96), ("grid", c_uint * 3), ("block", c_uint * 3),
                 ("shared_memory", c_uint), ("stream", c_void_p), ("num_parameters", c_int),
-                ("parameters", c_uint64 * 34), ("programmatic", c_int), ("cluster", c_uint * 3),
+                ("parameters", c_uint64 * 64), ("programmatic", c_int), ("cluster", c_uint * 3),
                 ("context", c_ulonglong)]
 
 

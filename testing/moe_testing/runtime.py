@@ -1,11 +1,10 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""libmoe_runtime.so through ctypes, as a C program sees it: the one that the package loads."""
+"""libmoe_runtime.so through ctypes, as a C program sees it."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 from ctypes import (
     POINTER,
@@ -21,12 +20,11 @@ from ctypes import (
 )
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from .checkout import LIB_DIR
 
-LIBRARY = Path(os.environ.get("MOE_RUNTIME_LIBRARY") or LIB_DIR / "libmoe_runtime.so")
+LIBRARY = LIB_DIR / "libmoe_runtime.so"
 
 SUCCESS, INVALID_ARGUMENT, UNSUPPORTED, NO_DRIVER, NO_CONTEXT = range(5)
 DRIVER_ERROR, OUT_OF_MEMORY = 5, 6
@@ -41,6 +39,10 @@ class Matrix(ctypes.Structure):
                 ("row_stride", c_int64)]
 
 
+class Vector(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("size", c_int64)]
+
+
 class Scale(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("size", c_int64), ("row_stride", c_int64),
                 ("layout", c_int), ("dead", c_int)]
@@ -53,7 +55,7 @@ class Gate(ctypes.Structure):
 
 class Options(ctypes.Structure):
     _fields_ = [("probs", c_void_p), ("clamp_scale", c_float), ("dead_rows", c_int),
-                ("gate", Gate)]
+                ("gate", Gate), ("index_type", c_int)]
 
 
 # What the attributes of the ops are to MoeGate and MoeOptions.
