@@ -307,6 +307,24 @@ MOE_API MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatri
                                          const MoeGate *gate, const MoeMatrix *data,
                                          const MoeScale *scale);
 
+/*
+ * What brings tokens to experts and back. T tokens, of which those below *valid_tokens
+ * exist, each with `topk` experts, of which E are local: those from first_expert on. R
+ * rows, the capacity, hold the tokens of one local expert after those of another.
+ */
+
+/** out[r, c] = x[permutation_map[r], c] in live rows: x is [T, H], out [R, H], and a row
+    whose entry is at or past T is not live either. Other rows are untouched. */
+MOE_API MoeStatus moePermuteTokens(const MoeLaunch *launch, const MoeMatrix *x,
+                                   const int32_t *permutation_map, const int32_t *n_used,
+                                   const MoeMatrix *out);
+
+/** permute_tokens and then quantize_mxfp8: data is [R, H], H a multiple of 32. */
+MOE_API MoeStatus moePermuteQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                          const int32_t *permutation_map,
+                                          const int32_t *n_used, const MoeMatrix *data,
+                                          const MoeScale *scale);
+
 /*===----------------------------------------------------------------------===*\
 |* Any op, by its name: what a binding needs, so that it has no code per op.
 \*===----------------------------------------------------------------------===*/

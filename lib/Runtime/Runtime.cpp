@@ -218,3 +218,17 @@ MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
   return run(launch, kOps[kOp_swiglu_quantize_mxfp8], operands,
              makeGateOptions(probs, gate));
 }
+
+MoeStatus moePermuteTokens(const MoeLaunch *launch, const MoeMatrix *x,
+                           const int32_t *permutation_map, const int32_t *n_used,
+                           const MoeMatrix *out) {
+  const void *operands[] = {x, permutation_map, n_used, out};
+  return run(launch, kOps[kOp_permute_tokens], operands);
+}
+
+MoeStatus moePermuteQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
+                                  const int32_t *permutation_map, const int32_t *n_used,
+                                  const MoeMatrix *data, const MoeScale *scale) {
+  const void *operands[] = {x, permutation_map, n_used, data, scale};
+  return run(launch, kOps[kOp_permute_quantize_mxfp8], operands);
+}

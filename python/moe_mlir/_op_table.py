@@ -294,6 +294,46 @@ Source: core.inference.moe.activations.padded_swiglu and core.inference.quantiza
 Megatron-Core, which has no function for both.
 """
 
+_GATHER_TOKENS = """\
+The rows of x that permutation_map says, as route_tokens gives it.
+
+A row r of the result is live iff r < n_used and 0 <= permutation_map[r] < T; it is row
+permutation_map[r] of x then, bit for bit. Other rows are not written. What padded_squared_relu says
+about arguments, results, gradients and errors holds here. permute_tokens is route_tokens and this.
+
+Args:
+    x: bfloat16 [T, H].
+    permutation_map: int32 [R].
+    n_used: one int32, shape [] or [1], on x's device; with NumPy arrays also a Python int. Below 0
+        counts as 0, above R as R.
+    zero_padding: whether rows below n_used that are not live become zeros.
+    out: bfloat16 [R, H] for the result, apart from the inputs; nothing is allocated then.
+    expected_rows: how many rows the caller expects to be live, as for padded_squared_relu.
+    programmatic_launch: as for padded_squared_relu.
+
+Returns:
+    `out`, or a new contiguous bfloat16 [R, H].
+
+Raises:
+    TypeError: the type or dtype of an argument is wrong.
+    ValueError: a size, stride, device or overlap is wrong, or expected_rows is negative.
+    MoeRuntimeError: the device or its driver cannot run the op.
+    RuntimeError: `out` is given, and autograd would need a gradient.
+
+Source: core.inference.moe.permute.permute_tokens of Megatron-Core, the part that moves tokens.
+"""
+
+_GATHER_AND_QUANTIZE_MXFP8 = """\
+gather_tokens and then quantize_mxfp8, in one kernel.
+
+The result has the bytes of the two calls. x is bfloat16 [T, H], H a multiple of 32, and data has
+the R rows of permutation_map. What gather_tokens says about x, permutation_map and n_used holds
+here, and what quantize_mxfp8 says about the modes, `out`, the result and errors.
+
+Source: core.inference.moe.permute.permute_and_quantize_mxfp8 of Megatron-Core, the part that moves
+tokens.
+"""
+
 _BOUNDED_SILU_MUL = """\
 padded_swiglu of the first n_rows rows, all of them live.
 
@@ -348,4 +388,8 @@ OPS = (
        options=(*GATE, ZERO_PADDING), has_probs=True, parts=2, needs_map=False),
     Op("swiglu_and_quantize_mxfp8", MXFP8, "swiglu_quantize_mxfp8", _SWIGLU_AND_QUANTIZE_MXFP8,
        options=(*GATE, ZERO_PADDING), has_probs=True, parts=2, needs_map=False),
+    Op("gather_tokens", BF16, "permute_tokens", _GATHER_TOKENS, options=(ZERO_PADDING,),
+       gathers=True),
+    Op("gather_and_quantize_mxfp8", MXFP8, "permute_quantize_mxfp8", _GATHER_AND_QUANTIZE_MXFP8,
+       gathers=True),
 )

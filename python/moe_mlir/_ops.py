@@ -22,6 +22,8 @@ __all__ = [
     "quantize_mxfp8",
     "padded_swiglu",
     "swiglu_and_quantize_mxfp8",
+    "gather_tokens",
+    "gather_and_quantize_mxfp8",
     "bounded_silu_mul",
     "swiglu_with_probs",
     "squared_relu_with_probs",
@@ -380,6 +382,110 @@ def swiglu_and_quantize_mxfp8(
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
                              expected_rows, programmatic_launch, probs, gate_layout, limit,
                              limit_at, alpha, beta, activation, zero_padding)
+    return result
+
+
+_gather_tokens = runs["gather_tokens"]
+
+
+@overload
+def gather_tokens(
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
+    zero_padding: bool = False,
+    out: Optional[NDArray[Any]] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def gather_tokens(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    zero_padding: bool = False,
+    out: Optional[torch.Tensor] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> torch.Tensor: ...
+
+
+def gather_tokens(
+    x: Any, permutation_map: Any, n_used: Any, *,
+    zero_padding: bool = False,
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> Any:
+    """The rows of x that permutation_map says, as route_tokens gives it.
+
+    A row r of the result is live iff r < n_used and 0 <= permutation_map[r] < T; it is row
+    permutation_map[r] of x then, bit for bit. Other rows are not written. What padded_squared_relu says
+    about arguments, results, gradients and errors holds here. permute_tokens is route_tokens and this.
+
+    Args:
+        x: bfloat16 [T, H].
+        permutation_map: int32 [R].
+        n_used: one int32, shape [] or [1], on x's device; with NumPy arrays also a Python int. Below 0
+            counts as 0, above R as R.
+        zero_padding: whether rows below n_used that are not live become zeros.
+        out: bfloat16 [R, H] for the result, apart from the inputs; nothing is allocated then.
+        expected_rows: how many rows the caller expects to be live, as for padded_squared_relu.
+        programmatic_launch: as for padded_squared_relu.
+
+    Returns:
+        `out`, or a new contiguous bfloat16 [R, H].
+
+    Raises:
+        TypeError: the type or dtype of an argument is wrong.
+        ValueError: a size, stride, device or overlap is wrong, or expected_rows is negative.
+        MoeRuntimeError: the device or its driver cannot run the op.
+        RuntimeError: `out` is given, and autograd would need a gradient.
+
+    Source: core.inference.moe.permute.permute_tokens of Megatron-Core, the part that moves tokens.
+    """
+    run = _gather_tokens.get(type(x))
+    if run is None:
+        run = find_run("gather_tokens", x)
+    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch, zero_padding)
+
+
+_gather_and_quantize_mxfp8 = runs["gather_and_quantize_mxfp8"]
+
+
+@overload
+def gather_and_quantize_mxfp8(
+    x: NDArray[Any], permutation_map: NDArray[Any], n_used: NUsed, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]], None] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> MXFP8[NDArray[Any]]: ...
+
+
+@overload
+def gather_and_quantize_mxfp8(
+    x: torch.Tensor, permutation_map: torch.Tensor, n_used: torch.Tensor, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Union[MXFP8[torch.Tensor], tuple[torch.Tensor, torch.Tensor], None] = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> MXFP8[torch.Tensor]: ...
+
+
+def gather_and_quantize_mxfp8(
+    x: Any, permutation_map: Any, n_used: Any, *,
+    scale_layout: ScaleLayout = "swizzle_32_4_4", dead_scales: DeadScales = "zero",
+    out: Any = None,
+    expected_rows: Optional[int] = None, programmatic_launch: bool = False,
+) -> MXFP8[Any]:
+    """gather_tokens and then quantize_mxfp8, in one kernel.
+
+    The result has the bytes of the two calls. x is bfloat16 [T, H], H a multiple of 32, and data has
+    the R rows of permutation_map. What gather_tokens says about x, permutation_map and n_used holds
+    here, and what quantize_mxfp8 says about the modes, `out`, the result and errors.
+
+    Source: core.inference.moe.permute.permute_and_quantize_mxfp8 of Megatron-Core, the part that moves
+    tokens.
+    """
+    run = _gather_and_quantize_mxfp8.get(type(x))
+    if run is None:
+        run = find_run("gather_and_quantize_mxfp8", x)
+    result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
+                             expected_rows, programmatic_launch)
     return result
 
 

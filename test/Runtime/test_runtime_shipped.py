@@ -21,7 +21,8 @@ from moe_testing.kernels import check, run_tool
 from moe_testing.shipped import Shipped, shipped
 
 KERNELS = shipped()
-NEW = [kernel for kernel in KERNELS if kernel.is_gated or kernel.settings or kernel.has_probs]
+NEW = [kernel for kernel in KERNELS
+       if kernel.is_gated or kernel.settings or kernel.has_probs or kernel.gathers]
 GUARD = 64
 
 each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.id)

@@ -34,6 +34,8 @@ FLOAT32 = (2, 32)
 RELU = next(op for op in OPS if op.name == "padded_squared_relu")
 QUANTIZE = next(op for op in OPS if op.name == "quantize_mxfp8")
 SWIGLU = next(op for op in OPS if op.name == "padded_swiglu")
+GATHER = next(op for op in OPS if op.name == "gather_tokens")
+GATHER_QUANTIZE = next(op for op in OPS if op.name == "gather_and_quantize_mxfp8")
 
 
 class DLTensor(ctypes.Structure):
@@ -479,3 +481,26 @@ def test_probs_on_another_device(world: World) -> None:
     assert world.make(SWIGLU)(*inputs(2), probs, 7, True, None) is world.made[0]
     assert world.elsewhere == [("the call", 2, 7, 1, *X, MAP, USED, 0x600, 0x1000, 6, 32, 32)]
 
+
+def test_rows_of_what_gathers_are_those_of_the_map(world: World) -> None:
+    x, permutation_map, n_used = inputs()
+    permutation_map.resize((9,))
+    made = world.make(GATHER)(x, permutation_map, n_used, None, None, False, None)
+    assert tuple(made.shape) == (9, 64)
+    out = Tensor(0x400, (9, 64), BF16)
+    assert world.make(GATHER)(x, permutation_map, n_used, None, None, False, out) is out
+    assert [told.out[:3] for told in world.spy.told] == [(0x1000, 9, 64), (0x400, 9, 64)]
+    assert [told.x[:3] for told in world.spy.told] == [(0x100, 6, 64)] * 2
+    # As many as x has are too few, and a map is needed.
+    for arguments in ((x, permutation_map, n_used, None, None, False, Tensor(0x400, (6, 64), BF16)),
+                      (x, None, n_used, None, None, False, None),
+                      (x, Tensor(0x200, (9, 1), INT32), n_used, None, None, False, None)):
+        assert world.make(GATHER)(*arguments) is None
+    permutation_map.resize((130,))
+    data, scale = world.make(GATHER_QUANTIZE)(
+        x, permutation_map, n_used, None, "swizzle_32_4_4", "zero", None, False, None, None)
+    assert tuple(data.shape) == (130, 64) and tuple(scale.shape) == (1024,)
+    _, scale = world.make(GATHER_QUANTIZE)(
+        x, permutation_map, n_used, None, "linear", "zero", None, False, None, None)
+    assert tuple(scale.shape) == (130, 2)
+    assert world.spy.told[-1].scale == (scale.data, 260, 0, 1, 0)

@@ -11,12 +11,13 @@ from typing import Any
 import moe_mlir
 import numpy as np
 import torch
-from moe_testing import oracle
+from moe_testing import oracle, permutation
 
 M, K, N_USED = 130, 128, 120
 QUANTIZING = {"squared_relu_and_quantize_mxfp8": oracle.squared_relu_quantize_mxfp8,
               "quantize_mxfp8": oracle.quantize_mxfp8,
-              "swiglu_and_quantize_mxfp8": oracle.swiglu_quantize_mxfp8}
+              "swiglu_and_quantize_mxfp8": oracle.swiglu_quantize_mxfp8,
+              "gather_and_quantize_mxfp8": permutation.permute_quantize_mxfp8}
 _BITS = {1: torch.uint8, 2: torch.int16}
 
 
@@ -103,7 +104,8 @@ class Call:
             self.outs(fill), (oracle.float8_e4m3fn, oracle.float8_e8m0fnu) if self.is_quantizing
             else (oracle.bfloat16,))]
         if not self.is_quantizing:
-            function = getattr(oracle, self.op)
+            function = (permutation.permute_tokens if self.op == "gather_tokens"
+                        else getattr(oracle, self.op))
             found = (function(_X, _MAP, np.int32(N_USED), *before),)
         else:
             found = QUANTIZING[self.op](_X, _MAP, np.int32(N_USED), *before, self.layout, self.dead)
@@ -132,5 +134,7 @@ _FORMS += [(op, layout, dead) for op in ("squared_relu_and_quantize_mxfp8", "qua
            for layout in ("swizzle_32_4_4", "linear")
            for dead in ("zero", "untouched")]
 _FORMS += [("padded_swiglu", "swizzle_32_4_4", "zero"),
-           ("swiglu_and_quantize_mxfp8", "linear", "untouched")]
+           ("swiglu_and_quantize_mxfp8", "linear", "untouched"),
+           ("gather_tokens", "swizzle_32_4_4", "zero"),
+           ("gather_and_quantize_mxfp8", "swizzle_32_4_4", "untouched")]
 CALLS = [Call(*form, through_ops) for through_ops in (False, True) for form in _FORMS]

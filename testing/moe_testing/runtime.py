@@ -105,6 +105,8 @@ def _load() -> ctypes.CDLL:
     gated: list[Any] = [*operands[:4], c_void_p, POINTER(Gate), POINTER(Matrix)]
     library.moePaddedSwiGLU.argtypes = gated
     library.moeSwiGLUQuantizeMXFP8.argtypes = [*gated, POINTER(Scale)]
+    library.moePermuteTokens.argtypes = operands
+    library.moePermuteQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
     library.moeRunOp.argtypes = [POINTER(Launch), c_void_p, POINTER(c_void_p), c_int32]
     library.moeRunOpWithOptions.argtypes = [*library.moeRunOp.argtypes, POINTER(Options)]
     return library

@@ -1,7 +1,7 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The kernels that the runtime library carries, as its manifest lists them: what each must compute,
-and how a call asks for it.
+"""The kernels on rows that the runtime library carries, as its manifest lists them: what each must
+compute, and how a call asks for it.
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ class Shipped:
         return "swiglu" in self.op
 
     @property
+    def gathers(self) -> bool:
+        return "permute" in self.op
+
+    @property
     def parts(self) -> int:
         """Columns of x for each of the result."""
         return 2 if self.is_gated else 1
@@ -87,7 +91,7 @@ class Shipped:
         if self.quantizes:
             format = oracle.MXFP8(self.scale_layout, self.dead_scales)
         return RowMap(activation, format, parts, has_map=self.has_map, has_probs=self.has_probs,
-                      dead_rows=settings.get("dead_rows", "untouched"))
+                      dead_rows=settings.get("dead_rows", "untouched"), gathers=self.gathers)
 
     def batch(self, M: int, N: int, n_used: int, seed: int = 0,
               live_fraction: float = 0.5) -> Batch:
@@ -96,6 +100,11 @@ class Shipped:
             return random_gated_batch(M, N, n_used, self.arguments.get("gate_layout", "gate_up"),
                                       live_fraction, seed, self.has_probs)
         batch = random_batch(M, N, n_used, live_fraction, seed)
+        if self.gathers:
+            # Any row of x, some more than once, and some that there are not.
+            rng = np.random.default_rng((seed, 4))
+            rows = rng.integers(0, M + M // 8 + 1, M, np.int32)
+            return Batch(batch.x, np.where(batch.permutation_map < 0, -1, rows), batch.n_used)
         if not self.has_probs:
             return batch
         rng = np.random.default_rng((seed, 3))
@@ -121,6 +130,9 @@ def shipped() -> tuple[Shipped, ...]:
         if words[:1] != ["kernel"]:
             continue
         _, op, operands, *rest = words
+        # Others are no maps of rows.
+        if operands.split(",")[0] not in ("x", "x/pairs", "x/tokens"):
+            continue
         modes = [word for word in rest if "=" not in word] or [oracle.SWIZZLED, "zero"]
         settings = sorted(_read_setting(word) for word in rest if "=" in word)
         found.append(Shipped(op, tuple(re.sub("/.*", "", name) for name in operands.split(",")),

@@ -142,6 +142,18 @@ inline Status swigluQuantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
                                 &scale);
 }
 
+inline Status permuteTokens(const MoeLaunch &launch, const MoeMatrix &x,
+                            const int32_t *permutation_map, const int32_t *n_used,
+                            const MoeMatrix &out) {
+  return moePermuteTokens(&launch, &x, permutation_map, n_used, &out);
+}
+
+inline Status permuteQuantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
+                                   const int32_t *permutation_map, const int32_t *n_used,
+                                   const MoeMatrix &data, const MoeScale &scale) {
+  return moePermuteQuantizeMXFP8(&launch, &x, permutation_map, n_used, &data, &scale);
+}
+
 inline Status findOp(const char *name, const MoeOp *&op) { return moeFindOp(name, &op); }
 
 /// Any op; `operands` are what moeRunOp says.
