@@ -313,6 +313,33 @@ MOE_API MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatri
  * rows, the capacity, hold the tokens of one local expert after those of another.
  */
 
+/** Counts the tokens of each local expert and gives each of them a row, in order of the
+    expert, the token, and the place in its row of routing_map.
+
+    routing_map [T, topk] has the experts of the tokens, of index_type; valid_tokens is
+    one value in device memory, below 0 taken for 0 and above T for T; probs [T, topk], in
+    f32, may be null, and then permuted_probs is not looked at. The rows of an expert are
+   rounded up to a multiple of `alignment`, at least 1; those of an expert without tokens
+   are 0.
+
+    tokens_per_expert, exclusive_offsets and inclusive_offsets have E values each. E is
+    the number of columns of inverse_map [T, E], of i32, from 1 to 2048; R is the size of
+    permutation_map, of i32. In permutation_map, a row that has a token has its number,
+    one of padding -1; inverse_map has the row of a token at an expert, -1 for none;
+    permuted_probs [R] has the factor of each row with a token. What is at or past the
+   last offset is untouched, as is inverse_map of tokens that do not exist. Where R is too
+   small, what fits is right. The last of inclusive_offsets is what the other ops take for
+    n_used.
+
+    T * topk + E * alignment is less than 2^31. */
+MOE_API MoeStatus moeRouteTokens(const MoeLaunch *launch, const MoeMatrix *routing_map,
+                                 MoeIndexType index_type, const int32_t *valid_tokens,
+                                 const MoeMatrix *probs, int32_t first_expert,
+                                 int32_t alignment, int32_t *tokens_per_expert,
+                                 int32_t *exclusive_offsets, int32_t *inclusive_offsets,
+                                 const MoeVector *permutation_map,
+                                 const MoeMatrix *inverse_map, float *permuted_probs);
+
 /** out[r, c] = x[permutation_map[r], c] in live rows: x is [T, H], out [R, H], and a row
     whose entry is at or past T is not live either. Other rows are untouched. */
 MOE_API MoeStatus moePermuteTokens(const MoeLaunch *launch, const MoeMatrix *x,
@@ -324,6 +351,16 @@ MOE_API MoeStatus moePermuteQuantizeMXFP8(const MoeLaunch *launch, const MoeMatr
                                           const int32_t *permutation_map,
                                           const int32_t *n_used, const MoeMatrix *data,
                                           const MoeScale *scale);
+
+/** out[t, c] = the sum over local experts, in their order, of y[inverse_map[t, e], c],
+    each times probs of the row if that is not null: y is [R, H] in bf16, inverse_map
+    [T, E] in i32, probs [R] and out [T, H] in f32. Every product and every sum is rounded
+    to f32, and an entry below 0, or at or past R, adds nothing. Rows at or past
+    *valid_tokens are untouched. */
+MOE_API MoeStatus moeUnpermuteTokens(const MoeLaunch *launch, const MoeMatrix *y,
+                                     const MoeMatrix *inverse_map,
+                                     const int32_t *valid_tokens, const float *probs,
+                                     const MoeMatrix *out);
 
 /*===----------------------------------------------------------------------===*\
 |* Any op, by its name: what a binding needs, so that it has no code per op.

@@ -219,6 +219,28 @@ MoeStatus moeSwiGLUQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
              makeGateOptions(probs, gate));
 }
 
+MoeStatus moeRouteTokens(const MoeLaunch *launch, const MoeMatrix *routing_map,
+                         MoeIndexType index_type, const int32_t *valid_tokens,
+                         const MoeMatrix *probs, int32_t first_expert, int32_t alignment,
+                         int32_t *tokens_per_expert, int32_t *exclusive_offsets,
+                         int32_t *inclusive_offsets, const MoeVector *permutation_map,
+                         const MoeMatrix *inverse_map, float *permuted_probs) {
+  const void *operands[] = {routing_map,
+                            valid_tokens,
+                            probs,
+                            &first_expert,
+                            &alignment,
+                            tokens_per_expert,
+                            exclusive_offsets,
+                            inclusive_offsets,
+                            permutation_map,
+                            inverse_map,
+                            probs ? permuted_probs : nullptr};
+  MoeOptions options = {};
+  options.index_type = index_type;
+  return run(launch, kOps[kOp_route_tokens], operands, options);
+}
+
 MoeStatus moePermuteTokens(const MoeLaunch *launch, const MoeMatrix *x,
                            const int32_t *permutation_map, const int32_t *n_used,
                            const MoeMatrix *out) {
@@ -231,4 +253,13 @@ MoeStatus moePermuteQuantizeMXFP8(const MoeLaunch *launch, const MoeMatrix *x,
                                   const MoeMatrix *data, const MoeScale *scale) {
   const void *operands[] = {x, permutation_map, n_used, data, scale};
   return run(launch, kOps[kOp_permute_quantize_mxfp8], operands);
+}
+
+MoeStatus moeUnpermuteTokens(const MoeLaunch *launch, const MoeMatrix *y,
+                             const MoeMatrix *inverse_map, const int32_t *valid_tokens,
+                             const float *probs, const MoeMatrix *out) {
+  const void *operands[] = {y, inverse_map, valid_tokens, out};
+  MoeOptions options = {};
+  options.probs = probs;
+  return run(launch, kOps[kOp_unpermute_tokens], operands, options);
 }

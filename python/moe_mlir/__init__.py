@@ -15,7 +15,7 @@ moe_mlir.megatron.patch().
 
 from __future__ import annotations
 
-from . import _ops, _runtime
+from . import _ops, _permutation, _runtime
 from ._compiler import CompileError, CompilerNotFoundError, compile
 from ._headers import get_include
 from ._load_kernels import load_kernels
@@ -23,6 +23,7 @@ from ._log import log_calls
 from ._modes import DeadScales, ScaleLayout
 from ._mxfp8 import MXFP8
 from ._ops import *  # noqa: F403
+from ._permutation import *  # noqa: F403
 from ._runtime import MoeRuntimeError
 from ._scales import scale_size
 from ._torch_import import register_with_torch
@@ -35,6 +36,7 @@ __all__ = [
     "scale_size",
 ]
 __all__ += _ops.__all__
+__all__ += _permutation.__all__
 
 if _runtime.version() != tuple(map(int, __version__.split("."))):
     raise ImportError(f"moe_mlir {__version__} needs a runtime library of its own version, "
@@ -47,4 +49,5 @@ def runtime_description() -> str:
 
 
 register_with_torch()
-log_calls(globals(), "compile", *_ops.__all__)
+log_calls(globals(), "compile", *_ops.__all__,
+          *(name for name in _permutation.__all__ if name != "Routing"))

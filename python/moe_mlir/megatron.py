@@ -10,12 +10,16 @@
 or, for a part of a program, `with moe_mlir.megatron.patch():`.
 
 Replaced are those that Megatron-Core has of padded_squared_relu, squared_relu_and_quantize_mxfp8,
-padded_swiglu, bounded_silu_mul, swiglu_with_probs and squared_relu_with_probs, in
-megatron.core.inference.moe. The second returns Megatron-Core's own MXFP8Tensor. A call that asks for
-what this package does not have goes to Megatron-Core's function, as it would without the patch:
-other dtypes, shapes or devices, a clamp_scale or zero_padding for which there is no kernel, and
-arguments that are not known here. All other functions stay what they are. What Megatron-Core's
-callers cannot say, how many rows they expect to be live, expect_rows() says around them.
+padded_swiglu, bounded_silu_mul, swiglu_with_probs and squared_relu_with_probs, and of permute_tokens,
+permute_and_quantize_mxfp8, unpermute_tokens, unpermute_tokens_in_expert_order,
+compute_local_tokens_per_expert, compute_expert_offsets and init_permutation_map, in
+megatron.core.inference.moe. Those that quantise return Megatron-Core's own MXFP8Tensor. A call that
+asks for what this package does not have goes to Megatron-Core's function, as it would without the
+patch: other dtypes, shapes or devices, a clamp_scale or zero_padding for which there is no kernel, a
+permutation_map to unpermute by that permute_tokens did not return, and arguments that are not known
+here; so does one to permute or unpermute in code that torch.compile traces. All other functions stay
+what they are. What Megatron-Core's callers cannot say, how many rows they expect to be live,
+expect_rows() says around them.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from typing import Any, Optional, Union
 
 import torch
 
-from . import _hints, torch_ops
+from . import _hints, _permutation, torch_ops
 from ._op_table import ALIASES, OPERANDS, OPS, Alias, Op
 from ._runtime import MoeRuntimeError
 
@@ -41,7 +45,8 @@ __all__ = ["Patch", "expect_rows", "patch"]
 
 _ACTIVATIONS = "megatron.core.inference.moe.activations"
 # Where else functions are, in some versions.
-_MORE = ("megatron.core.inference.moe.batch_invariant",
+_MORE = ("megatron.core.inference.moe.permute",
+         "megatron.core.inference.moe.batch_invariant",
          "megatron.core.inference.moe.vllm_fused_moe")
 _TENSOR = "megatron.core.inference.quantization.mxfp8_tensor"
 
@@ -52,6 +57,28 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "clamp_scale": (False, None),
     "skip_padding": (True,),
     "dtype": (torch.bfloat16, None),
+}
+
+# The functions of _permutation.py that Megatron-Core has, with the arguments that each call must
+# have, and those that it may have.
+_STEPS = {
+    "permute_tokens": (
+        ("hidden_states", "probs", "routing_map", "local_expert_start", "num_local_experts",
+         "valid_tokens"),
+        ("alignment", "return_batch_invariant_inverse_map", "row_alignment", "zero_padding")),
+    "permute_and_quantize_mxfp8": (
+        ("hidden_states", "probs", "routing_map", "local_expert_start", "num_local_experts",
+         "valid_tokens"), ("alignment",)),
+    "unpermute_tokens": (
+        ("expert_output", "permuted_probs", "permutation_map", "num_tokens", "n_used",
+         "valid_tokens"), ("out", "batch_invariant_inverse_map")),
+    "unpermute_tokens_in_expert_order": (
+        ("expert_output", "inverse_map", "valid_tokens", "out"), ()),
+    "compute_local_tokens_per_expert": (
+        ("routing_map", "local_expert_start", "num_local_experts", "valid_tokens"),
+        ("persistent",)),
+    "compute_expert_offsets": (("tokens_per_expert",), ("alignment",)),
+    "init_permutation_map": (("permutation_map", "n_used"), ()),
 }
 
 _Function = Callable[..., Any]
@@ -129,6 +156,42 @@ class _Ours:
         return not options and torch_ops.takes(self._op.name, *first, *extras)
 
 
+class _Step:
+    """What this package has for a function of Megatron-Core that brings tokens to experts or back;
+    attributes and methods are those of _Ours.
+    """
+
+    def __init__(self, name: str, make_result: Optional[_Function]) -> None:
+        self._name, self._make_result = name, make_result
+        self.operands, self.options = _STEPS[name]
+        self._function: _Function = getattr(_permutation, name)
+        self._defaults = {
+            option: inspect.signature(self._function).parameters[option].default
+            for option in self.options}
+
+    def has_defaults_of(self, parameters: dict[str, inspect.Parameter]) -> bool:
+        """Whether what a call leaves out is the same."""
+        return all(parameters[name].default == default
+                   for name, default in self._defaults.items() if name in parameters)
+
+    def run(self, operands: tuple[Any, ...], options: dict[str, Any],
+            expected_rows: Optional[int]) -> Any:
+        # There, either have the weights been applied, or there is no inverse map.
+        if self._name == "unpermute_tokens" and (
+                (operands[1] is None) is (options.get("batch_invariant_inverse_map") is None)):
+            raise NotImplementedError
+        if self._name.startswith("permute"):
+            options = {**options, "expected_rows": expected_rows}
+        result = self._function(*operands, **options)
+        if self._make_result is None:
+            return result
+        q, *others = result
+        return (self._make_result(q), *others)
+
+    def takes(self, operands: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        return False
+
+
 class _Replacement:
     """A function of Megatron-Core, and the one in its place.
 
@@ -139,7 +202,7 @@ class _Replacement:
     """
 
     def __init__(self, original: _Function, parameters: dict[str, inspect.Parameter],
-                 ours: _Ours) -> None:
+                 ours: Union[_Ours, _Step]) -> None:
         self.original, self.ours = original, ours
         self.users = 0
         self.is_wanted = True
@@ -179,7 +242,8 @@ class _Replacement:
 
     def _make(self) -> _Function:
         original, is_plain, ours = self.original, self._is_plain, self.ours
-        run, num_operands, has_probs = ours.run, len(ours.operands), "probs" in ours.operands
+        run, num_operands = ours.run, len(ours.operands)
+        has_probs = any(name.endswith("probs") for name in ours.operands)
         is_compiling, is_tensor = torch.compiler.is_compiling, torch.is_tensor
         get_expected = _expected.get
 
@@ -197,8 +261,9 @@ class _Replacement:
                 return original(*args, **kwargs)
             if x.requires_grad or has_probs:
                 # Megatron-Core's results have no history either.
-                operands = tuple(operand.detach() if is_tensor(operand) else operand
-                                 for operand in operands)
+                operands = tuple(
+                    operand.detach() if is_tensor(operand) and operand.requires_grad else operand
+                    for operand in operands)
             if is_compiling():
                 if ours.takes(operands, options):
                     return run(operands, options, None)
@@ -279,8 +344,8 @@ def patch() -> Patch:
     Warns:
         RuntimeWarning: no function could be replaced.
 
-    Source: core.inference.moe.activations and core.inference.quantization.mxfp8_tensor of
-    Megatron-Core.
+    Source: core.inference.moe.activations, core.inference.moe.permute and
+    core.inference.quantization.mxfp8_tensor of Megatron-Core.
     """
     try:
         modules = [importlib.import_module(_ACTIVATIONS)]
@@ -293,9 +358,10 @@ def patch() -> Patch:
             modules.append(importlib.import_module(name))
     replacements = {}
     with _lock:
-        rows: list[Op | Alias] = [*(op for op in OPS if op.is_in_megatron), *ALIASES]
+        rows: list[Union[Op, Alias, str]] = [*(op for op in OPS if op.is_in_megatron), *ALIASES,
+                                             *_STEPS]
         for row in rows:
-            name = row.name
+            name = row if isinstance(row, str) else row.name
             function = next((getattr(module, name) for module in modules
                              if hasattr(module, name)), None)
             replacement = _active.get(function) if callable(function) else None
@@ -305,6 +371,8 @@ def patch() -> Patch:
                     continue
                 parameters = _parameters(function, ours.operands)
                 if parameters is None:
+                    continue
+                if isinstance(ours, _Step) and not ours.has_defaults_of(parameters):
                     continue
                 replacement = _Replacement(function, parameters, ours)
                 _active[replacement.function] = replacement
@@ -320,12 +388,23 @@ def patch() -> Patch:
 _OPS = {op.name: op for op in OPS}
 
 
-def _make_ours(row: Union[Op, Alias], theirs: Any) -> Optional[_Ours]:
+def _make_ours(row: Union[Op, Alias, str], theirs: Any) -> Union[_Ours, _Step, None]:
     """What there is, with a result of the class `theirs` if it is an MXFP8; None if that takes other
     parts.
     """
-    if isinstance(row, Alias) or not row.format.has_scales:
+    if isinstance(row, str):
+        if not row.endswith("quantize_mxfp8"):
+            return _Step(row, None)
+    elif isinstance(row, Alias) or not row.format.has_scales:
         return _Ours(row, None)
+    make_result = _find_result(theirs)
+    if make_result is None:
+        return None
+    return _Step(row, make_result) if isinstance(row, str) else _Ours(row, make_result)
+
+
+def _find_result(theirs: Any) -> Optional[_Function]:
+    """What makes one of the class `theirs` of an MXFP8."""
     known = _signature(theirs)
     if known is None or "data" not in known or "scale" not in known:
         return None
@@ -333,7 +412,7 @@ def _make_ours(row: Union[Op, Alias], theirs: Any) -> Optional[_Ours]:
              if name in known}
     if _needed(known) - {"data", "scale", *about}:
         return None
-    return _Ours(row, lambda q: theirs(data=q.data, scale=q.scale, **about))
+    return lambda q: theirs(data=q.data, scale=q.scale, **about)
 
 
 def _signature(function: Any) -> Optional[dict[str, inspect.Parameter]]:

@@ -41,7 +41,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from . import _runtime
+from . import _runtime, _torch_permutation  # noqa: F401
 from ._hints import parse_expected_rows, parse_programmatic_launch
 from ._modes import DeadScales, ScaleLayout, parse_dead, parse_layout
 from ._mxfp8 import MXFP8, unpack_out

@@ -84,6 +84,47 @@ static void testGated() {
   EXPECT(out[0] < 0x4080 && out[0] > 0x4070);
 }
 
+static void testPermutation() {
+  // Tokens 0, 1 and 2 of two columns; experts 4 and 5 are here, with 1 and 2 of them.
+  std::vector<int32_t> routing = {4, 9, 5, 0, 9, 5};
+  std::vector<float> probs = {0.5f, 7, 2, 7, 7, 3}, rowProbs(4, 0), sums(6, 0);
+  std::vector<uint16_t> x = {0x3f80, 0, 0x4000, 0, 0x4080, 0}, rows(8, 0x1234);
+  std::vector<int32_t> counts(2), exclusive(2), inclusive(2), map(4), inverse(6);
+  int32_t valid = 3;
+  MoeMatrix routingMatrix = {routing.data(), 3, 2, 2},
+            probsMatrix = {probs.data(), 3, 2, 2};
+  MoeMatrix inverseMatrix = {inverse.data(), 3, 2, 2}, xMatrix = {x.data(), 3, 2, 2};
+  MoeMatrix rowsMatrix = {rows.data(), 4, 2, 2}, sumsMatrix = {sums.data(), 3, 2, 2};
+  MoeVector mapVector = {map.data(), 4};
+  auto route = [&](MoeIndexType type) {
+    return routeTokens(onCPU(), routingMatrix, type, &valid, &probsMatrix, 4, 2,
+                       counts.data(), exclusive.data(), inclusive.data(), mapVector,
+                       inverseMatrix, rowProbs.data());
+  };
+  EXPECT(route(MOE_INDEX_I32).ok());
+  EXPECT((counts == std::vector<int32_t>{1, 2}));
+  EXPECT((exclusive == std::vector<int32_t>{0, 2}));
+  EXPECT((inclusive == std::vector<int32_t>{2, 4}));
+  EXPECT((map == std::vector<int32_t>{0, -1, 1, 2}));
+  EXPECT((inverse == std::vector<int32_t>{0, -1, -1, 2, -1, 3}));
+  EXPECT((rowProbs == std::vector<float>{0.5f, 0, 2, 3}));
+  EXPECT(route(MoeIndexType(2)).message() ==
+         "index_type: expected MOE_INDEX_I32 or MOE_INDEX_I64, found 2");
+
+  EXPECT(permuteTokens(onCPU(), xMatrix, map.data(), &inclusive[1], rowsMatrix).ok());
+  EXPECT(
+      (rows == std::vector<uint16_t>{0x3f80, 0, 0x1234, 0x1234, 0x4000, 0, 0x4080, 0}));
+  EXPECT(permuteQuantizeMXFP8(onCPU(), xMatrix, map.data(), &inclusive[1], rowsMatrix,
+                              MoeScale())
+             .message() == "x: expected a multiple of 32 columns, found 2");
+  EXPECT(unpermuteTokens(onCPU(), rowsMatrix, inverseMatrix, &valid, sumsMatrix).ok());
+  EXPECT((sums == std::vector<float>{1, 0, 2, 0, 4, 0}));
+  EXPECT(unpermuteTokens(onCPU(), rowsMatrix, inverseMatrix, &valid, sumsMatrix,
+                         rowProbs.data())
+             .ok());
+  EXPECT((sums == std::vector<float>{0.5f, 0, 4, 0, 12, 0}));
+}
+
 template <typename Function> static Function *find(void *library, const char *name) {
   return reinterpret_cast<Function *>(dlsym(library, name));
 }
@@ -130,6 +171,7 @@ int main(int, char **arguments) {
   std::string ptx((std::istreambuf_iterator<char>(file)), {});
   testCPU();
   testGated();
+  testPermutation();
   testCUDA(ptx);
   std::puts("passed");
   return 0;

@@ -154,7 +154,7 @@ def test_operands_of_an_op_by_name(op: str) -> None:
 
 def test_names_of_ops() -> None:
     known = ", ".join([*moe.FUNCTIONS, *moe.GATED_FUNCTIONS, "permute_tokens",
-                       "permute_quantize_mxfp8"])
+                       "permute_quantize_mxfp8", "route_tokens", "unpermute_tokens"])
     for wrong in ("gelu", "", "moe.quantize_mxfp8", "quantize_mxfp", "quantize_mxfp8_linear",
                   "n" * 5000):
         with pytest.raises(moe.MoeError) as caught:

@@ -576,9 +576,14 @@ static int count_parameters(const Function *function) {
   const char *text = function->module->text;
   if (!text) {
     /* No PTX, so the library's own kernels: x, permutation_map unless it is a dense one,
-     * n_used, probs, out; then scale of rank 1 or 2. */
-    int inputs = 7 + (strstr(function->name, "_dense") ? 0 : 5) + 3 +
-                 (strstr(function->name, "_probs") ? 5 : 0);
+     * n_used, probs, out; then scale of rank 1 or 2. Or what ROUTE and UNPERMUTE of
+     * test_runtime_permutation_launch.py are. */
+    int has_probs = strstr(function->name, "_probs") != NULL;
+    if (strncmp(function->name, "route_tokens", 12) == 0)
+      return 7 + 3 + 2 + 3 * 5 + 5 + 7 + (has_probs ? 7 + 5 : 0);
+    if (strncmp(function->name, "unpermute_tokens", 16) == 0)
+      return 7 + 7 + 3 + (has_probs ? 5 : 0) + 7;
+    int inputs = 7 + (strstr(function->name, "_dense") ? 0 : 5) + 3 + (has_probs ? 5 : 0);
     int outputs = !strstr(function->name, "quantize") ? 7
                   : strstr(function->name, "_linear") ? 7 + 7
                                                       : 7 + 5;

@@ -105,8 +105,13 @@ def _load() -> ctypes.CDLL:
     gated: list[Any] = [*operands[:4], c_void_p, POINTER(Gate), POINTER(Matrix)]
     library.moePaddedSwiGLU.argtypes = gated
     library.moeSwiGLUQuantizeMXFP8.argtypes = [*gated, POINTER(Scale)]
+    library.moeRouteTokens.argtypes = [
+        POINTER(Launch), POINTER(Matrix), c_int, c_void_p, POINTER(Matrix), c_int32, c_int32,
+        c_void_p, c_void_p, c_void_p, POINTER(Vector), POINTER(Matrix), c_void_p]
     library.moePermuteTokens.argtypes = operands
     library.moePermuteQuantizeMXFP8.argtypes = [*operands, POINTER(Scale)]
+    library.moeUnpermuteTokens.argtypes = [
+        POINTER(Launch), POINTER(Matrix), POINTER(Matrix), c_void_p, c_void_p, POINTER(Matrix)]
     library.moeRunOp.argtypes = [POINTER(Launch), c_void_p, POINTER(c_void_p), c_int32]
     library.moeRunOpWithOptions.argtypes = [*library.moeRunOp.argtypes, POINTER(Options)]
     return library

@@ -142,6 +142,19 @@ inline Status swigluQuantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
                                 &scale);
 }
 
+/// `probs` and `permuted_probs` may be null.
+inline Status routeTokens(const MoeLaunch &launch, const MoeMatrix &routing_map,
+                          MoeIndexType index_type, const int32_t *valid_tokens,
+                          const MoeMatrix *probs, int32_t first_expert, int32_t alignment,
+                          int32_t *tokens_per_expert, int32_t *exclusive_offsets,
+                          int32_t *inclusive_offsets, const MoeVector &permutation_map,
+                          const MoeMatrix &inverse_map, float *permuted_probs) {
+  return moeRouteTokens(&launch, &routing_map, index_type, valid_tokens, probs,
+                        first_expert, alignment, tokens_per_expert, exclusive_offsets,
+                        inclusive_offsets, &permutation_map, &inverse_map,
+                        permuted_probs);
+}
+
 inline Status permuteTokens(const MoeLaunch &launch, const MoeMatrix &x,
                             const int32_t *permutation_map, const int32_t *n_used,
                             const MoeMatrix &out) {
@@ -152,6 +165,13 @@ inline Status permuteQuantizeMXFP8(const MoeLaunch &launch, const MoeMatrix &x,
                                    const int32_t *permutation_map, const int32_t *n_used,
                                    const MoeMatrix &data, const MoeScale &scale) {
   return moePermuteQuantizeMXFP8(&launch, &x, permutation_map, n_used, &data, &scale);
+}
+
+/// `probs` may be null.
+inline Status unpermuteTokens(const MoeLaunch &launch, const MoeMatrix &y,
+                              const MoeMatrix &inverse_map, const int32_t *valid_tokens,
+                              const MoeMatrix &out, const float *probs = nullptr) {
+  return moeUnpermuteTokens(&launch, &y, &inverse_map, valid_tokens, probs, &out);
 }
 
 inline Status findOp(const char *name, const MoeOp *&op) { return moeFindOp(name, &op); }
