@@ -124,3 +124,30 @@ def change(ptx: str, kernel: str, operand: str | None = None, **fields: Any) -> 
             _put(bytes_, at, field, fields.pop(field.name))
     assert not fields, fields
     return put(ptx, kernel, bytes(bytes_))
+
+
+def make(name: str, operands: list[dict[str, Any]], **fields: Any) -> bytes:
+    """The description of a kernel that no one compiled, as the page has it. What is left out of an
+    operand is as for one that takes everything as it comes.
+    """
+    header, operand = tables()
+
+    def round_up(fields: list[Field]) -> int:
+        return -(-(fields[-1].at + fields[-1].size) // 8) * 8
+
+    sizes = round_up(header), round_up(operand)
+    bytes_ = bytearray(sizes[0] + len(operands) * sizes[1])
+    values = {"magic": "MOEK", "version": 1, "header_bytes": sizes[0], "operand_bytes": sizes[1],
+              "num_operands": len(operands), "total_bytes": len(bytes_), "name": name, "work": 0,
+              "rows_per_unit": 1, "chunk_columns": 256, "threads_per_cta": 256,
+              "min_ctas_per_sm": 4, "waits_for_predecessor": 1, "early_chunk_columns": 0,
+              "early_elements": 0, **fields}
+    for field in header:
+        _put(bytes_, 0, field, values[field.name])
+    for i, given in enumerate(operands):
+        values = {"is_read": 1, "is_written": 0, "element_bits": 32, "address_alignment": 4,
+                  "row_stride_alignment": 1, "row_alignment": 1, "offset": 0, "rows": -1,
+                  "columns": -1, "row_stride": -1, **given}
+        for field in operand:
+            _put(bytes_, sizes[0] + i * sizes[1], field, values[field.name])
+    return bytes(bytes_)

@@ -1,0 +1,215 @@
+# Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Launches of the ops that bring tokens to experts and back, of modules that were never compiled, on
+a driver that only records them: which kernel, with which parameters, under which grid.
+"""
+
+from __future__ import annotations
+
+from ctypes import byref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moe_testing import descriptions
+from moe_testing import runtime as moe
+from moe_testing.fake_driver import FakeDriver, Launch, build, in_child
+
+SCALAR, VECTOR, MATRIX, VALUE = range(4)
+# A parameter for each of the two pointers and the offset, of each dimension a size and a stride.
+PARAMETERS = {SCALAR: 3, VECTOR: 5, MATRIX: 7, VALUE: 1}
+T, TOP_K, E, R, H = 8, 2, 4, 40, 64
+
+ROUTE = [("routing_map", MATRIX), ("valid_tokens", SCALAR), ("probs", MATRIX),
+         ("first_expert", VALUE), ("alignment", VALUE), ("tokens_per_expert", VECTOR),
+         ("exclusive_offsets", VECTOR), ("inclusive_offsets", VECTOR), ("permutation_map", VECTOR),
+         ("inverse_map", MATRIX), ("permuted_probs", VECTOR)]
+PERMUTE = [("x", MATRIX), ("permutation_map", VECTOR), ("n_used", SCALAR), ("out", MATRIX)]
+UNPERMUTE = [("y", MATRIX), ("inverse_map", MATRIX), ("valid_tokens", SCALAR), ("probs", VECTOR),
+             ("out", MATRIX)]
+WRITTEN = {"route_tokens": ROUTE[5:], "permute_tokens": PERMUTE[3:], "unpermute_tokens": UNPERMUTE[4:]}
+KERNELS = [("route_tokens" + wide + weighted, ROUTE) for wide in ("", "_i64")
+           for weighted in ("", "_probs")]
+KERNELS += [("unpermute_tokens", UNPERMUTE), ("unpermute_tokens_probs", UNPERMUTE),
+            ("permute_tokens", PERMUTE)]
+ADDRESS = {name: n << 52 for n, name in enumerate(
+    dict.fromkeys(name for _, operands in KERNELS for name, _ in operands), 1)}
+
+
+@pytest.fixture(scope="session")
+def driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("driver"), "-Wall", "-Wextra", "-Werror")
+
+
+def ptx(**changes: Any) -> str:
+    """A module with all of the kernels, as far as a launch looks at them; `changes` of
+    route_tokens's header, or by the name of an operand of its.
+    """
+    text = ".version 8.0\n.target sm_90\n.address_size 64\n"
+    for kernel, all_operands in KERNELS:
+        op = kernel.removesuffix("_probs").removesuffix("_i64")
+        operands = [(name, kind) for name, kind in all_operands
+                    if kernel.endswith("_probs") or not name.endswith("probs")]
+        fields = []
+        for name, kind in operands:
+            bits = 16 if name in ("x", "y") or (op, name) == ("permute_tokens", "out") else 32
+            if "_i64" in kernel and name == "routing_map":
+                bits = 64
+            is_written = any(name == other for other, _ in WRITTEN[op])
+            fields.append({"name": name, "kind": kind, "rank": 0 if kind == VALUE else kind,
+                           "is_written": int(is_written), "is_read": int(not is_written),
+                           "element_bits": bits, "address_alignment": max(bits // 8, 1),
+                           **(changes.get(name, {}) if kernel == "route_tokens" else {})})
+        header = {"work": int(op == "route_tokens"), "min_ctas_per_sm": 2}
+        if kernel == "route_tokens":
+            header.update({name: value for name, value in changes.items() if name not in ADDRESS})
+        bytes_ = descriptions.make(kernel, fields, **header)
+        text += f".visible .global .align 8 .b8 moe_kernel_{kernel}[{len(bytes_)}] = " \
+                f"{{{', '.join(map(str, bytes_))}}};\n"
+        count = sum(PARAMETERS[kind] for _, kind in operands)
+        parameters = ", ".join(f".param .u64 p{i}" for i in range(count))
+        text += f".visible .entry {kernel}({parameters})\n{{\nret;\n}}\n"
+    return text
+
+
+def matrix(name: str, rows: int, columns: int, stride: int = 0) -> Any:
+    return byref(moe.Matrix(ADDRESS[name], rows, columns, stride or columns))
+
+
+def launched(driver: FakeDriver, call: Any, *arguments: Any, **fields: Any) -> Launch:
+    """What the driver saw of a call."""
+    driver.take_calls()
+    moe.check(call(byref(moe.Launch(device=moe.CUDA, **fields)), *arguments))
+    [record] = driver.launches()
+    return record
+
+
+def route(driver: FakeDriver, module: int, experts: int = E, index_type: int = 0,
+          has_probs: bool = False, **fields: Any) -> Launch:
+    return launched(
+        driver, moe.library.moeRouteTokens, matrix("routing_map", T, TOP_K, 5), index_type,
+        ADDRESS["valid_tokens"], matrix("probs", T, TOP_K) if has_probs else None, -7, 16,
+        ADDRESS["tokens_per_expert"], ADDRESS["exclusive_offsets"], ADDRESS["inclusive_offsets"],
+        byref(moe.Vector(ADDRESS["permutation_map"], R)), matrix("inverse_map", T, experts, 5000),
+        ADDRESS["permuted_probs"], module=module, **fields)
+
+
+def memory(name: str, *sizes: int, strides: tuple[int, ...] = ()) -> list[int]:
+    return [ADDRESS[name], ADDRESS[name], 0, *sizes, *strides, *([1] if sizes else [])]
+
+
+@pytest.mark.parametrize("has_probs", [False, True])
+@pytest.mark.parametrize("index_type", [0, 1])
+@in_child
+def test_parameters_of_routing(driver_path: Path, index_type: int, has_probs: bool) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    record = route(driver, moe.load_module(ptx().encode()), index_type=index_type,
+                   has_probs=has_probs)
+    assert record.name.decode() == ("route_tokens" + "_i64" * index_type + "_probs" * has_probs)
+    wanted = memory("routing_map", T, TOP_K, strides=(5,)) + memory("valid_tokens")
+    if has_probs:
+        wanted += memory("probs", T, TOP_K, strides=(TOP_K,))
+    wanted += [2**32 - 7, 16]
+    for name in ("tokens_per_expert", "exclusive_offsets", "inclusive_offsets"):
+        wanted += memory(name, E)
+    wanted += memory("permutation_map", R) + memory("inverse_map", T, E, strides=(5000,))
+    if has_probs:
+        wanted += memory("permuted_probs", R)
+    assert list(record.parameters[: record.num_parameters]) == wanted
+
+
+@in_child
+def test_grids_of_routing(driver_path: Path) -> None:
+    """A CTA for each expert, as far as there is room, or as the caller says."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_device(90, 100)
+    module = moe.load_module(ptx().encode())
+    for experts, num_ctas, wanted in ((1, 0, 1), (4, 0, 4), (200, 0, 200), (201, 0, 200), (2048, 0, 200),
+                                      (2048, 7, 7), (4, 7, 4), (2048, 65535, 2048)):
+        record = route(driver, module, experts, num_ctas=num_ctas)
+        assert list(record.grid) == [wanted, 1, 1]
+        assert list(record.block) == [256, 1, 1]
+        # What is known of rows says nothing about experts.
+        assert list(route(driver, module, experts, num_ctas=num_ctas, expected_rows=1).grid) == list(
+            record.grid)
+    assert route(driver, module, flags=moe.PROGRAMMATIC_LAUNCH).programmatic
+
+
+@in_child
+def test_parameters_of_the_way_there_and_back(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    module = moe.load_module(ptx().encode())
+    record = launched(driver, moe.library.moePermuteTokens, matrix("x", T, H, 72),
+                      ADDRESS["permutation_map"], ADDRESS["n_used"], matrix("out", R, H, 80),
+                      module=module)
+    assert record.name == b"permute_tokens"
+    assert list(record.parameters[: record.num_parameters]) == (
+        memory("x", T, H, strides=(72,)) + memory("permutation_map", R) + memory("n_used")
+        + memory("out", R, H, strides=(80,)))
+    for weights in (None, ADDRESS["probs"]):
+        record = launched(driver, moe.library.moeUnpermuteTokens, matrix("y", R, H),
+                          matrix("inverse_map", T, E), ADDRESS["valid_tokens"], weights,
+                          matrix("out", T, H), module=module)
+        assert record.name == (b"unpermute_tokens_probs" if weights else b"unpermute_tokens")
+        assert list(record.parameters[: record.num_parameters]) == (
+            memory("y", R, H, strides=(H,)) + memory("inverse_map", T, E, strides=(E,))
+            + memory("valid_tokens") + (memory("probs", R) if weights else [])
+            + memory("out", T, H, strides=(H,)))
+
+
+@in_child
+def test_rows_that_a_grid_is_for(driver_path: Path) -> None:
+    """Those of the destination, of which the others may have fewer or more."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    module = moe.load_module(ptx().encode())
+
+    def permute(tokens: int, rows: int) -> list[int]:
+        return list(launched(driver, moe.library.moePermuteTokens, matrix("x", tokens, H),
+                             ADDRESS["permutation_map"], ADDRESS["n_used"], matrix("out", rows, H),
+                             module=module).grid)
+
+    def unpermute(rows: int, tokens: int) -> list[int]:
+        return list(launched(driver, moe.library.moeUnpermuteTokens, matrix("y", rows, H),
+                             matrix("inverse_map", tokens, E), ADDRESS["valid_tokens"], None,
+                             matrix("out", tokens, H), module=module).grid)
+
+    assert permute(8, 100000) == permute(100000, 100000) != permute(100000, 8)
+    assert unpermute(8, 100000) == unpermute(100000, 100000) != unpermute(100000, 8)
+    # No token, and still rows whose scales or zeros are to be written.
+    assert permute(0, 8) == permute(8, 8)
+
+
+@in_child
+def test_validated_pointers(driver_path: Path) -> None:
+    """Values are none, and neither is what has no elements."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    module = moe.load_module(ptx().encode())
+    driver.set_device_memory(1 << 52, 1 << 60)
+    route(driver, module, has_probs=True, flags=moe.VALIDATE_POINTERS)
+    assert driver.take_calls().count("cuPointerGetAttribute") == len(ROUTE) - 2
+    driver.set_device_memory(1 << 52, ADDRESS["inverse_map"])
+    with pytest.raises(moe.MoeError, match="^inverse_map: expected memory that the CUDA device can"):
+        route(driver, module, flags=moe.VALIDATE_POINTERS)
+
+
+@in_child
+def test_images_of_other_kernels(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    for changes, message in [
+        ({"work": 0}, "expected work that is given out by experts, found kind 0"),
+        ({"alignment": {"kind": SCALAR}}, "found a scalar 'alignment' of 32 bits"),
+        ({"first_expert": {"element_bits": 64}}, "found a value 'first_expert' of 64 bits"),
+        ({"routing_map": {"element_bits": 64}}, "found a matrix 'routing_map' of 64 bits"),
+        ({"valid_tokens": {"kind": VALUE}}, "found a value 'valid_tokens'"),
+        ({"permutation_map": {"is_written": 0}}, "found a vector 'permutation_map' .* is read"),
+        ({"inverse_map": {"kind": VECTOR, "rank": 1}}, "found a vector 'inverse_map'"),
+    ]:
+        with pytest.raises(moe.MoeError, match=f"^image: kernel route_tokens: .*{message}") as caught:
+            moe.load_module(ptx(**changes).encode())
+        assert caught.value.status == moe.UNSUPPORTED
