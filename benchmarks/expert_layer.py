@@ -224,12 +224,14 @@ def by_part(times: Mapping[str, float], name: str) -> dict[str, float]:
     return {part: end - begin for part, begin, end in zip(PARTS, [0.0, *through], through)}
 
 
-def sum_of_magnitudes(shape: Shape, step: Step, y: torch.Tensor) -> torch.Tensor:
-    """Of what is added up for each token, given the rows of the second product: how far two orders
-    of adding may be apart depends on it.
+def pair_rows(shape: Shape, step: Step, y: torch.Tensor) -> torch.Tensor:
+    """float32 [T, top_k, H]: the row of y that belongs to each pair, 0 for a pair that is not of a
+    local expert.
     """
     import torch_permute
 
     routing = torch_permute.route(step.routing_map, step.valid_tokens, shape.first, shape.local,
                                   shape.alignment, shape.rows)
-    return torch_permute.unpermute(y.abs(), routing, step.probs)
+    exists = routing.pair_rows < shape.rows
+    rows = y[routing.pair_rows.clamp(max=shape.rows - 1)].float()
+    return torch.where(exists[:, :, None], rows, 0)

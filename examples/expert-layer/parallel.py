@@ -17,7 +17,8 @@ own. So there are three statements, which each rank checks for its own tokens:
 2. for two ranks, where there is one addition and so one order: the result has the bytes of
    f32(sum of rank 0 + sum of rank 1);
 3. the result is within the roundings of both of what one device computes of all experts in one
-   ordered sum. Those differ, as (a + b) + (c + d) does from ((a + b) + c) + d.
+   ordered sum. Those differ, as (a + b) + (c + d) does from ((a + b) + c) + d; and by what the
+   grouped product itself makes different of a row where there are more experts, if it does.
 
 Needs PyTorch, the runtime library, and this checkout's benchmarks on PYTHONPATH.
 """
@@ -99,13 +100,14 @@ class Rank:
 
 def check(rank: Rank, shape: Shape) -> list[str]:
     """What is wrong, of the statements above."""
-    device = rank.result.device
-    step = rank.reference
-    sums = []
+    device, step = rank.result.device, rank.reference
+    sums, rows = [], torch.zeros(())
     for other in range(rank.ranks):
         part = slice_of(shape, other, rank.ranks)
-        expert_layer.run(expert_layer.ours(part, Weights.random(part, device), step))
-        sums.append(step.out[rank.mine].clone())
+        made = dict(expert_layer.ours(part, Weights.random(part, device), step))
+        sums.append(made["unpermute"][rank.mine].clone())
+        # Each pair has its row in one slice.
+        rows = rows.to(device) + expert_layer.pair_rows(part, step, made["FC2"])
     exact = torch.stack(sums).double().sum(0)
     size = torch.stack(sums).double().abs().sum(0)
     found, wrong = rank.result, []
@@ -114,11 +116,18 @@ def check(rank: Rank, shape: Shape) -> list[str]:
     if rank.ranks == 2 and not torch.equal(found, sums[0] + sums[1]):
         wrong.append("other bytes than those of the one addition of two ranks")
 
-    # All experts on one device. What each term is decides how far two orders may be apart.
+    # All experts on one device. What the terms are decides how far two orders may be apart; and
+    # PyTorch's product may add up a row in another way where there are more experts.
     made = dict(expert_layer.ours(shape, Weights.random(shape, device), step))
-    terms = expert_layer.sum_of_magnitudes(shape, step, made["FC2"])[rank.mine].double()
-    bound = 2 * (shape.top_k + rank.ranks) * UNIT * terms
-    if not bool(((found.double() - made["unpermute"][rank.mine].double()).abs() <= bound).all()):
+    one_sum = made["unpermute"][rank.mine].double()
+    every = expert_layer.pair_rows(shape, step, made["FC2"])
+
+    def weighted(values: torch.Tensor) -> torch.Tensor:
+        return (values.double() * step.probs.double()[:, :, None]).sum(1)[rank.mine]
+
+    bound = (2 * (shape.top_k + rank.ranks) * UNIT * weighted(every.abs())
+             + weighted((every - rows).abs()) * (1 + 2 * shape.top_k * UNIT))
+    if not bool(((found.double() - one_sum).abs() <= bound).all()):
         wrong.append("further from one device's sum than roundings explain")
     return wrong
 
@@ -130,7 +139,9 @@ def time_step(rank: Rank) -> dict[str, float]:
     parts: list[Callable[[], None]] = [rank.gather, rank.layer, rank.scatter]
     for count in range(1, len(parts) + 1):
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        torch.cuda.synchronize()
+        # NCCL has a thread that looks at events meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             for part in parts[:count]:
                 part()
         for _ in range(3):
