@@ -8,7 +8,7 @@ the times.
 A program of its own, for test_programs.py, with the benchmarks on PYTHONPATH. "broken": with
 results that are wrong; "compile": with torch.compile, which takes a minute; "grids": other numbers
 of CTAs; "late": with no time left; "swiglu": SwiGLU and nothing else, by the oracle in the place of
-the library; "layer": layer.py, by the oracle too. LIBRARY: the one of --old.
+the library; "layer": layer.py. LIBRARY: the one of --old.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import host_cost
 import layer
 import ml_dtypes
 import numpy as np
-import permutation_stand_in
 import rotation
 import torch
 import variants
@@ -172,9 +171,7 @@ def rehearse_variants(json_file: Path) -> None:
 
 
 def rehearse_layer(json_file: Path) -> None:
-    for function in permutation_stand_in.FUNCTIONS:
-        setattr(layer.moe_mlir, function.__name__, function)
-    right = permutation_stand_in.unpermute_tokens_in_expert_order
+    right = layer.moe_mlir.unpermute_tokens_in_expert_order
 
     def run(*operands: Any, **others: Any) -> None:
         right(*operands, **others)
