@@ -118,7 +118,10 @@ def all_cases() -> list[Case]:
 # ===-------------------------------------------------------------------------------------------===
 
 
-OURS = ("moe", "moe-programmatic", "moe-hint")
+# Our ways of launching, and what is said to the kernels.
+HINTS: dict[str, dict[str, bool]] = {"moe": {}, "moe-programmatic": {"programmatic": True},
+                                     "moe-hint": {"programmatic": True, "hint": True}}
+OURS = tuple(HINTS)
 
 
 def best_of_ours(result: results.Result) -> str:
@@ -470,20 +473,28 @@ def check_sums_nearly(workload: Workload, s: Set) -> None:
         raise gpu.BytesDiffer("Triton's sums are further off than their rounding")
 
 
-def check_set(workload: Workload, index: int) -> None:
-    """Raises gpu.BytesDiffer unless everybody writes what they should; ours is what stays."""
+def check_set(workload: Workload, index: int) -> dict[str, str]:
+    """Raises gpu.BytesDiffer unless Triton and "moe" write what they should; what is wrong with
+    ours under hints, by peers. The results of "moe" are what stays.
+    """
     s = workload.every[index]
-    case = workload.case
     s.clear()
-    whole(Triton(case))(s)
+    whole(Triton(workload.case))(s)
     check_rows(workload, s)
     check_sums_nearly(workload, s)
-    for programmatic, hint in ((True, True), (True, False), (False, False)):
-        s.clear()
-        whole(Ours(workload, programmatic, hint))(s)
-        check_routing(workload, s)
-        check_rows(workload, s)
-        check_sums(workload, s)
+    wrong = {}
+    for name in reversed(OURS):
+        try:
+            s.clear()
+            whole(Ours(workload, **HINTS[name]))(s)
+            check_routing(workload, s)
+            check_rows(workload, s)
+            check_sums(workload, s)
+        except Exception as error:
+            if name == "moe":
+                raise
+            wrong[name] = gpu._one_line(error)
+    return wrong
 
 
 # ===-------------------------------------------------------------------------------------------===
@@ -504,11 +515,9 @@ def permutation_launches(workload: Workload, pools: rotation.Pools,
         return lambda index: run(workload.every[index % sets])
 
     ours, hinted, reference = Ours(workload), Ours(workload, hint=True), Triton(case)
-    launches = {"moe": bind(whole(ours)),
-                "moe-programmatic": bind(whole(Ours(workload, programmatic=True))),
-                "moe-hint": bind(whole(Ours(workload, programmatic=True, hint=True))),
-                "moe-route": bind(ours.route),
-                "moe-permute": bind(ours.permute), "moe-permute-hint": bind(hinted.permute),
+    launches = {**{name: bind(whole(Ours(workload, **hints))) for name, hints in HINTS.items()},
+                "moe-route": bind(ours.route), "moe-permute": bind(ours.permute),
+                "moe-permute-hint": bind(hinted.permute),
                 "moe-unpermute": bind(ours.unpermute), "moe-unpermute-hint": bind(hinted.unpermute)}
     for config in configurations(case):
         launches[f"triton {config}"] = bind(whole(Triton(case, config)))
@@ -542,20 +551,32 @@ def summarized(times: dict[str, list[float]]) -> dict[str, Any]:
 def run_permutation(case: Case, pools: rotation.Pools, timer: Any, rotate_bytes: int,
                     replays: int) -> results.Result:
     workload = Workload(case, pools, rotate_bytes)
+    wrong: dict[str, str] = {}
     for index in sorted({0, workload.sets - 1}):
-        check_set(workload, index)
+        wrong.update(check_set(workload, index))
     # Each part alone works with what routing left.
     for s in workload.every:
         Ours(workload).route(s)
     found = {}
     for state, sets in (("peers", workload.sets), ("warm_peers", 1)):
         launches = permutation_launches(workload, pools, sets)
-        for launch in launches.values():
-            launch(0)
-        timer.synchronize()
         tritons = [name for name in launches if name.startswith("triton ")]
+        for name in list(launches):
+            try:
+                if name not in wrong:
+                    launches[name](0)
+                    timer.synchronize()
+            except Exception as error:
+                # A block that is too large for the device, say.
+                if name not in (*tritons[1:], "eager") and not name.endswith("-hint"):
+                    raise
+                wrong[name] = gpu._one_line(error)
+            if name in wrong:
+                del launches[name]
+        tritons = [name for name in tritons if name in launches]
         found[state] = summarized(rotation.time_launches(timer, launches, sets, replays, [tritons],
                                                          keep=tritons[:1]))
+        found[state].update({name: {"error": text} for name, text in wrong.items()})
     return {**case.describe(), "live": workload.pairs, "n_used": workload.n_used,
             "sets": workload.sets, "permute_bytes": workload.permute_bytes,
             "unpermute_bytes": workload.unpermute_bytes, **found}
@@ -582,17 +603,24 @@ def run_layer(case: Case, weights_of: LayerWeights, timer: Any, device: str,
     weights = weights_of.of(shape, device)
     steps = [expert_layer.Step.random(shape, device, seed) for seed in range(ROUTINGS)]
     layers = expert_layer.variants(True, device == "cuda")
-    wanted = None
-    for name, layer in layers.items():
+    wanted, wrong = None, {}
+    for name in list(layers):
         steps[0].out.fill_(math.nan)
-        found = expert_layer.run(layer(shape, weights, steps[0])).clone()
-        wanted = found if wanted is None else wanted
-        trouble = expert_layer.trouble(found, wanted)
-        if name in OURS and not torch.equal(found, wanted):
-            trouble = "other bytes than those of moe"
-        if trouble is not None:
+        try:
+            found = expert_layer.run(layers[name](shape, weights, steps[0])).clone()
+            wanted = found if wanted is None else wanted
+            trouble = expert_layer.trouble(found, wanted)
+            if name in OURS and not torch.equal(found, wanted):
+                trouble = "other bytes than those of moe"
+        except Exception as error:
+            if name in ("moe", "reference"):
+                raise
+            trouble = gpu._one_line(error)
+        if trouble is not None and name in ("moe", "reference"):
             raise gpu.BytesDiffer(f"{name}: {trouble}")
-
+        if trouble is not None:
+            wrong[name] = {"error": trouble}
+            del layers[name]
     launches = expert_layer.launches(layers, shape, weights, steps)
     times = rotation.time_launches(timer, launches, ROUTINGS, replays)
     medians = {name: results.summarize(values) for name, values in times.items()}
@@ -600,7 +628,7 @@ def run_layer(case: Case, weights_of: LayerWeights, timer: Any, device: str,
     peers = {name: {**medians[f"{name} through {expert_layer.PARTS[-1]}"],
                     "parts": {part: round(us, 4) for part, us in
                               expert_layer.by_part(through, name).items()}} for name in layers}
-    return {**case.describe(), "sets": ROUTINGS, "peers": peers}
+    return {**case.describe(), "sets": ROUTINGS, "peers": {**peers, **wrong}}
 
 
 def permutation_line(result: results.Result) -> str:
@@ -621,6 +649,8 @@ def permutation_line(result: results.Result) -> str:
         lines.append(f"  {state:8} moe {us('moe', peers)} programmatic "
                      f"{us('moe-programmatic', peers)} hint {us('moe-hint', peers)} {ratios} | "
                      f"ours/reference: {parts} | empty {us('empty', peers)}")
+    lines += [f"  {name} FAILED {entry['error']}" for name, entry in result["peers"].items()
+              if "error" in entry]
     return "\n".join(lines)
 
 
@@ -628,6 +658,9 @@ def layer_lines(result: results.Result) -> str:
     lines = [result["name"]]
     ours = best_of_ours(result)
     for name, entry in result["peers"].items():
+        if "error" in entry:
+            lines.append(f"  {name:17} FAILED {entry['error']}")
+            continue
         parts = "  ".join(f"{part} {us:8.2f}" for part, us in entry["parts"].items())
         ratio = results.ratio(result, name, ours) or 0
         lines.append(f"  {name:17} {entry['us']:9.2f} us x{ratio:.3f}   {parts}")
@@ -672,6 +705,10 @@ def run_cases(chosen: Sequence[Case], card: Any, timer: Any, *, replays: int, ti
                 result = run_permutation(case, pools, timer, rotate_bytes, replays)
                 print(permutation_line(result), flush=True)
             document["results"].append(result)
+            # Others may be too large for a device; ours may not.
+            document["failed"] += [{"name": f"{name}, {case.name}", "error": entry["error"]}
+                                   for name, entry in result["peers"].items()
+                                   if name in OURS and "error" in entry]
         except Exception as error:
             document["failed"].append({"name": case.name, "error": gpu._one_line(error)})
             print(f"FAILED {case.name}: {gpu._one_line(error)}", flush=True)
