@@ -27,7 +27,9 @@ INTERPRETER = ROOT / "testing" / "ptx_interpreter"
 ALLOWED = {
     ROOT / "benchmarks": {"matplotlib", "ml_dtypes", "moe_mlir", "moe_testing", "numpy", "torch",
                           "triton"},
-    ROOT / "examples": {"matplotlib", "ml_dtypes", "moe_mlir", "moe_testing", "numpy"},
+    # One example is run with the peers of the benchmarks beside it.
+    ROOT / "examples": {"matplotlib", "ml_dtypes", "moe_mlir", "moe_testing", "numpy", "torch",
+                        *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))},
     SUPPORT: {"ml_dtypes", "numpy", "ptx_interpreter", "pytest"},
     INTERPRETER: {"numpy"},
 }
@@ -104,7 +106,7 @@ def test_nothing_reaches_into_the_tests_by_a_path(folder: str) -> None:
         assert not any(re.match(r"(\.\./)*test/", text) for text in constants), path
 
 
-ORACLE = ("oracle", "activations")
+ORACLE = ("oracle", "activations", "permutation")
 
 
 @pytest.mark.parametrize("module", ORACLE)
@@ -118,12 +120,13 @@ def test_modules_of_the_oracle(module: str) -> None:
 
 
 def test_the_oracle_loads_nothing_of_this_project() -> None:
-    code = ("import sys, moe_testing.oracle, moe_testing.activations\n"
+    code = (f"import sys, {', '.join(f'moe_testing.{module}' for module in ORACLE)}\n"
             "print(sorted(name for name in sys.modules if 'moe' in name or 'ptx' in name))\n"
             "print('moe' in open('/proc/self/maps').read().replace(sys.argv[1], ''))\n")
     done = subprocess.run([sys.executable, "-c", code, str(ROOT)], text=True, capture_output=True,
                           env={"PYTHONPATH": python_path()}, check=False)
-    assert done.stdout == "['moe_testing', 'moe_testing.activations', 'moe_testing.oracle']\nFalse\n", done.stderr
+    modules = ["moe_testing", *(f"moe_testing.{module}" for module in sorted(ORACLE))]
+    assert done.stdout == f"{modules}\nFalse\n", done.stderr
     assert Path(oracle.__file__).parent == SUPPORT
 
 
@@ -137,6 +140,7 @@ def test_the_package_knows_nothing_of_its_tests() -> None:
 @pytest.mark.parametrize("program, lacking, path", [
     ("benchmarks/gpu.py --quick", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
     ("benchmarks/host_cost.py", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
+    ("benchmarks/layer.py", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
     ("benchmarks/cpu.py", "moe_mlir and moe_testing", "$PWD/python:$PWD/testing"),
     ("benchmarks/variants.py prepare nowhere", "moe_mlir and moe_testing",
      "$PWD/python:$PWD/testing"),
