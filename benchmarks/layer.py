@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import math
 import sys
 import time
@@ -206,11 +207,15 @@ class Workload:
 
         self.case = case
         T, E, R, H = case.tokens, case.local, case.rows, case.H
-        self.batch = permutation_batches.routed(
-            T, case.top_k, case.experts, slice(0, E), alignment=case.alignment, rows=R,
-            dtype="int64")
-        self.wanted = self.batch.routed()
-        self.n_used = int(self.wanted.n_used[0])
+        for seed in itertools.count():
+            self.batch = permutation_batches.routed(
+                T, case.top_k, case.experts, slice(0, E), alignment=case.alignment, rows=R,
+                dtype="int64", seed=seed)
+            self.wanted = self.batch.routed()
+            self.n_used = int(self.wanted.n_used[0])
+            # A token may have no local expert; this is about those that have.
+            if self.n_used:
+                break
         self.pairs = int(self.wanted.tokens_per_expert.sum())
         reached = int((self.wanted.inverse_map >= 0).any(axis=1).sum())
         width = 2 if case.kind == "permutation" else 1
