@@ -126,7 +126,7 @@ def random_routing(rng: np.random.Generator, most_tokens: int) -> TokenBatch:
     if kind < 0.45:
         found = _rare(has_large=most_tokens >= 600)
         return found[rng.integers(len(found))]
-    T = int(min(most_tokens, np.exp(rng.uniform(0, 7))))
+    T = 0 if kind > 0.95 else int(min(most_tokens, np.exp(rng.uniform(0, 7))))
     experts = int(rng.choice([8, 64, 128, 256, 384, 512]))
     first = int(rng.choice([0, rng.integers(experts)]))
     local = slice(first, int(rng.integers(first, experts)) + 1)

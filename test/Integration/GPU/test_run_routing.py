@@ -68,7 +68,7 @@ def test_cases_are_of_every_kind() -> None:
     assert {region.strides[0] == region.shape[1] for region in maps} == {True, False}
     assert {0} < {region.shape[0] for region in maps}
     assert {"probs" in case.layout.regions for case in routes} == {True, False}
-    assert {1, 16, 128, 256} <= {case.arguments["alignment"] for case in routes}
+    assert len({case.arguments["alignment"] for case in routes}) > 4
     first, second = (routing_cases.make_case(SEED, 5) for _ in range(2))
     assert str(first) == str(second) and np.array_equal(first.inputs(), second.inputs())
 
