@@ -73,6 +73,13 @@ def test_cases_are_of_every_kind() -> None:
     assert str(first) == str(second) and np.array_equal(first.inputs(), second.inputs())
 
 
+def test_calls_on_the_cpu() -> None:
+    outcome = run_routing.run_cases(SEED, "cpu", range(60), 60)
+    assert not outcome.failures and len(outcome.launched) == 4
+    outcome = run_routing.run_steps(SEED, "cpu", 3)
+    assert not outcome.failures and outcome.launched.total() == 9
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_what_is_right() -> None:
     outcome = run_routing.run_cases(SEED, "cpu", range(40), 60)
