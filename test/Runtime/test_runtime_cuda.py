@@ -34,6 +34,9 @@ LAUNCH_CALLS = ["cuCtxGetId", "cuLaunchKernel"]
 
 @pytest.fixture(scope="session")
 def driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Here, and not in each of the processes that tests fork.
+    for chip in CHIPS:
+        embedded_ptx(chip)
     return build(tmp_path_factory.mktemp("driver"), "-Wall", "-Wextra", "-Werror")
 
 

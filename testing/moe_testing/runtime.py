@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+from . import fatbinary
 from .checkout import LIB_DIR
 
 LIBRARY = LIB_DIR / "libmoe_runtime.so"
@@ -159,9 +160,14 @@ def unload_module(module: int | None) -> None:
 
 @cache
 def embedded_ptx(chip: int) -> str:
-    """The PTX for a chip out of the library's bytes."""
-    text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, LIBRARY.read_bytes(),
-                     re.DOTALL)
+    """The PTX for a chip out of the library's bytes: out of a fat binary, or, where the library
+    was built without CUDA's tools, as it is.
+    """
+    data = LIBRARY.read_bytes()
+    start = data.find(fatbinary.START)
+    if start >= 0:
+        return fatbinary.read_ptx(data[start:], chip)
+    text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, data, re.DOTALL)
     assert text, f"no PTX for sm_{chip} in {LIBRARY}"
     return text.group()[:-1].decode()
 
