@@ -16,15 +16,26 @@ file(RELATIVE_PATH bin_to_lib "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FU
 set(MOE_TOOL_RPATH "$ORIGIN/${bin_to_lib}" "$ORIGIN/../lib")
 list(REMOVE_DUPLICATES MOE_TOOL_RPATH)
 
-# A third and more of what it takes to compile a file are these headers. GCC's precompiled ones
-# are not for compiler caches, which do as well without.
+# Most of what it takes to compile a file are the headers of MLIR, and what is instantiated of
+# their templates. So files are compiled together, some at a time, with the headers precompiled.
+# Neither is for compiler caches: those keep objects of single files, and cannot keep what GCC
+# makes of a precompiled header.
 if(CMAKE_CXX_COMPILER_LAUNCHER)
-  set(precompiles OFF)
+  set(is_from_scratch OFF)
 else()
-  set(precompiles ON)
+  set(is_from_scratch ON)
 endif()
 option(MOE_PRECOMPILED_HEADERS "Precompile the headers of MLIR that most files include"
-       ${precompiles})
+       ${is_from_scratch})
+option(MOE_UNITY_BUILD "Compile several files of a library or tool at a time"
+       ${is_from_scratch})
+set(MOE_UNITY_FILES 8 CACHE STRING "How many files MOE_UNITY_BUILD compiles at a time")
+
+function(moe_compile_together target)
+  set_target_properties(${target} PROPERTIES
+    UNITY_BUILD ${MOE_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE ${MOE_UNITY_FILES})
+endfunction()
+
 if(MOE_PRECOMPILED_HEADERS)
   file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/MLIRHeaders.cpp CONTENT "")
   add_library(MoeMLIRHeaders OBJECT ${PROJECT_BINARY_DIR}/MLIRHeaders.cpp)
@@ -45,6 +56,7 @@ function(add_moe_library name)
   # Static, yet linked into the plugin, which is a shared object.
   set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   llvm_update_compile_flags(${name})
+  moe_compile_together(${name})
   if(MOE_PRECOMPILED_HEADERS)
     target_precompile_headers(${name} REUSE_FROM MoeMLIRHeaders)
   endif()
@@ -70,6 +82,7 @@ function(add_moe_executable name)
     target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tools/SanitizerOptions.cpp)
   endif()
   llvm_update_compile_flags(${name})
+  moe_compile_together(${name})
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${LLVM_RUNTIME_OUTPUT_INTDIR}
     INSTALL_RPATH "${MOE_TOOL_RPATH}")

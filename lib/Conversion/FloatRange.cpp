@@ -41,7 +41,7 @@ static bool isFloat(Value value) {
   return type.isF32() || type.isBF16();
 }
 
-static std::optional<float> getConstant(Value value) {
+static std::optional<float> getNumber(Value value) {
   APFloat constant(0.0f);
   if (!matchPattern(value, m_ConstantFloat(&constant)) || constant.isNaN())
     return std::nullopt;
@@ -84,7 +84,7 @@ MaybeRange FloatRanges::get(Value value) {
 }
 
 MaybeRange FloatRanges::find(Value value) {
-  if (std::optional<float> constant = getConstant(value))
+  if (std::optional<float> constant = getNumber(value))
     return FloatRange{*constant, *constant};
   Operation *op = value.getDefiningOp();
   if (!op)
@@ -152,17 +152,16 @@ MaybeRange FloatRanges::find(Value value) {
 MaybeRange FloatRanges::findRemainder(Value factor, Value other, Value addend) {
   Value z;
   if (auto sub = addend.getDefiningOp<arith::SubFOp>()) {
-    if (getConstant(sub.getLhs()) == kMagic)
+    if (getNumber(sub.getLhs()) == kMagic)
       z = sub.getRhs();
   } else if (auto neg = addend.getDefiningOp<arith::NegFOp>()) {
     sub = neg.getOperand().getDefiningOp<arith::SubFOp>();
-    if (sub && getConstant(sub.getRhs()) == kMagic)
+    if (sub && getNumber(sub.getRhs()) == kMagic)
       z = sub.getLhs();
   }
   auto rounding = z ? z.getDefiningOp<math::FmaOp>() : math::FmaOp();
   if (!rounding || rounding.getA() != factor || rounding.getB() != other ||
-      getConstant(rounding.getC()) != kMagic ||
-      !getElementTypeOrSelf(z.getType()).isF32())
+      getNumber(rounding.getC()) != kMagic || !getElementTypeOrSelf(z.getType()).isF32())
     return std::nullopt;
   MaybeRange integer = get(z);
   if (!integer || integer->least < kLeastInteger || integer->most > kMostInteger)

@@ -27,7 +27,6 @@ using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kGateUpWord = "gate_up";
 static constexpr llvm::StringLiteral kUpGateWord = "up_gate";
-static constexpr llvm::StringLiteral kInterleavedWord = "interleaved";
 
 Attribute GateLayoutAttr::parse(AsmParser &parser, Type) {
   SMLoc loc;
@@ -35,7 +34,7 @@ Attribute GateLayoutAttr::parse(AsmParser &parser, Type) {
   if (parser.parseLess() || parser.getCurrentLocation(&loc) || parser.parseKeyword(&word))
     return {};
   int64_t block = PairsAttr::kHalves;
-  if (word == kInterleavedWord) {
+  if (word == PairsAttr::kInterleavedWord) {
     if (parser.parseLess() || parser.getCurrentLocation(&loc) ||
         parser.parseInteger(block) || parser.parseGreater())
       return {};
@@ -45,7 +44,8 @@ Attribute GateLayoutAttr::parse(AsmParser &parser, Type) {
     }
   } else if (word != kGateUpWord && word != kUpGateWord) {
     parser.emitError(loc) << "expected " << kGateUpWord << ", " << kUpGateWord << " or "
-                          << kInterleavedWord << "<columns of a block>, found " << word;
+                          << PairsAttr::kInterleavedWord << "<columns of a block>, found "
+                          << word;
     return {};
   }
   auto pairs = parser.getChecked<PairsAttr>(loc, parser.getContext(), block);
@@ -56,7 +56,7 @@ Attribute GateLayoutAttr::parse(AsmParser &parser, Type) {
 
 void GateLayoutAttr::print(AsmPrinter &printer) const {
   if (!getPairs().areHalves())
-    printer << "<" << kInterleavedWord << "<" << getPairs().getBlock() << ">>";
+    printer << "<" << PairsAttr::kInterleavedWord << "<" << getPairs().getBlock() << ">>";
   else
     printer << "<" << (getIsGateSecond() ? kUpGateWord : kGateUpWord) << ">";
 }

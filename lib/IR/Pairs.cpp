@@ -17,7 +17,6 @@ using namespace mlir;
 using namespace mlir::moe;
 
 static constexpr llvm::StringLiteral kHalvesWord = "halves";
-static constexpr llvm::StringLiteral kInterleavedWord = "interleaved";
 
 Attribute PairsAttr::parse(AsmParser &parser, Type) {
   SMLoc loc;

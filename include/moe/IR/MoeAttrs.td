@@ -104,6 +104,8 @@ def Moe_PairsAttr : AttrDef<Moe_Dialect, "Pairs"> {
   let extraClassDeclaration = [{
     /// The `block` of halves.
     static constexpr int64_t kHalves = 0;
+    /// The word for blocks that take turns.
+    static constexpr ::llvm::StringLiteral kInterleavedWord = "interleaved";
     bool areHalves() const { return getBlock() == kHalves; }
     /// Whether the first columns of `elements` neighbours of the destination, from a
     /// multiple of `elements` on, are neighbours too.
