@@ -210,7 +210,7 @@ MaybeRange FloatRanges::findScaledDifference(math::FmaOp op) {
   if (!difference || !getElementTypeOrSelf(op.getType()).isF32())
     return std::nullopt;
   Value k = difference.getLhs();
-  std::optional<float> c = getConstant(difference.getRhs());
+  std::optional<float> c = getNumber(difference.getRhs());
   MaybeRange ofK = get(k);
   if (!c || !(*c >= 0) || !ofK || !isFinite(*ofK) || !std::isnormal(ofK->least) ||
       ofK->least < 0)
