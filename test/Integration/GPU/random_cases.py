@@ -122,7 +122,7 @@ def make_case(seed: int, number: int, *, has_graphs: bool = True, has_ships: boo
 def _other_settings(rng: np.random.Generator, kernel: Shipped) -> Shipped:
     """The same op with something that is otherwise."""
     settings = kernel.arguments
-    changes: list[tuple[str, Any]] = [("dead_rows", "zero")] if not kernel.quantizes else []
+    changes: list[tuple[str, Any]] = [("dead_rows", "zero")]
     if kernel.is_gated:
         changes += [("limit", float(oracle.bfloat16(np.exp2(rng.uniform(-3, 7))))),
                     ("gate_layout", f"interleaved<{rng.choice([2, 8, 32])}>"),
@@ -153,7 +153,7 @@ def _shape(rng: np.random.Generator, kernel: Shipped, most_elements: int) -> tup
     N = unit * max(1, width // unit)
     most = min(most_elements, int(np.exp(rng.uniform(np.log(2_000), np.log(most_elements)))))
     rows = int(min(MOST_ROWS, max(1, most // (N * kernel.parts))))
-    M = int(rng.choice([rows, rng.integers(rows + 1), rng.integers(rows + 1),
+    M = int(rng.choice([rows, rng.integers(1, rows + 1), rng.integers(1, rows + 1),
                         min(rows, int(rng.choice([0, 1, 127, 128, 129, 255, 257, 384])))]))
     return M, N
 

@@ -146,7 +146,8 @@ def run_cases(seed: int, device: str, numbers: Iterable[int],
     def run(case: Case, outcome: Outcome) -> None:
         if run_case(case, device):
             outcome.launched[case.kernel.op] += case.steps
-        elif case.ships:
+        # PyTorch has no address for no elements, so that probs of no rows are none to the library.
+        elif case.ships and not (case.kernel.has_probs and case.M == 0):
             raise AssertionError("refused, though its kernel ships")
         else:
             outcome.refused += 1
