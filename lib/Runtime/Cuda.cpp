@@ -260,13 +260,16 @@ static MoeStatus findOwnKernels(const Driver &driver, const GpuDescriptions &tab
   for (int index = 0; index < kNumKernels; ++index) {
     for (bool isUnaligned : {false, true}) {
       Kernel &kernel = module.kernels[module.numKernels++];
+      const DescriptionBytes &bytes = table.kernels[index][isUnaligned];
+      // What needs no alignment is there once.
+      if (bytes.size == 0)
+        continue;
       char name[launch::KernelDescription::kNameBytes];
       std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name,
                     isUnaligned ? kUnaligned : "");
       if (DriverResult result =
               driver.ModuleGetFunction(&kernel.function, module.handle, name))
         return failDriver(driver, "cuModuleGetFunction", result);
-      const DescriptionBytes &bytes = table.kernels[index][isUnaligned];
       if (MoeStatus status = decode(bytes.begin, bytes.size, name, kernel))
         return status;
     }
@@ -919,7 +922,7 @@ static MoeStatus chooseKernel(const Problem &problem, const MoeModule &module,
     return status;
   Misfit first = {}, misfit;
   for (kernel = begin; kernel != end; ++kernel) {
-    if (!isAligned(problem, *kernel))
+    if (!kernel->function || !isAligned(problem, *kernel))
       continue;
     if (!kernel->isFixed || isFitting(problem, *kernel, misfit))
       return MOE_SUCCESS;
