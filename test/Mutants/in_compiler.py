@@ -191,7 +191,44 @@ MUTANTS = [
         "moe::buildIf(b, buildLess(b, inGroup, buildI32(b, shape.steps)), store);",
         "store();",
     ),
+    # Rows that are gathered.
+    Mutant(
+        "gather-entry-past-x",
+        "lib/Conversion/IndexArithmetic.cpp",
+        "arith::CmpIPredicate::ult, token, tokens",
+        "arith::CmpIPredicate::ule, token, tokens",
+    ),
+    Mutant(
+        "gather-quads-of-single-rows",
+        _QUADS,
+        "buildAdd(b, arith::SubIOp::create(b, first, inQuad), lane)",
+        "buildAdd(b, first, lane)",
+    ),
+    Mutant(
+        "gather-factor-of-token",
+        _SCF,
+        "memref::LoadOp::create(b, probs, live.row)",
+        "memref::LoadOp::create(b, probs, live.source)",
+    ),
+    Mutant(
+        "gather-loaded-early",
+        "lib/Transforms/ChooseSchedule.cpp",
+        "  if (op.getGathers())\n    schedule.earlyBytes = 0;\n",
+        "",
+    ),
+    Mutant(
+        "gather-checks-rows-of-x",
+        _CHECKS,
+        "checks.dim(paddingAware.getRowsOperand(), 0)",
+        "checks.dim(paddingAware.getX(), 0)",
+    ),
     # Fusion, checks at run time, moe-run.
+    Mutant(
+        "fuse-gather-of-defined-rows",
+        "lib/Transforms/FuseQuantize.cpp",
+        "return op.getDeadRows() == DeadRows::Untouched &&",
+        "return true ||",
+    ),
     Mutant(
         "fuse-other-map",
         "lib/Transforms/FuseQuantize.cpp",
@@ -255,8 +292,8 @@ MUTANTS = [
     Mutant(
         "check-linear-rows",
         _CHECKS,
-        "checks.expectEqual(checks.dim(scale, 0), rows,",
-        "checks.expectEqual(rows, rows,",
+        "        checks.dim(scale, 0), rows,",
+        "        rows, rows,",
     ),
     Mutant(
         "bufferize-untouched-scale",

@@ -71,7 +71,11 @@ FIRST = [
         "moe-opt moe-translate",
         "Conversion Integration/PTX/test_kernel_edges.py Integration/PTX/test_kernels.py",
     ),
-    ("lib/Conversion/MoeToSCF", "moe-run", "Integration/CPU/test_cpu.py"),
+    (
+        "lib/Conversion/MoeToSCF",
+        "moe-run",
+        "Integration/CPU/test_cpu.py Integration/test_permute.py",
+    ),
     (
         "lib/Conversion/GroupWords",
         "moe-run",
@@ -92,7 +96,8 @@ FIRST = [
     (
         "lib/Conversion/",
         "moe-opt moe-translate moe-run",
-        "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py",
+        "Conversion Integration/CPU/test_cpu.py Integration/PTX/test_kernel_edges.py "
+        "Integration/test_permute.py",
     ),
     ("include/moe/Target/", "moe-opt moe-translate", "Target Pipelines Conversion"),
 ]

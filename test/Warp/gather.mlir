@@ -79,8 +79,8 @@ func.func @quantize(%x: memref<?x1024xbf16, 1>, %map: memref<?xi32, 1>, %n: memr
 // CHECK: scf.for unsigned %{{.*}} iter_args(%[[ENTRY:.*]] = %{{.*}}) -> (i32)
 // CHECK: arith.index_cast %[[ENTRY]] : i32 to index
 // CHECK: %[[BIT:.*]] = math.cttz
-// CHECK: %[[IN_RUN:.*]] = arith.andi %[[BIT]], %
-// CHECK: %[[FIRST:.*]] = arith.subi %[[BIT]], %[[IN_RUN]]
+// CHECK: %[[WITHIN:.*]] = arith.andi %[[BIT]], %
+// CHECK: %[[FIRST:.*]] = arith.subi %[[BIT]], %[[WITHIN]]
 // CHECK: %[[IN_QUAD:.*]] = arith.andi %{{.*}}, %c3_i32
 // CHECK: %[[OF_LANE:.*]] = arith.andi %[[LANE]], %c3_i32
 // CHECK: %[[BEFORE:.*]] = arith.subi %[[FIRST]], %[[IN_QUAD]]
