@@ -74,8 +74,8 @@ def Moe_DeadRowsAttr : EnumAttr<Moe_Dialect, Moe_DeadRows, "dead_rows"> {
   let assemblyFormat = "`<` $value `>`";
   let description = [{
     `untouched` leaves them alone. `zero` writes zeros to the elements of rows below `n_used`
-    whose entry in the map is negative: the padding of experts. Rows from `n_used` on are
-    untouched under both.
+    whose entry in the map is negative, or past the rows of an `x` that is gathered: the
+    padding of experts. Rows from `n_used` on are untouched under both.
   }];
 }
 

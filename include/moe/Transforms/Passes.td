@@ -25,7 +25,10 @@ def MoeFuseQuantize : Pass<"moe-fuse-quantize"> {
 
     - both ops have the same `permutation_map` and the same `n_used` (the same values),
       so that the same rows are live: rows that are not live decide nothing in either,
-    - the quantisation is the only use of the activation's result.
+    - the quantisation is the only use of the activation's result,
+    - of an op that gathers, nothing says what the rows hold that it leaves alone: its
+      destination is a `tensor.empty`, and it zeroes none. A row whose entry is past the rows
+      of `x` is live in the quantisation alone, which would read it.
 
     On memrefs the activation's destination would lose its contents, so nothing is fused:
     run this pass before bufferization.
