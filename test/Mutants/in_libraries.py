@@ -322,8 +322,8 @@ MUTANTS = [
     Mutant(
         "cuda-other-operands",
         _CUDA,
-        "operand.elementBits == bits &&",
-        "true &&",
+        "         hasBits &&\n         operand.isWritten",
+        "         operand.isWritten",
     ),
     Mutant(
         "cuda-descriptions-of-another-chip",
