@@ -356,8 +356,7 @@ static bool isFor(const launch::OperandDescription &operand, const OperandRow &r
   bool hasBits = operand.elementBits == 8 * row.elementBytes ||
                  (row.form == kIndicesForm && operand.elementBits == 64);
   return std::strcmp(operand.name, row.name) == 0 && operand.kind == kind && hasRank &&
-         hasBits &&
-         operand.isWritten == (row.isWritten != 0) &&
+         hasBits && operand.isWritten == (row.isWritten != 0) &&
          (operand.offset == 0 || operand.offset == launch::kAny);
 }
 
@@ -386,22 +385,24 @@ static const OperandRow *findOperand(const char *name) {
   return nullptr;
 }
 
-/// The op of the library that begins the kernel's name, with the operands of which it has
-/// no others, or null.
-static const OpRow *findOp(const launch::KernelDescription &description) {
+/// The op of the library that begins a kernel's name, or null.
+static const OpRow *findOp(const char *name) {
   for (const OpRow &op : kOps) {
     size_t length = std::strlen(op.name);
-    char after = description.name[length];
-    if (std::strncmp(description.name, op.name, length) != 0 ||
-        (after != '_' && after != '\0'))
-      continue;
-    uint32_t numFound = 0;
-    for (int i = 0; i < op.numOperands && numFound < description.numOperands; ++i)
-      numFound += isFor(description.operands[numFound], op.operands[i]);
-    if (numFound == description.numOperands)
+    if (std::strncmp(name, op.name, length) == 0 &&
+        (name[length] == '_' || name[length] == '\0'))
       return &op;
   }
   return nullptr;
+}
+
+/// The kernel's first operand that is none of the op's in their order, or null.
+static const launch::OperandDescription *
+findOther(const launch::KernelDescription &description, const OpRow &op) {
+  uint32_t numFound = 0;
+  for (int i = 0; i < op.numOperands && numFound < description.numOperands; ++i)
+    numFound += isFor(description.operands[numFound], op.operands[i]);
+  return numFound < description.numOperands ? &description.operands[numFound] : nullptr;
 }
 
 /// Makes the operands of `op` those of `other` that the kernel has.
@@ -436,17 +437,24 @@ static MoeStatus makeOp(const launch::KernelDescription &description,
   OpRow &op = named.op;
   op.pairBlock = description.pairBlock;
   op.numOperands = int(description.numOperands);
-  if (const OpRow *known = findOp(description)) {
-    copyOperands(description, *known, op);
-    return checkWork(description, op);
+  if (const OpRow *known = findOp(description.name)) {
+    const launch::OperandDescription *other = findOther(description, *known);
+    if (!other) {
+      copyOperands(description, *known, op);
+      return checkWork(description, op);
+    }
+    // What is no map of rows has none but its own.
+    if (std::strcmp(known->operands[0].name, "x") != 0)
+      return failOperand(description, *other, known->name);
   }
   for (int i = 0; i < op.numOperands; ++i) {
     const launch::OperandDescription &operand = description.operands[i];
     const OperandRow *known = findOperand(operand.name);
     OperandRow &row = op.operands[i];
     std::memcpy(named.operandNames[i], operand.name, sizeof(operand.name));
-    row = {named.operandNames[i], kMatrixForm, operand.elementBits / 8, operand.isWritten,
-           /*isOptional=*/0,      {kRowsExtent, kColumnsExtent}};
+    row = {named.operandNames[i],   kMatrixForm,
+           operand.elementBits / 8, operand.isWritten,
+           /*isOptional=*/0,        {kRowsExtent, kColumnsExtent}};
     if (i == 0 && description.pairBlock != launch::kNoPairs) {
       row.form = kPairsForm;
     } else if (i != 0 && known && known->form != kPairsForm) {
@@ -495,7 +503,7 @@ static MoeStatus addToNamed(const launch::KernelDescription &description,
     if (!isFor(description.operands[i], op.operands[i]) ||
         description.operands[i].kind != first.operands[i].kind)
       return failOperand(description, description.operands[i], first.name);
-  return MOE_SUCCESS;
+  return checkWork(description, op);
 }
 
 /// Looks up all kernels of an image.

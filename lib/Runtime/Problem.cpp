@@ -442,6 +442,9 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
       destination = &operands[i];
     problem.operands[problem.numOperands++] = operands[i];
   }
+  // A kernel of a module may write nothing.
+  if (!destination)
+    destination = &operands[0];
   problem.rows = destination->rows;
   problem.columns = destination->columns;
   return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);

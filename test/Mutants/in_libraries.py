@@ -322,8 +322,8 @@ MUTANTS = [
     Mutant(
         "cuda-other-operands",
         _CUDA,
-        "         hasBits &&\n         operand.isWritten",
-        "         operand.isWritten",
+        "hasBits && operand.isWritten",
+        "operand.isWritten",
     ),
     Mutant(
         "cuda-descriptions-of-another-chip",

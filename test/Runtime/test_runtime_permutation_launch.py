@@ -18,6 +18,7 @@ from moe_testing.fake_driver import FakeDriver, Launch, build, in_child
 SCALAR, VECTOR, MATRIX, VALUE = range(4)
 # A parameter for each of the two pointers and the offset, of each dimension a size and a stride.
 PARAMETERS = {SCALAR: 3, VECTOR: 5, MATRIX: 7, VALUE: 1}
+HEAD = ".version 8.0\n.target sm_90\n.address_size 64\n"
 T, TOP_K, E, R, H = 8, 2, 4, 40, 64
 
 ROUTE = [("routing_map", MATRIX), ("valid_tokens", SCALAR), ("probs", MATRIX),
@@ -41,11 +42,24 @@ def driver_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("driver"), "-Wall", "-Wextra", "-Werror")
 
 
+def kernel_list(*names: str) -> str:
+    bytes_ = "".join(f"{name}\0" for name in names).encode()
+    return (f".visible .global .align 1 .b8 moe_kernels[{len(bytes_)}] = "
+            f"{{{', '.join(map(str, bytes_))}}};\n")
+
+
+def kernel_text(name: str, description: bytes, num_parameters: int) -> str:
+    parameters = ", ".join(f".param .u64 p{i}" for i in range(num_parameters))
+    return (f".visible .global .align 8 .b8 moe_kernel_{name}[{len(description)}] = "
+            f"{{{', '.join(map(str, description))}}};\n"
+            f".visible .entry {name}({parameters})\n{{\nret;\n}}\n")
+
+
 def ptx(**changes: Any) -> str:
     """A module with all of the kernels, as far as a launch looks at them; `changes` of
     route_tokens's header, or by the name of an operand of its.
     """
-    text = ".version 8.0\n.target sm_90\n.address_size 64\n"
+    text = HEAD + kernel_list(*(kernel for kernel, _ in KERNELS))
     for kernel, all_operands in KERNELS:
         op = kernel.removesuffix("_probs").removesuffix("_i64")
         operands = [(name, kind) for name, kind in all_operands
@@ -64,11 +78,7 @@ def ptx(**changes: Any) -> str:
         if kernel == "route_tokens":
             header.update({name: value for name, value in changes.items() if name not in ADDRESS})
         bytes_ = descriptions.make(kernel, fields, **header)
-        text += f".visible .global .align 8 .b8 moe_kernel_{kernel}[{len(bytes_)}] = " \
-                f"{{{', '.join(map(str, bytes_))}}};\n"
-        count = sum(PARAMETERS[kind] for _, kind in operands)
-        parameters = ", ".join(f".param .u64 p{i}" for i in range(count))
-        text += f".visible .entry {kernel}({parameters})\n{{\nret;\n}}\n"
+        text += kernel_text(kernel, bytes_, sum(PARAMETERS[kind] for _, kind in operands))
     return text
 
 
@@ -205,7 +215,7 @@ def test_images_of_other_kernels(driver_path: Path) -> None:
         ({"work": 0}, "expected work that is given out by experts, found kind 0"),
         ({"alignment": {"kind": SCALAR}}, "found a scalar 'alignment' of 32 bits"),
         ({"first_expert": {"element_bits": 64}}, "found a value 'first_expert' of 64 bits"),
-        ({"routing_map": {"element_bits": 64}}, "found a matrix 'routing_map' of 64 bits"),
+        ({"routing_map": {"element_bits": 16}}, "found a matrix 'routing_map' of 16 bits"),
         ({"valid_tokens": {"kind": VALUE}}, "found a value 'valid_tokens'"),
         ({"permutation_map": {"is_written": 0}}, "found a vector 'permutation_map' .* is read"),
         ({"inverse_map": {"kind": VECTOR, "rank": 1}}, "found a vector 'inverse_map'"),
@@ -213,3 +223,22 @@ def test_images_of_other_kernels(driver_path: Path) -> None:
         with pytest.raises(moe.MoeError, match=f"^image: kernel route_tokens: .*{message}") as caught:
             moe.load_module(ptx(**changes).encode())
         assert caught.value.status == moe.UNSUPPORTED
+    # One whose name says otherwise is a kernel, but none for the call.
+    module = moe.load_module(ptx(routing_map={"element_bits": 64}).encode())
+    with pytest.raises(moe.MoeError, match="^module: kernel route_tokens: expected operands as "
+                                           "route_tokens has them, found others"):
+        route(driver, module)
+
+
+@in_child
+def test_a_kernel_that_writes_nothing(driver_path: Path) -> None:
+    """There is nothing to do for it."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    bytes_ = descriptions.make("look", [{"name": "x", "kind": MATRIX, "rank": 2, "element_bits": 16,
+                                         "address_alignment": 2}], work=1)
+    module = moe.load_module((HEAD + kernel_list("look") + kernel_text("look", bytes_, 7)).encode())
+    look = moe.find_kernel(module, "look")
+    driver.take_calls()
+    moe.check(moe.run_op(byref(moe.Launch(device=moe.CUDA)), look, matrix("x", T, H)))
+    assert not driver.launches()

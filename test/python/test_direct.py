@@ -230,7 +230,8 @@ def test_on_another_device_python_launches(world: World) -> None:
     assert world.elsewhere == [("the call", 2, 7, 1, *X, MAP, USED, 0, 0x1000, 6, 64, 64)]
     outs = Tensor(0x400, (6, 64), E4M3, 2), Tensor(0x500, (512,), E8M0, 2)
     assert world.make(QUANTIZE)(*inputs(2), None, "swizzle_32_4_4", "untouched", None, False, *outs) == outs
-    assert world.elsewhere[1] == ("the call", 2, 0, 0, *X, MAP, USED, 0x400, 6, 64, 64, 0x500, 512, 0, 0, 1)
+    assert world.elsewhere[1] == ("the call", 2, 0, 0, *X, MAP, USED, 0, 0x400, 6, 64, 64, 0x500,
+                                  512, 0, 0, 1)
     assert not world.spy.told and world.versions == [outs]
 
 

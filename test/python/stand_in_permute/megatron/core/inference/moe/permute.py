@@ -1,7 +1,8 @@
 # Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Stands in for Megatron-Core's module of this name, beside those of ../stand_in: its functions,
-without Triton, for any device, and counted. The rows of an expert are in the reverse of the order of tokens, as atomics may have it.
+without Triton, for any device, and counted. The rows of an expert are in the reverse of the order of
+tokens, as atomics may have it.
 """
 
 import torch
