@@ -1,0 +1,77 @@
+// The host side of the ops between tokens and rows: their kernels, what is said of them, and grids.
+//
+// Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+// RUN: moe-opt %s -split-input-file -moe-choose-schedule=chip=sm_90 -convert-moe-to-gpu -canonicalize | FileCheck %s
+// RUN: moe-opt %s -split-input-file -moe-choose-schedule=chip=sm_89 -convert-moe-to-warp | FileCheck %s --check-prefix=OLD
+
+// A CTA for each expert, at most those of the schedule.
+// CHECK-LABEL: func @route
+// CHECK-SAME: %[[ROUTING:[^ ]*]]: memref<?x?xi64>, %[[VALID:[^ ]*]]: memref<1xi32>, %[[PROBS:[^ ]*]]: memref<?x?xf32>, %[[FIRST:[^ ]*]]: i32, %[[ALIGN:[^ ]*]]: i32, %[[COUNTS:[^ ]*]]: memref<?xi32>
+// CHECK: %[[EXPERTS:.*]] = memref.dim %[[COUNTS]], %c0
+// CHECK: %[[SOME:.*]] = arith.maxui %[[EXPERTS]], %c1
+// CHECK: %[[CTAS:.*]] = arith.minui %[[SOME]], %c528
+// CHECK: gpu.launch_func @moe_kernels::@route_tokens_i64_probs blocks in (%[[CTAS]], %c1, %c1) threads in (%c512, %c1, %c1) args(%[[ROUTING]] : memref<?x?xi64>, %[[VALID]] : memref<1xi32>, %[[PROBS]] : memref<?x?xf32>, %[[FIRST]] : i32, %[[ALIGN]] : i32, %[[COUNTS]] : memref<?xi32>
+// CHECK: gpu.func @route_tokens_i64_probs(
+// CHECK-SAME: workgroup({{.*}} : memref<2048xi32, 3>, {{.*}} : memref<16xi32, 3>, {{.*}} : memref<6144xi32, 3>) kernel attributes {
+// CHECK-SAME: known_block_size = array<i32: 512, 1, 1>
+// CHECK-SAME: {access = "read", element_bits = 64 : i64, kind = "matrix", name = "routing_map"}
+// CHECK-SAME: {access = "read", element_bits = 32 : i64, kind = "scalar", name = "valid_tokens", rank = 1 : i64}
+// CHECK-SAME: {access = "read", element_bits = 32 : i64, kind = "value", name = "first_expert"}
+// CHECK-SAME: {access = "read", element_bits = 32 : i64, kind = "value", name = "alignment"}
+// CHECK-SAME: {access = "write", element_bits = 32 : i64, kind = "vector", name = "tokens_per_expert"}
+// CHECK-SAME: {access = "write", element_bits = 32 : i64, kind = "vector", name = "permuted_probs"}
+// CHECK-SAME: threads_per_cta = 512 : i64
+// CHECK-SAME: waits_for_predecessor = true, work = "experts"
+// Shared memory is cleared before the kernel in front is done, and nothing is read.
+// CHECK: memref.store
+// CHECK-NOT: memref.load
+// CHECK: nvvm.griddepcontrol wait
+// CHECK-NEXT: nvvm.griddepcontrol launch_dependents
+// All loads go out before the barrier.
+// CHECK-COUNT-25: memref.load {{.*}}, 1>
+// CHECK: gpu.barrier
+// CHECK: llvm.atomicrmw add %{{.*}}, %{{.*}} syncscope("block") monotonic : !llvm.ptr<3>, i32
+// CHECK: llvm.mlir.global external constant @moe_kernel_route_tokens_i64_probs("MOEK
+// OLD: work = "experts"
+// OLD-NOT: griddepcontrol
+func.func @route(%routing: memref<?x?xi64>, %valid: memref<1xi32>, %probs: memref<?x?xf32>,
+                 %first: i32, %align: i32, %counts: memref<?xi32>, %exclusive: memref<?xi32>,
+                 %inclusive: memref<?xi32>, %map: memref<?xi32>, %inverse: memref<?x?xi32>,
+                 %row_probs: memref<?xf32>) {
+  moe.route_tokens ins(%routing, %valid : memref<?x?xi64>, memref<1xi32>)
+    probs(%probs : memref<?x?xf32>) first_expert(%first) alignment(%align)
+    outs(%counts, %exclusive, %inclusive, %map, %inverse
+         : memref<?xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>, memref<?x?xi32>)
+    permuted_probs(%row_probs : memref<?xf32>)
+  return
+}
+
+// -----
+
+// A kernel for accesses of 8 bytes, if y and out are where they need, and one for any. Both
+// are beside those of padding-aware ops, and ops with the same operands share them.
+// CHECK-LABEL: func @unpermute
+// CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu
+// CHECK: scf.if
+// CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens blocks in (%{{.*}}, %{{.*}}, %c1) threads in (%c256, %c1, %c1)
+// CHECK: } else {
+// CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_unaligned
+// CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens blocks
+// CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_unaligned
+// CHECK: gpu.module @moe_kernels
+// CHECK-DAG: gpu.func @padded_squared_relu(
+// CHECK-DAG: gpu.func @unpermute_tokens({{.*}} workgroup(%{{.*}} : memref<1024xi32, 3>) {{.*}}moe.kernel = {chunk_columns = 128 : i64, min_ctas_per_sm = 3 : i64, operands = [{access = "read", address_alignment = 8 : i64, element_bits = 16 : i64, kind = "matrix", name = "y", row_alignment = 8 : i64, row_stride_alignment = 8 : i64}, {{.*}}name = "inverse_map"}, {{.*}}name = "valid_tokens"}, {access = "write", address_alignment = 16 : i64, element_bits = 32 : i64, kind = "matrix", name = "out", row_stride_alignment = 16 : i64}]{{.*}} work = "rows"}
+// CHECK-DAG: gpu.func @unpermute_tokens_unaligned({{.*}}chunk_columns = 64 : i64
+// CHECK-NOT: gpu.module
+func.func @unpermute(%y: memref<?x?xbf16>, %inverse: memref<?x?xi32>, %valid: memref<i32>,
+                     %out: memref<?x?xf32>, %map: memref<?xi32>, %act: memref<?x?xbf16>) {
+  moe.padded_squared_relu ins(%y, %map, %valid : memref<?x?xbf16>, memref<?xi32>, memref<i32>)
+    outs(%act : memref<?x?xbf16>)
+  moe.unpermute_tokens ins(%act, %inverse, %valid : memref<?x?xbf16>, memref<?x?xi32>, memref<i32>)
+    outs(%out : memref<?x?xf32>)
+  moe.unpermute_tokens ins(%y, %inverse, %valid : memref<?x?xbf16>, memref<?x?xi32>, memref<i32>)
+    outs(%out : memref<?x?xf32>)
+  return
+}
