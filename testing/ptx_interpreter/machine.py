@@ -553,8 +553,7 @@ class Machine:
         # What nearly always is so, and then nothing can be wrong.
         self.is_converged = mask.ndim == 0 and mask == 0xFFFFFFFF and self.has_whole_warps()
         if self.is_converged:
-            sync.run(self, masks)
-            self.push(block.next, idx)
+            self._meet_in_warps(sync, block, idx, masks)
             return
         warps, lanes = self.active_warps(), self.active_lanes().astype(np.uint32)
         outside = ((masks >> lanes) & np.uint32(1)) == 0
@@ -586,6 +585,10 @@ class Machine:
             if not idx.size:
                 return
             self.select(idx)
+        self._meet_in_warps(sync, block, idx, masks)
+
+    def _meet_in_warps(self, sync: WarpSync, block: Block, idx: np.ndarray,
+                       masks: np.ndarray) -> None:
         sync.run(self, masks)
         if sync.orders_memory and self.shared_races is not None:
             self.shared_races.meet_in_warps(self.active_warps())
