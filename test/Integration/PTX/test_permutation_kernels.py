@@ -23,7 +23,8 @@ def run(call: Call, grid: tuple[int, int], chip: str = "sm_90", **options: int) 
     return backend.stats
 
 
-@pytest.mark.parametrize("name", RARE)
+# Which the interpreter would take longest for: the CPU has it.
+@pytest.mark.parametrize("name", [name for name in RARE if name != "as many experts as may be"])
 def test_rare_routings(name: str) -> None:
     """A CTA for each expert, as launches have."""
     run(RouteTokens(RARE[name]), (min(RARE[name].experts, 40), 1))
