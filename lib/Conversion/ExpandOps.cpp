@@ -49,7 +49,7 @@ static void populatePatterns(RewritePatternSet &patterns) {
 
 namespace {
 
-struct ExpandOpsPass : moe::impl::MoeExpandOpsBase<ExpandOpsPass> {
+struct ExpandOpsPass : mlir::moe::impl::MoeExpandOpsBase<ExpandOpsPass> {
   void runOnOperation() override {
     // What the moe ops have become is left as it was built.
     SmallVector<Operation *> ops;

@@ -73,12 +73,12 @@ Value mlir::moe::buildUsedRowCount(ImplicitLocOpBuilder &b, Value used, Value ro
 
 Value mlir::moe::buildRowTileCount(ImplicitLocOpBuilder &b, Value rows) {
   IndexOps arithmetic(b);
-  return moe::getRowTileCount(arithmetic, rows);
+  return mlir::moe::getRowTileCount(arithmetic, rows);
 }
 
 Value mlir::moe::buildColumnTileCount(ImplicitLocOpBuilder &b, Value columns) {
   IndexOps arithmetic(b);
-  return moe::getColumnTileCount(arithmetic, columns);
+  return mlir::moe::getColumnTileCount(arithmetic, columns);
 }
 
 Value mlir::moe::buildSwizzledRowOffset(ImplicitLocOpBuilder &b, Value row,

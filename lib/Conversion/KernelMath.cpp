@@ -161,7 +161,7 @@ static void simplify(Operation *root) {
 namespace {
 
 struct ConvertKernelMathPass
-    : moe::impl::MoeConvertKernelMathBase<ConvertKernelMathPass> {
+    : mlir::moe::impl::MoeConvertKernelMathBase<ConvertKernelMathPass> {
   void runOnOperation() override {
     simplify(getOperation());
     LLVMTypeConverter converter(&getContext());

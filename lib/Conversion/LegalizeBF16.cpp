@@ -314,7 +314,7 @@ private:
   DenseMap<Value, Halves> halves;
 };
 
-struct LegalizeBF16Pass : moe::impl::MoeLegalizeBF16Base<LegalizeBF16Pass> {
+struct LegalizeBF16Pass : mlir::moe::impl::MoeLegalizeBF16Base<LegalizeBF16Pass> {
   void runOnOperation() override { Legalizer(getOperation()).legalize(); }
 };
 

@@ -31,7 +31,7 @@ static VectorType getBitsType(Type type) {
 namespace {
 
 struct LegalizeBF16AccessesPass
-    : moe::impl::MoeLegalizeBF16AccessesBase<LegalizeBF16AccessesPass> {
+    : mlir::moe::impl::MoeLegalizeBF16AccessesBase<LegalizeBF16AccessesPass> {
   void runOnOperation() override {
     getOperation()->walk([](Operation *op) {
       OpBuilder b(op);

@@ -341,7 +341,7 @@ bool haveF8Conversion(Operation *op) {
   });
 }
 
-struct LegalizeF8Pass : moe::impl::MoeLegalizeF8Base<LegalizeF8Pass> {
+struct LegalizeF8Pass : mlir::moe::impl::MoeLegalizeF8Base<LegalizeF8Pass> {
   using MoeLegalizeF8Base::MoeLegalizeF8Base;
 
   void runOnOperation() override {

@@ -23,7 +23,7 @@ using namespace mlir;
 namespace {
 
 struct LegalizeLoopAnnotationsPass
-    : moe::impl::MoeLegalizeLoopAnnotationsBase<LegalizeLoopAnnotationsPass> {
+    : mlir::moe::impl::MoeLegalizeLoopAnnotationsBase<LegalizeLoopAnnotationsPass> {
   template <typename BranchOp> static void move(BranchOp branch) {
     if (auto annotation = dyn_cast_or_null<LLVM::LoopAnnotationAttr>(
             branch->removeDiscardableAttr("llvm.loop_annotation")))

@@ -206,8 +206,8 @@ public:
     Value end = buildAdd(b, begin, buildMul(b, columnTiles, kScaleTileBytes));
     constexpr int64_t step = 64;
     buildLoop(b, begin, end, step, [&](Value offset) {
-      vector::StoreOp::create(b, moe::buildZeroScales(b, step, format.getScaleType()),
-                              scale, offset);
+      vector::StoreOp::create(
+          b, mlir::moe::buildZeroScales(b, step, format.getScaleType()), scale, offset);
     });
   }
 
@@ -276,8 +276,8 @@ private:
   void buildZeroScales(Value row, Value begin, Value end) {
     Value base = rowOffset(row);
     buildLoop(b, begin, end, 1, [&](Value group) {
-      vector::StoreOp::create(b, moe::buildZeroScales(b, 1, format.getScaleType()), scale,
-                              scaleIndices(row, base, group));
+      vector::StoreOp::create(b, mlir::moe::buildZeroScales(b, 1, format.getScaleType()),
+                              scale, scaleIndices(row, base, group));
     });
   }
 
@@ -366,7 +366,7 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
   }
 };
 
-struct ConvertMoeToSCFPass : moe::impl::ConvertMoeToSCFBase<ConvertMoeToSCFPass> {
+struct ConvertMoeToSCFPass : mlir::moe::impl::ConvertMoeToSCFBase<ConvertMoeToSCFPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateMoeToSCFPatterns(patterns);

@@ -57,7 +57,7 @@ static Value buildRoundedToOdd(ImplicitLocOpBuilder &b, Value value) {
 namespace {
 
 struct StrictConversionsPass
-    : moe::impl::MoeStrictConversionsBase<StrictConversionsPass> {
+    : mlir::moe::impl::MoeStrictConversionsBase<StrictConversionsPass> {
   void runOnOperation() override {
     getOperation()->walk([](arith::TruncFOp op) {
       if (!getElementTypeOrSelf(op.getIn().getType()).isF64() ||

@@ -132,7 +132,7 @@ Type findForeignType(Level level, Operation *op) {
   return found;
 }
 
-struct VerifyLoweredPass : moe::impl::MoeVerifyLoweredBase<VerifyLoweredPass> {
+struct VerifyLoweredPass : mlir::moe::impl::MoeVerifyLoweredBase<VerifyLoweredPass> {
   using MoeVerifyLoweredBase::MoeVerifyLoweredBase;
 
   void runOnOperation() override {

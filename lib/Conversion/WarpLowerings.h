@@ -38,6 +38,12 @@ private:
 LogicalResult lowerPermutationOps(ArrayRef<PermutationOpInterface> ops,
                                   KernelModule &kernels);
 
+/// Whether `value` is what lanes have of the columns of a row: [steps, elements].
+inline bool isFragment(Value value) {
+  auto type = dyn_cast<VectorType>(value.getType());
+  return type && type.getRank() == 2 && !type.isScalable();
+}
+
 /// Builds the body of a kernel for `op`, whose operands are `arguments` in the kernel, in
 /// moe_warp: its rows one by one.
 void buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,

@@ -111,7 +111,7 @@ bool MapRowsOp::isIdentity() {
 }
 
 Value MapRowsOp::buildActivation(OpBuilder &builder, Location loc, ValueRange elements) {
-  return moe::buildActivation(builder, loc, getActivation().front(), elements);
+  return mlir::moe::buildActivation(builder, loc, getActivation().front(), elements);
 }
 
 Value mlir::moe::buildActivation(OpBuilder &builder, Location loc, Block &block,

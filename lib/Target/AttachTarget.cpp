@@ -26,7 +26,7 @@ using namespace mlir::moe;
 
 namespace {
 
-struct AttachTargetPass : moe::impl::MoeAttachTargetBase<AttachTargetPass> {
+struct AttachTargetPass : mlir::moe::impl::MoeAttachTargetBase<AttachTargetPass> {
   using MoeAttachTargetBase::MoeAttachTargetBase;
 
   void runOnOperation() override {

@@ -67,7 +67,7 @@ static FailureOr<std::string> findToolkit(StringRef requested, ArrayRef<StringRe
 
 namespace {
 
-struct ModuleToBinaryPass : moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass> {
+struct ModuleToBinaryPass : mlir::moe::impl::MoeModuleToBinaryBase<ModuleToBinaryPass> {
   using MoeModuleToBinaryBase::MoeModuleToBinaryBase;
 
   void runOnOperation() override {

@@ -52,7 +52,8 @@ static void buildLowerDeallocations(OpPassManager &pm) {
 
 namespace {
 
-struct BufferizeTensorsPass : moe::impl::MoeBufferizeTensorsBase<BufferizeTensorsPass> {
+struct BufferizeTensorsPass
+    : mlir::moe::impl::MoeBufferizeTensorsBase<BufferizeTensorsPass> {
   using MoeBufferizeTensorsBase::MoeBufferizeTensorsBase;
 
   void getDependentDialects(DialectRegistry &registry) const override {

@@ -200,7 +200,7 @@ static void printTable(MLIRContext *context, raw_ostream &os) {
 
 namespace {
 
-struct ChooseSchedulePass : moe::impl::MoeChooseScheduleBase<ChooseSchedulePass> {
+struct ChooseSchedulePass : mlir::moe::impl::MoeChooseScheduleBase<ChooseSchedulePass> {
   using MoeChooseScheduleBase::MoeChooseScheduleBase;
 
   void runOnOperation() override {

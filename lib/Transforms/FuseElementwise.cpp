@@ -122,7 +122,8 @@ struct FuseProducer : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
   }
 };
 
-struct FuseElementwisePass : moe::impl::MoeFuseElementwiseBase<FuseElementwisePass> {
+struct FuseElementwisePass
+    : mlir::moe::impl::MoeFuseElementwiseBase<FuseElementwisePass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateFuseElementwisePatterns(patterns);

@@ -132,7 +132,7 @@ private:
   }
 };
 
-struct FuseQuantizePass : moe::impl::MoeFuseQuantizeBase<FuseQuantizePass> {
+struct FuseQuantizePass : mlir::moe::impl::MoeFuseQuantizeBase<FuseQuantizePass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateFuseQuantizePatterns(patterns);

@@ -26,7 +26,7 @@ using namespace mlir::moe;
 
 namespace {
 
-struct GeneralizePass : moe::impl::MoeGeneralizeBase<GeneralizePass> {
+struct GeneralizePass : mlir::moe::impl::MoeGeneralizeBase<GeneralizePass> {
   void runOnOperation() override {
     SmallVector<PaddingAwareOpInterface> ops;
     getOperation()->walk([&](PaddingAwareOpInterface op) { ops.push_back(op); });

@@ -92,7 +92,8 @@ static void checkScale(BlockFormatAttrInterface format, StringRef ofRows,
                            .str());
     return;
   }
-  Value size = moe::getSwizzledScaleSize(checks, rows, columns, format.getGroupSize());
+  Value size =
+      mlir::moe::getSwizzledScaleSize(checks, rows, columns, format.getGroupSize());
   checks.expectEqual(
       checks.dim(scale, 0), size,
       llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "

@@ -122,7 +122,8 @@ private:
   SmallVector<std::pair<memref::GetGlobalOp, bool>> globals;
 };
 
-struct ShareHostMemoryPass : moe::impl::MoeShareHostMemoryBase<ShareHostMemoryPass> {
+struct ShareHostMemoryPass
+    : mlir::moe::impl::MoeShareHostMemoryBase<ShareHostMemoryPass> {
   void runOnOperation() override {
     LaunchingFunctions certain(getOperation(), /*ifUnknown=*/false);
     LaunchingFunctions possible(getOperation(), /*ifUnknown=*/true);

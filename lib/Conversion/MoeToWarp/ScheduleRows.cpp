@@ -127,11 +127,6 @@ static LogicalResult takeQuads(ForLiveRowOp loop, int64_t clearBytes) {
 // Small inputs
 //===----------------------------------------------------------------------===//
 
-static bool isFragment(Value value) {
-  auto type = dyn_cast<VectorType>(value.getType());
-  return type && type.getRank() == 2 && !type.isScalable();
-}
-
 /// Whether `op` makes fragments of no others, and can make shorter ones.
 static bool canFillFragment(Operation *op) {
   if (auto constant = dyn_cast_if_present<arith::ConstantOp>(op))
@@ -253,7 +248,8 @@ LogicalResult mlir::moe::scheduleRowsIn(Operation *root) {
 
 namespace {
 
-struct WarpScheduleRowsPass : moe::impl::MoeWarpScheduleRowsBase<WarpScheduleRowsPass> {
+struct WarpScheduleRowsPass
+    : mlir::moe::impl::MoeWarpScheduleRowsBase<WarpScheduleRowsPass> {
   void runOnOperation() override {
     if (failed(scheduleRowsIn(getOperation())))
       signalPassFailure();

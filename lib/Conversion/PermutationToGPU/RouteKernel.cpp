@@ -172,7 +172,7 @@ RouteKernel::forSteps(ArrayRef<Type> types,
       return values;
     };
     if (types.empty()) {
-      moe::buildIf(b, hasSome, [&] { buildGroup(); });
+      mlir::moe::buildIf(b, hasSome, [&] { buildGroup(); });
       continue;
     }
     SmallVector<Type> groupTypes;
@@ -252,7 +252,8 @@ void RouteKernel::countExperts(const TilePart &part, Value token) {
   forSteps({}, [&](int64_t step) {
     auto [local, isLocal] = buildLocal(part.entries[step]);
     Value isPair = arith::AndIOp::create(b, isLocal, buildBelow(b, placeOf(step), end));
-    moe::buildIf(b, isPair, [&] { buildAtomicAdd(b, histogram, local, buildI32(b, 1)); });
+    mlir::moe::buildIf(b, isPair,
+                       [&] { buildAtomicAdd(b, histogram, local, buildI32(b, 1)); });
     return SmallVector<Value>();
   });
 }
@@ -287,14 +288,14 @@ Value RouteKernel::buildOffset(Value expert) {
   Value count = load(histogram, expert);
   Value end = buildAdd(b, offset, align(count));
   Value isFirst = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, thread, zero);
-  moe::buildIf(b, isFirst, [&] {
+  mlir::moe::buildIf(b, isFirst, [&] {
     store(count, counts, expert);
     store(offset, exclusive, expert);
     store(end, inclusive, expert);
   });
   Value padding = buildAdd(b, buildAdd(b, offset, count), thread);
   buildLoop(b, padding, end, threads, [&](Value row) {
-    moe::buildIf(b, fits(row), [&] { store(none, map, row); });
+    mlir::moe::buildIf(b, fits(row), [&] { store(none, map, row); });
   });
   return offset;
 }
@@ -314,8 +315,8 @@ Value RouteKernel::routeTile(const TilePart &part, Value token, Value expert,
   Value count = zero;
   for (Value ofStep : found[2])
     count = buildAdd(b, count, ofStep);
-  moe::buildIf(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, zero),
-               [&] { store(count, warpCounts, warpInCTA); });
+  mlir::moe::buildIf(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, zero),
+                     [&] { store(count, warpCounts, warpInCTA); });
   buildBarrier(b);
 
   Value first = getFirst();
@@ -333,13 +334,13 @@ Value RouteKernel::routeTile(const TilePart &part, Value token, Value expert,
   }
   Value before = buildLanesBefore(b, lane);
   forSteps({}, [&](int64_t step) {
-    moe::buildIf(b, found[0][step], [&] {
+    mlir::moe::buildIf(b, found[0][step], [&] {
       Value rank = buildBitCount(b, arith::AndIOp::create(b, found[1][step], before));
       Value row = buildAdd(b, firstRows[step], rank);
       Value inTile = tokenOf(placeOf(step));
       // Of several pairs of a token and an expert the last.
       buildAtomicMax(b, tokenRows, inTile, row);
-      moe::buildIf(b, fits(row), [&] {
+      mlir::moe::buildIf(b, fits(row), [&] {
         store(buildAdd(b, token, inTile), map, row);
         if (probs)
           store(part.probs[step], permutedProbs, row);

@@ -129,7 +129,7 @@ Value UnpermuteKernel::listRows(ArrayRef<Value> entries) {
     Value votes = buildVote(b, isRow);
     Value place =
         buildAdd(b, count, buildBitCount(b, arith::AndIOp::create(b, votes, before)));
-    moe::buildIf(b, isRow, [&] {
+    mlir::moe::buildIf(b, isRow, [&] {
       memref::StoreOp::create(b, entry, lists, toIndex(b, buildAdd(b, listBegin, place)));
     });
     count = buildAdd(b, count, buildBitCount(b, votes));
@@ -236,7 +236,7 @@ void UnpermuteKernel::build() {
   buildLoop(b, warp, tokens, warps, [&](Value token) {
     SmallVector<Value> entries = loadEntries(token, zero);
     Value isValid = buildLess(b, token, buildValidTokens(b, loadedTokens, tokens));
-    moe::buildIf(b, isValid, [&] {
+    mlir::moe::buildIf(b, isValid, [&] {
       buildLoop(b, chunk, chunks, chunkStride, [&](Value ofToken) {
         Value first = buildAdd(b, buildMul(b, ofToken, kLanes * schedule.steps), lane);
         SmallVector<Value> places, columnsOf;
@@ -259,11 +259,12 @@ void UnpermuteKernel::build() {
                         return add(SmallVector<Value>(sums), loadEntries(token, first));
                       });
         for (auto [place, column, sum] : llvm::zip_equal(places, columnsOf, sums))
-          moe::buildIf(b, buildBelow(b, place, vectors), [&, column = column, sum = sum] {
-            vector::StoreOp::create(b, sum, out,
-                                    ValueRange{toIndex(b, token), toIndex(b, column)},
-                                    /*nontemporal=*/false, getAlign(4 * elements));
-          });
+          mlir::moe::buildIf(
+              b, buildBelow(b, place, vectors), [&, column = column, sum = sum] {
+                vector::StoreOp::create(b, sum, out,
+                                        ValueRange{toIndex(b, token), toIndex(b, column)},
+                                        /*nontemporal=*/false, getAlign(4 * elements));
+              });
       });
     });
   });

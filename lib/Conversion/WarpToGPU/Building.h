@@ -45,7 +45,7 @@ inline Value buildSelect(ImplicitLocOpBuilder &b, Value condition, Value then,
 /// `then` under `condition`, or unconditionally if that is null.
 inline void buildIfAny(ImplicitLocOpBuilder &b, Value condition,
                        function_ref<void()> then) {
-  return condition ? moe::buildIf(b, condition, then) : then();
+  return condition ? mlir::moe::buildIf(b, condition, then) : then();
 }
 
 /// Waits for the kernel in front, and lets the next one start.

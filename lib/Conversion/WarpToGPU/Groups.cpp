@@ -188,7 +188,7 @@ void warp::lower(StoreScaleOp op, KernelLowering &kernel) {
   if (shape.lanesPerGroup(format) == shape.steps)
     return store();
   Value inGroup = buildRem(b, lane, shape.lanesPerGroup(format));
-  moe::buildIf(b, buildLess(b, inGroup, buildI32(b, shape.steps)), store);
+  mlir::moe::buildIf(b, buildLess(b, inGroup, buildI32(b, shape.steps)), store);
 }
 
 void warp::lower(ClearScalesOp op, KernelLowering &kernel) {
@@ -200,7 +200,7 @@ void warp::lower(ClearScalesOp op, KernelLowering &kernel) {
   Value group = buildAdd(b, buildMul(b, op.getChunk(), groups), lane);
   auto store = [&] {
     Value columns = getScaleColumns(kernel, b, shape, format);
-    moe::buildIf(b, buildLess(b, group, columns), [&] {
+    mlir::moe::buildIf(b, buildLess(b, group, columns), [&] {
       vector::StoreOp::create(
           b, buildZeroScales(b, 1, format.getScaleType()), op.getScale(),
           buildScaleIndices(kernel, b, shape, format, op.getRow(), group));
@@ -208,5 +208,5 @@ void warp::lower(ClearScalesOp op, KernelLowering &kernel) {
   };
   if (groups >= kLanes)
     return store();
-  moe::buildIf(b, buildLess(b, lane, buildI32(b, groups)), store);
+  mlir::moe::buildIf(b, buildLess(b, lane, buildI32(b, groups)), store);
 }

@@ -183,11 +183,6 @@ const QuadWalk &KernelLowering::getQuadWalk(Value rows) {
 // Fragments
 //===----------------------------------------------------------------------===//
 
-static bool isFragment(Value value) {
-  auto type = dyn_cast<VectorType>(value.getType());
-  return type && type.getRank() == 2 && !type.isScalable();
-}
-
 SmallVector<Value> KernelLowering::getParts(ImplicitLocOpBuilder &b, Value value) {
   if (auto found = partsOf.find(value); found != partsOf.end())
     return found->second;
@@ -350,7 +345,7 @@ LogicalResult mlir::moe::lowerWarpOpsIn(Operation *root) {
 namespace {
 
 struct ConvertMoeWarpToGPUPass
-    : moe::impl::ConvertMoeWarpToGPUBase<ConvertMoeWarpToGPUPass> {
+    : mlir::moe::impl::ConvertMoeWarpToGPUBase<ConvertMoeWarpToGPUPass> {
   void runOnOperation() override {
     if (failed(lowerWarpOpsIn(getOperation())))
       signalPassFailure();

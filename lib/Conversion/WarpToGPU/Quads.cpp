@@ -160,7 +160,7 @@ void warp::lower(StoreQuadScalesOp op, KernelLowering &kernel) {
   Value isStored = buildNotZero(b, bit);
   if (!shape.isWhole)
     isStored = arith::AndIOp::create(b, isStored, buildLess(b, tile, columnTiles));
-  moe::buildIf(b, isStored, [&] {
+  mlir::moe::buildIf(b, isStored, [&] {
     auto bytesType = VectorType::get(kScaleTileColumns, b.getI8Type());
     Value word = vector::FromElementsOp::create(b, VectorType::get(1, b.getI32Type()),
                                                 op.getWord());

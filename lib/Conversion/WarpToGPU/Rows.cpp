@@ -119,8 +119,8 @@ void warp::lower(IsSmallOp op, KernelLowering &kernel) {
 
 void warp::lower(ForOwnRowOp op, KernelLowering &kernel) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  moe::buildIf(b, buildLess(b, kernel.warp, op.getRows()),
-               [&] { kernel.inlineBody(b, op.getBody(), kernel.warp); });
+  mlir::moe::buildIf(b, buildLess(b, kernel.warp, op.getRows()),
+                     [&] { kernel.inlineBody(b, op.getBody(), kernel.warp); });
 }
 
 void warp::lower(IsOwnRowLiveOp op, KernelLowering &kernel) {

@@ -107,16 +107,16 @@ void warp::lower(ClearDeadQuadsOp op, KernelLowering &kernel) {
     Value offset = buildAdd(
         b, laneOffset, buildMul(b, toIndex(b, loop.getInductionVar()), kScaleTileBytes));
     for (int64_t i = 0; i < kRowsPerQuad; ++i)
-      moe::buildIf(
+      mlir::moe::buildIf(
           b, lives[i], [] {},
           [&] {
             storeZeros(buildAdd(b, offset, i * kScaleTileColumns), kScaleTileColumns);
           });
   };
-  moe::buildIf(
+  mlir::moe::buildIf(
       b, anyLive,
       [&] {
-        moe::buildIf(
+        mlir::moe::buildIf(
             b, kernel.getQuadWalk(op.getRows()).ownsQuads, [] {}, clearSingleRows);
       },
       clearQuads);
