@@ -27,14 +27,9 @@ else()
 endif()
 option(MOE_PRECOMPILED_HEADERS "Precompile the headers of MLIR that most files include"
        ${is_from_scratch})
-option(MOE_UNITY_BUILD "Compile several files of a library or tool at a time"
+option(MOE_UNITY_BUILD "Compile several files of a library at a time"
        ${is_from_scratch})
 set(MOE_UNITY_FILES 8 CACHE STRING "How many files MOE_UNITY_BUILD compiles at a time")
-
-function(moe_compile_together target)
-  set_target_properties(${target} PROPERTIES
-    UNITY_BUILD ${MOE_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE ${MOE_UNITY_FILES})
-endfunction()
 
 if(MOE_PRECOMPILED_HEADERS)
   file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/MLIRHeaders.cpp CONTENT "")
@@ -56,7 +51,8 @@ function(add_moe_library name)
   # Static, yet linked into the plugin, which is a shared object.
   set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   llvm_update_compile_flags(${name})
-  moe_compile_together(${name})
+  set_target_properties(${name} PROPERTIES
+    UNITY_BUILD ${MOE_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE ${MOE_UNITY_FILES})
   if(MOE_PRECOMPILED_HEADERS)
     target_precompile_headers(${name} REUSE_FROM MoeMLIRHeaders)
   endif()
@@ -82,7 +78,6 @@ function(add_moe_executable name)
     target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tools/SanitizerOptions.cpp)
   endif()
   llvm_update_compile_flags(${name})
-  moe_compile_together(${name})
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${LLVM_RUNTIME_OUTPUT_INTDIR}
     INSTALL_RPATH "${MOE_TOOL_RPATH}")

@@ -16,7 +16,6 @@
 using namespace mlir;
 using namespace mlir::moe;
 using ::moe::launch::KernelDescription;
-using ::moe::launch::kRowsPerQuad;
 using ::moe::launch::OperandDescription;
 using ::moe::launch::OperandKind;
 
@@ -93,7 +92,7 @@ OperandDescription mlir::moe::describeOperand(StringRef name, Type anyType,
 KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedule) {
   KernelDescription description = {};
   description.work = ::moe::launch::Work::Rows;
-  description.rowsPerUnit = schedule.hasQuads() ? kRowsPerQuad : 1;
+  description.rowsPerUnit = schedule.hasQuads() ? ::moe::launch::kRowsPerQuad : 1;
   description.chunkColumns = schedule.chunkColumns();
   description.threadsPerCTA = schedule.threads;
   description.minCTAsPerSM = schedule.minCTAs;
