@@ -52,12 +52,10 @@ static void describeAlignment(MapRowsOp op, const Schedule &schedule,
   operands[0].rowAlignment = schedule.accessBytes * op.getNumParts();
   OperandDescription &out = operands[op.getNumInputs()];
   requireRows(out, schedule.alignmentOf(schedule.elements() * getElementBytes(out)));
-  if (schedule.hasQuads()) {
-    auto format = cast<BlockFormatAttrInterface>(op.getFormat());
+  if (schedule.hasQuads())
     operands[op.getNumInputs() + 1].addressAlignment =
-        format.getDeadScales() == DeadScales::Zero ? schedule.clearBytes
-                                                   : kScaleTileColumns;
-  }
+        op.getFormat().getDeadScales() == DeadScales::Zero ? schedule.clearBytes
+                                                           : kScaleTileColumns;
 }
 
 OperandDescription mlir::moe::describeOperand(StringRef name, Type anyType,

@@ -294,46 +294,25 @@ private:
   Value columnTiles;
 };
 
-struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
-  using OpInterfaceRewritePattern::OpInterfaceRewritePattern;
+/// Emits the rows of an op, which are stored as its format says.
+class Rows : public FormatLowering {
+public:
+  Rows(ImplicitLocOpBuilder &b, MapRowsOp op) : b(b), op(op) {
+    rows = b.createOrFold<memref::DimOp>(op.getRowsOperand(), int64_t(0));
+    columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
+    usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, op.getNUsed()), rows);
+    zero = buildIndex(b, 0);
+  }
 
-  LogicalResult matchAndRewrite(PaddingAwareOpInterface padded,
-                                PatternRewriter &rewriter) const override {
-    auto dstOp = cast<DestinationStyleOpInterface>(padded.getOperation());
-    if (!dstOp.hasPureBufferSemantics())
-      return rewriter.notifyMatchFailure(padded, "not on memrefs");
-    MapRowsOp op = generalize(rewriter, padded);
-    rewriter.setInsertionPoint(op);
-    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
-    Value rows = b.createOrFold<memref::DimOp>(op.getRowsOperand(), int64_t(0));
-    Value columns = b.createOrFold<memref::DimOp>(op.getColumnsOperand(), int64_t(1));
-    Value usedRows = buildUsedRowCount(b, buildUsedRowLoad(b, op.getNUsed()), rows);
-    Value zero = buildIndex(b, 0);
-
-    // Those that are not live.
-    auto buildIfLive = [&](Value row, function_ref<void(const LiveRow &)> build,
-                           function_ref<void()> dead = {}) {
-      auto [isLive, liveRow] = buildIsLive(b, op, row, usedRows);
-      auto live = [&, &liveRow = liveRow] { build(liveRow); };
-      if (op.getDeadRows() == DeadRows::Untouched && !dead)
-        return buildIf(b, isLive, live);
-      buildIf(b, isLive, live, [&] {
-        if (dead)
-          dead();
-        buildDeadRow(b, op, row, usedRows, columns);
+  void lowerElements() override {
+    buildLoop(b, zero, usedRows, 1, [&](Value row) {
+      buildIfLive(row, [&](const LiveRow &live) {
+        buildActivationRow(b, op, op.getOuts().front(), live, columns);
       });
-    };
-    auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
-    if (!format) {
-      buildLoop(b, zero, usedRows, 1, [&](Value row) {
-        buildIfLive(row, [&](const LiveRow &live) {
-          buildActivationRow(b, op, op.getOuts().front(), live, columns);
-        });
-      });
-      rewriter.eraseOp(op);
-      return success();
-    }
+    });
+  }
 
+  void lowerGroups(BlockFormatAttrInterface format) override {
     QuantizeRows quantizeRows(b, op, format, columns);
     if (format.getDeadScales() == DeadScales::Untouched) {
       buildLoop(b, zero, usedRows, 1, [&](Value row) {
@@ -361,6 +340,41 @@ struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
             [&] { quantizeRows.buildZeroRow(row); });
       });
     }
+  }
+
+private:
+  /// `dead` for a row that is not live, and what becomes of its elements.
+  void buildIfLive(Value row, function_ref<void(const LiveRow &)> build,
+                   function_ref<void()> dead = {}) {
+    auto [isLive, liveRow] = buildIsLive(b, op, row, usedRows);
+    auto live = [&, &liveRow = liveRow] { build(liveRow); };
+    if (op.getDeadRows() == DeadRows::Untouched && !dead)
+      return buildIf(b, isLive, live);
+    buildIf(b, isLive, live, [&] {
+      if (dead)
+        dead();
+      buildDeadRow(b, op, row, usedRows, columns);
+    });
+  }
+
+  ImplicitLocOpBuilder &b;
+  MapRowsOp op;
+  Value rows, columns, usedRows, zero;
+};
+
+struct LowerToLoops : OpInterfaceRewritePattern<PaddingAwareOpInterface> {
+  using OpInterfaceRewritePattern::OpInterfaceRewritePattern;
+
+  LogicalResult matchAndRewrite(PaddingAwareOpInterface padded,
+                                PatternRewriter &rewriter) const override {
+    auto dstOp = cast<DestinationStyleOpInterface>(padded.getOperation());
+    if (!dstOp.hasPureBufferSemantics())
+      return rewriter.notifyMatchFailure(padded, "not on memrefs");
+    MapRowsOp op = generalize(rewriter, padded);
+    rewriter.setInsertionPoint(op);
+    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    Rows rows(b, op);
+    op.getFormat().lower(rows);
     rewriter.eraseOp(op);
     return success();
   }

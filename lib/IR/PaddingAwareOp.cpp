@@ -116,10 +116,11 @@ static Violation checkPairs(PairsAttr pairs, StringRef name, ShapedType x,
   return std::nullopt;
 }
 
-/// A matrix [rows, columns], `columns` those of the operand `name`, has these scales.
 /// (C8, C9)
-static Violation checkScale(BlockFormatAttrInterface format, StringRef name, int64_t rows,
-                            int64_t columns, ShapedType scale) {
+Violation mlir::moe::checkScalesOfGroups(BlockFormatAttrInterface format, StringRef name,
+                                         int64_t rows, int64_t columns,
+                                         TypeRange scales) {
+  auto scale = cast<ShapedType>(scales.front());
   int64_t groupSize = format.getGroupSize();
   if (!ShapedType::isDynamic(columns) && columns % groupSize != 0)
     return llvm::formatv(
@@ -177,10 +178,8 @@ Violation mlir::moe::checkOperandTypes(PaddingAwareOpInterface op, PairsAttr pai
   if (Violation violation =
           checkMatrix(name, elements, format.getElementType(), rows, columns, "C5"))
     return violation;
-  if (auto block = dyn_cast<BlockFormatAttrInterface>(format))
-    return checkScale(block, pairs ? name : "x", rows, columns,
-                      cast<ShapedType>(types[numInputs + 1]));
-  return std::nullopt;
+  return format.checkScales(pairs ? name : "x", rows, columns,
+                            types.drop_front(numInputs + 1));
 }
 
 LogicalResult mlir::moe::verifyPaddingAwareOp(Operation *operation) {

@@ -171,12 +171,58 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+/// What formats whose scales are not swizzled, or that have none, ask of a schedule.
+static std::optional<std::string> checkRowOrder(const Schedule &schedule) {
+  if (schedule.hasQuads())
+    return "rows = quads is for swizzled scales, found an op without";
+  return std::nullopt;
+}
+
+std::optional<std::string> mlir::moe::checkScheduleOfElements(const Schedule &schedule) {
+  return checkRowOrder(schedule);
+}
+
+/// Each lane of a group computes the scale of one step at most.
+static int64_t getLanesPerGroup(BlockFormatAttrInterface format,
+                                const Schedule &schedule) {
+  return format.getGroupSize() / schedule.elements();
+}
+
+/// Two scales travel together; those of a quad are a word.
+int64_t mlir::moe::getMinStepsOfGroups(BlockFormatAttrInterface format,
+                                       const Schedule &schedule) {
+  return schedule.hasQuads() ? getLanesPerGroup(format, schedule) : 2;
+}
+
+std::optional<std::string>
+mlir::moe::checkScheduleOfGroups(BlockFormatAttrInterface format,
+                                 const Schedule &schedule) {
+  if (format.getScaleLayout() != ScaleLayout::Swizzle32_4_4)
+    if (std::optional<std::string> violation = checkRowOrder(schedule))
+      return violation;
+  if (schedule.earlyBytes != 0)
+    return llvm::formatv("expected 'early_bytes' to be 0 for an op that quantises, "
+                         "found {0}",
+                         schedule.earlyBytes);
+  int64_t minSteps = getMinStepsOfGroups(format, schedule);
+  int64_t maxSteps = getLanesPerGroup(format, schedule);
+  if (schedule.steps < minSteps || schedule.steps > maxSteps)
+    return llvm::formatv(
+        "expected from {0} to {1} 'steps' of {2} bytes for a group of {3} "
+        "elements{4}, found {5}",
+        minSteps, maxSteps, schedule.accessBytes, format.getGroupSize(),
+        schedule.hasQuads() ? " with rows = quads" : "", schedule.steps);
+  // The lanes that store the scales of a quad's rows in a column tile are neighbours.
+  constexpr int64_t kMinQuadBytes = 8;
+  if (schedule.hasQuads() && schedule.accessBytes < kMinQuadBytes)
+    return llvm::formatv("expected 'access_bytes' to be {0} at least with rows = quads, "
+                         "found {1}",
+                         kMinQuadBytes, schedule.accessBytes);
+  return std::nullopt;
+}
+
 std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
                                                     const Schedule &schedule) {
-  auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
-  if (schedule.hasQuads() &&
-      (!format || format.getScaleLayout() != ScaleLayout::Swizzle32_4_4))
-    return "rows = quads is for swizzled scales, found an op without";
   if (op.getDeadRows() == DeadRows::Zero &&
       (schedule.hasQuads() || schedule.earlyBytes != 0))
     return "dead_rows<zero> is for rows = single and 'early_bytes' of 0";
@@ -189,29 +235,7 @@ std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
     return llvm::formatv("expected 'access_bytes' of {0} elements that divide blocks of "
                          "{1}, or are a multiple of them, found {2}",
                          schedule.elements(), pairs, schedule.accessBytes);
-  if (!format)
-    return std::nullopt;
-  if (schedule.earlyBytes != 0)
-    return llvm::formatv("expected 'early_bytes' to be 0 for an op that quantises, "
-                         "found {0}",
-                         schedule.earlyBytes);
-  // Each lane of a group computes the scale of one step at most; two travel together.
-  int64_t groupSize = format.getGroupSize();
-  int64_t lanesPerGroup = groupSize / schedule.elements();
-  int64_t minSteps = schedule.hasQuads() ? lanesPerGroup : 2;
-  if (schedule.steps < minSteps || schedule.steps > lanesPerGroup)
-    return llvm::formatv(
-        "expected from {0} to {1} 'steps' of {2} bytes for a group of {3} "
-        "elements{4}, found {5}",
-        minSteps, lanesPerGroup, schedule.accessBytes, groupSize,
-        schedule.hasQuads() ? " with rows = quads" : "", schedule.steps);
-  // The lanes that store the scales of a quad's rows in a column tile are neighbours.
-  constexpr int64_t kMinQuadBytes = 8;
-  if (schedule.hasQuads() && schedule.accessBytes < kMinQuadBytes)
-    return llvm::formatv("expected 'access_bytes' to be {0} at least with rows = quads, "
-                         "found {1}",
-                         kMinQuadBytes, schedule.accessBytes);
-  return std::nullopt;
+  return op.getFormat().checkSchedule(schedule);
 }
 
 std::optional<std::string> mlir::moe::checkSchedule(PermutationOpInterface op,

@@ -61,8 +61,7 @@ bool mlir::moe::detail::bufferizesToMemoryRead(Operation *op, OpOperand &operand
   // A destination keeps the rows that are not live, so its old value matters: all but
   // a scale buffer of which every byte is written.
   auto padded = cast<PaddingAwareOpInterface>(op);
-  auto format = dyn_cast<BlockFormatAttrInterface>(padded.getFormat());
-  return !format || format.getDeadScales() == DeadScales::Untouched ||
+  return padded.getFormat().getDeadScales() == DeadScales::Untouched ||
          operand.getOperandNumber() != padded.getNumInputs() + 1;
 }
 

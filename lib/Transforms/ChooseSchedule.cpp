@@ -29,8 +29,8 @@ using namespace mlir::moe;
 
 namespace {
 
-/// Where an op's scales go, which decides how rows go to warps.
-enum class Scales { None, Swizzled, Linear };
+/// Where the scales of an op's format go, which decides how rows go to warps.
+using Scales = std::optional<ScaleLayout>;
 
 struct Row {
   // What it is for: chips from this compute capability on, and ops with such scales.
@@ -53,16 +53,18 @@ struct Row {
 // 64 bytes in flight for each lane are 1024 columns a chunk, and one scale for each lane.
 // 1 MiB is what an H100 loads in the time that one load takes. 1024 threads on an SM:
 // with more, ptxas would spill.
+static constexpr Scales kNone = std::nullopt, kSwizzled = ScaleLayout::Swizzle32_4_4,
+                        kLinear = ScaleLayout::Linear;
 static constexpr Row table[] = {
-    {80, Scales::None, 256, 1024, 16, 64, RowOrder::Single, 1 << 20, 1, false},
-    {80, Scales::Swizzled, 256, 1024, 16, 64, RowOrder::Quads, 0, 16, false},
-    {80, Scales::Linear, 256, 1024, 16, 64, RowOrder::Single, 0, 1, false},
-    {90, Scales::None, 256, 1024, 16, 64, RowOrder::Single, 1 << 20, 1, true},
-    {90, Scales::Swizzled, 256, 1024, 16, 64, RowOrder::Quads, 0, 16, true},
-    {90, Scales::Linear, 256, 1024, 16, 64, RowOrder::Single, 0, 1, true},
-    {100, Scales::None, 256, 1024, 32, 64, RowOrder::Single, 1 << 20, 1, true},
-    {100, Scales::Swizzled, 256, 1024, 32, 64, RowOrder::Quads, 0, 16, true},
-    {100, Scales::Linear, 256, 1024, 32, 64, RowOrder::Single, 0, 1, true},
+    {80, kNone, 256, 1024, 16, 64, RowOrder::Single, 1 << 20, 1, false},
+    {80, kSwizzled, 256, 1024, 16, 64, RowOrder::Quads, 0, 16, false},
+    {80, kLinear, 256, 1024, 16, 64, RowOrder::Single, 0, 1, false},
+    {90, kNone, 256, 1024, 16, 64, RowOrder::Single, 1 << 20, 1, true},
+    {90, kSwizzled, 256, 1024, 16, 64, RowOrder::Quads, 0, 16, true},
+    {90, kLinear, 256, 1024, 16, 64, RowOrder::Single, 0, 1, true},
+    {100, kNone, 256, 1024, 32, 64, RowOrder::Single, 1 << 20, 1, true},
+    {100, kSwizzled, 256, 1024, 32, 64, RowOrder::Quads, 0, 16, true},
+    {100, kLinear, 256, 1024, 32, 64, RowOrder::Single, 0, 1, true},
 };
 
 /// For rows that may start anywhere: neighbouring elements in neighbouring lanes coalesce
@@ -72,14 +74,6 @@ static constexpr int64_t kElementSteps = 2;
 
 /// No supported chip has room for more CTAs of a kernel.
 static constexpr int64_t kMaxCTAsPerSM = 16;
-
-static Scales getScales(PaddingAwareOpInterface op) {
-  auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
-  if (!format)
-    return Scales::None;
-  return format.getScaleLayout() == ScaleLayout::Linear ? Scales::Linear
-                                                        : Scales::Swizzled;
-}
 
 static const Row &getRow(unsigned capability, Scales scales) {
   const Row *chosen = nullptr;
@@ -116,7 +110,9 @@ static Schedule toElements(Schedule schedule) {
 
 SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
                                                  const ScheduleTarget &target) {
-  Schedule schedule = getSchedule(getRow(target.capability, getScales(op)), target);
+  FormatAttrInterface format = op.getFormat();
+  Schedule schedule =
+      getSchedule(getRow(target.capability, format.getScheduledScales()), target);
   PairsAttr pairs = op.getColumnPairs();
   // Which row to load is known no earlier than whether it is live.
   if (op.getGathers())
@@ -129,7 +125,7 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
   // A step of pairs has twice the bytes. A quad's chunks have the steps that they need.
   if (pairs && !schedule.hasQuads()) {
     schedule.steps /= 2;
-    int64_t minSteps = isa<BlockFormatAttrInterface>(op.getFormat()) ? 2 : 1;
+    int64_t minSteps = format.getMinSteps(schedule);
     if (schedule.steps < minSteps) {
       schedule.accessBytes /= 2;
       schedule.alignment = schedule.accessBytes;
@@ -173,15 +169,9 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PermutationOpInterface op,
 }
 
 static StringRef toString(Scales scales) {
-  switch (scales) {
-  case Scales::None:
+  if (!scales)
     return "none";
-  case Scales::Swizzled:
-    return "swizzled";
-  case Scales::Linear:
-    return "linear";
-  }
-  llvm_unreachable("unknown scales");
+  return *scales == ScaleLayout::Linear ? "linear" : "swizzled";
 }
 
 static void printTable(MLIRContext *context, raw_ostream &os) {

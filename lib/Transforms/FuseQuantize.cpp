@@ -104,8 +104,7 @@ private:
       for (NamedAttribute attribute : activation->getAttrs())
         if (activation->getInherentAttr(attribute.getName()))
           state.attributes.push_back(attribute);
-      if (auto block = dyn_cast<BlockFormatAttrInterface>(format))
-        block.addOpAttributes(state.attributes);
+      format.addOpAttributes(state.attributes);
       if (state.attributes.get("dead_rows"))
         state.attributes.set(
             "dead_rows", DeadRowsAttr::get(activation.getContext(), store.getDeadRows()));

@@ -64,44 +64,60 @@ private:
   function_ref<std::string(Operation *, StringRef)> message;
 };
 
-} // namespace
+/// Checks what an op has beside the matrix of elements.
+class CheckScales : public FormatLowering {
+public:
+  /// `rows` are those of the operand `ofRows`, `columns` those of `matrix`.
+  CheckScales(SizeChecks &checks, PaddingAwareOpInterface op, StringRef ofRows,
+              StringRef matrix, Value rows, Value columns)
+      : checks(checks), op(op), ofRows(ofRows), matrix(matrix), rows(rows),
+        columns(columns) {}
 
-/// `rows` are those of the operand `ofRows`, `columns` those of `matrix`.
-static void checkScale(BlockFormatAttrInterface format, StringRef ofRows,
-                       StringRef matrix, Value scale, SizeChecks &checks, Value rows,
-                       Value columns) {
-  OpBuilder &b = checks.builder;
-  Location loc = checks.loc;
-  Value groupSize = checks.constant(format.getGroupSize());
-  checks.expectEqual(
-      arith::RemUIOp::create(b, loc, columns, groupSize), checks.constant(0),
-      llvm::formatv("expected the columns of '{0}' to be a multiple of {1} "
-                    "(C8)",
-                    matrix, format.getGroupSize())
-          .str());
-  if (format.getScaleLayout() == ScaleLayout::Linear) {
+  void lowerElements() override {}
+
+  void lowerGroups(BlockFormatAttrInterface format) override {
+    Value scale = op.getDestinations()[1];
+    OpBuilder &b = checks.builder;
+    Location loc = checks.loc;
+    Value groupSize = checks.constant(format.getGroupSize());
     checks.expectEqual(
-        checks.dim(scale, 0), rows,
-        llvm::formatv("expected 'scale' to have as many rows as '{0}' (C9)", ofRows)
+        arith::RemUIOp::create(b, loc, columns, groupSize), checks.constant(0),
+        llvm::formatv("expected the columns of '{0}' to be a multiple of {1} "
+                      "(C8)",
+                      matrix, format.getGroupSize())
             .str());
-    checks.expectEqual(checks.dim(scale, 1),
-                       arith::DivUIOp::create(b, loc, columns, groupSize),
-                       llvm::formatv("expected 'scale' to have a column for each {0} of "
-                                     "'{1}' (C9)",
-                                     format.getGroupSize(), matrix)
-                           .str());
-    return;
+    if (format.getScaleLayout() == ScaleLayout::Linear) {
+      checks.expectEqual(
+          checks.dim(scale, 0), rows,
+          llvm::formatv("expected 'scale' to have as many rows as '{0}' (C9)", ofRows)
+              .str());
+      checks.expectEqual(
+          checks.dim(scale, 1), arith::DivUIOp::create(b, loc, columns, groupSize),
+          llvm::formatv("expected 'scale' to have a column for each {0} of "
+                        "'{1}' (C9)",
+                        format.getGroupSize(), matrix)
+              .str());
+      return;
+    }
+    Value size =
+        mlir::moe::getSwizzledScaleSize(checks, rows, columns, format.getGroupSize());
+    checks.expectEqual(
+        checks.dim(scale, 0), size,
+        llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "
+                      "* {2} elements (C9)",
+                      kScaleTileRows, format.getGroupSize() * kScaleTileColumns,
+                      kScaleTileBytes)
+            .str());
   }
-  Value size =
-      mlir::moe::getSwizzledScaleSize(checks, rows, columns, format.getGroupSize());
-  checks.expectEqual(
-      checks.dim(scale, 0), size,
-      llvm::formatv("expected 'scale' to have ceil(M / {0}) * ceil(K / {1}) "
-                    "* {2} elements (C9)",
-                    kScaleTileRows, format.getGroupSize() * kScaleTileColumns,
-                    kScaleTileBytes)
-          .str());
-}
+
+private:
+  SizeChecks &checks;
+  PaddingAwareOpInterface op;
+  StringRef ofRows, matrix;
+  Value rows, columns;
+};
+
+} // namespace
 
 static void checkRouteTokens(RouteTokensOp op, SizeChecks &checks) {
   OpBuilder &b = checks.builder;
@@ -210,9 +226,10 @@ void mlir::moe::detail::generateRuntimeVerification(
     checks.expectEqual(checks.dim(matrix, 1), columns,
                        "expected the destination to have as many columns as 'x' (C5)");
   }
-  if (auto format = dyn_cast<BlockFormatAttrInterface>(paddingAware.getFormat()))
-    checkScale(format, ofRows, paddingAware.getColumnPairs() ? destination : "x",
-               paddingAware.getDestinations()[1], checks, rows, columns);
+  CheckScales checkScales(checks, paddingAware, ofRows,
+                          paddingAware.getColumnPairs() ? destination : "x", rows,
+                          columns);
+  paddingAware.getFormat().lower(checkScales);
 }
 
 void mlir::moe::detail::loadRuntimeVerificationDialects(MLIRContext *context) {

@@ -292,13 +292,13 @@ MUTANTS = [
     Mutant(
         "check-linear-rows",
         _CHECKS,
-        "        checks.dim(scale, 0), rows,",
-        "        rows, rows,",
+        "checks.dim(scale, 0), rows,",
+        "rows, rows,",
     ),
     Mutant(
         "bufferize-untouched-scale",
         "lib/Transforms/BufferizableOpInterfaceImpl.cpp",
-        "format.getDeadScales() == DeadScales::Untouched",
+        "padded.getFormat().getDeadScales() == DeadScales::Untouched",
         "false",
     ),
     Mutant(

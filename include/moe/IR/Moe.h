@@ -32,8 +32,8 @@ namespace mlir::moe {
 int64_t getSwizzledScaleSize(int64_t rows, int64_t columns,
                              int64_t groupSize = kGroupSize);
 
-/// Local experts that `moe.route_tokens` counts for at most, and experts of a token: what a
-/// kernel has room for in shared memory.
+/// Local experts that `moe.route_tokens` counts for at most, and experts of a token: what
+/// a kernel has room for in shared memory.
 inline constexpr int64_t kMaxExperts = 2048;
 
 class PaddingAwareOpInterface;
@@ -55,7 +55,38 @@ unsigned getNumInputs(Operation *op);
 
 #include "moe/IR/Schedule.h"
 
+namespace mlir::moe {
+
+class BlockFormatAttrInterface;
+
+/// A lowering, by the ways in which rows can be stored. A format says which is its own.
+class FormatLowering {
+public:
+  virtual ~FormatLowering() = default;
+  /// Each element as it is computed.
+  virtual void lowerElements() = 0;
+  /// Groups of elements, with a scale each.
+  virtual void lowerGroups(BlockFormatAttrInterface format) = 0;
+};
+
+/// `FormatAttrInterface::checkSchedule` of formats without scales.
+std::optional<std::string> checkScheduleOfElements(const Schedule &schedule);
+
+} // namespace mlir::moe
+
 #include "moe/IR/MoeAttrInterfaces.h.inc"
+
+namespace mlir::moe {
+
+/// Methods of formats with scales.
+std::optional<std::string> checkScalesOfGroups(BlockFormatAttrInterface format,
+                                               StringRef name, int64_t rows,
+                                               int64_t columns, TypeRange scales);
+std::optional<std::string> checkScheduleOfGroups(BlockFormatAttrInterface format,
+                                                 const Schedule &schedule);
+int64_t getMinStepsOfGroups(BlockFormatAttrInterface format, const Schedule &schedule);
+
+} // namespace mlir::moe
 
 #define GET_ATTRDEF_CLASSES
 #include "moe/IR/MoeAttrs.h.inc"

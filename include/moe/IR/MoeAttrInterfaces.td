@@ -35,6 +35,39 @@ def Moe_FormatAttrInterface : AttrInterface<"FormatAttrInterface"> {
         What sets kernels of one op apart whose formats differ, such as `_linear`.
       }],
       "std::string", "getKernelSuffix", (ins), "", "return {};">,
+    InterfaceMethod<[{
+        Adds the attributes that ops named after the format have for its parameters.
+      }],
+      "void", "addOpAttributes", (ins "::mlir::NamedAttrList &":$attributes), "", "">,
+    InterfaceMethod<[{
+        Lowers by the one of `lowering`'s ways to store rows that is this format's.
+      }],
+      "void", "lower", (ins "::mlir::moe::FormatLowering &":$lowering), "",
+      "lowering.lowerElements();">,
+    InterfaceMethod<[{
+        What is wrong, in the words of the verifier, with scales of these types for a matrix
+        [`rows`, `columns`], `columns` those of the operand `name`.
+      }],
+      "std::optional<std::string>", "checkScales",
+      (ins "::llvm::StringRef":$name, "int64_t":$rows, "int64_t":$columns,
+           "::mlir::TypeRange":$scales), "", "return std::nullopt;">,
+    InterfaceMethod<[{
+        What becomes of the scales of rows that are not live. Nothing, if there are none.
+      }],
+      "::mlir::moe::DeadScales", "getDeadScales", (ins), "",
+      "return ::mlir::moe::DeadScales::Untouched;">,
+    InterfaceMethod<[{
+        Where the scales are, which decides which schedules suit. Null if there are none.
+      }],
+      "std::optional<::mlir::moe::ScaleLayout>", "getScheduledScales", (ins), "",
+      "return std::nullopt;">,
+    InterfaceMethod<"What keeps rows from being stored by `schedule`, if anything does.",
+      "std::optional<std::string>", "checkSchedule",
+      (ins "const ::mlir::moe::Schedule &":$schedule), "",
+      "return ::mlir::moe::checkScheduleOfElements(schedule);">,
+    InterfaceMethod<"The fewest steps that a chunk of `schedule` may have.",
+      "int64_t", "getMinSteps", (ins "const ::mlir::moe::Schedule &":$schedule), "",
+      "return 1;">,
   ];
 }
 
@@ -42,7 +75,8 @@ def Moe_BlockFormatAttrInterface
     : AttrInterface<"BlockFormatAttrInterface", [Moe_FormatAttrInterface]> {
   let description = [{
     A format in which consecutive columns of a row, a group, share a scale. There are two
-    destinations, the elements and the scales.
+    destinations, the elements and the scales. `Moe_BlockFormat` defines what its formats
+    have in common.
 
     A *scale code* is what is stored for a group, as an i32. The functions that build IR
     take and give vectors too, one element for each group. They use target-neutral ops of
@@ -54,8 +88,6 @@ def Moe_BlockFormatAttrInterface
     InterfaceMethod<"The type of a scale, of 8 bits.", "::mlir::Type", "getScaleType">,
     InterfaceMethod<"Where the scales are.", "::mlir::moe::ScaleLayout",
       "getScaleLayout">,
-    InterfaceMethod<"What becomes of the scales of rows that are not live.",
-      "::mlir::moe::DeadScales", "getDeadScales">,
     InterfaceMethod<[{
         The scale code of a group whose greatest magnitude is `maximum`, a bf16 that is
         neither negative nor NaN.
@@ -74,10 +106,6 @@ def Moe_BlockFormatAttrInterface
       "::mlir::Value", "buildElements",
       (ins "::mlir::ImplicitLocOpBuilder &":$builder, "::mlir::Value":$fragment,
            "::mlir::Value":$factor)>,
-    InterfaceMethod<[{
-        Adds the attributes that ops named after the format have for its parameters.
-      }],
-      "void", "addOpAttributes", (ins "::mlir::NamedAttrList &":$attributes)>,
   ];
 }
 

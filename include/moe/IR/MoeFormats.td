@@ -36,10 +36,36 @@ def Moe_BF16Attr : Moe_Format<"BF16", "bf16", [
   }];
 }
 
-def Moe_MXFP8Attr : Moe_Format<"MXFP8", "mxfp8", [
-    DeclareAttrInterfaceMethods<Moe_FormatAttrInterface,
-                                ["getOpSuffix", "getKernelSuffix"]>,
-    DeclareAttrInterfaceMethods<Moe_BlockFormatAttrInterface>]> {
+/// A format with scales, whose parameters are where they are and what becomes of those of
+/// dead rows.
+class Moe_BlockFormat<string name, string mnemonic>
+    : Moe_Format<name, mnemonic, [
+        DeclareAttrInterfaceMethods<Moe_FormatAttrInterface,
+          ["getOpSuffix", "getKernelSuffix", "addOpAttributes"]>,
+        DeclareAttrInterfaceMethods<Moe_BlockFormatAttrInterface>]> {
+  let parameters = (ins
+      Moe_DefaultedEnum<Moe_ScaleLayout,
+        "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
+      Moe_DefaultedEnum<Moe_DeadScales,
+        "::mlir::moe::DeadScales::Zero">:$dead_scales);
+  let assemblyFormat = "(`<` struct(params)^ `>`)?";
+  let extraClassDeclaration = [{
+    void lower(FormatLowering &lowering) const { lowering.lowerGroups(*this); }
+    std::optional<std::string> checkScales(StringRef name, int64_t rows, int64_t columns,
+                                           TypeRange scales) const {
+      return checkScalesOfGroups(*this, name, rows, columns, scales);
+    }
+    std::optional<ScaleLayout> getScheduledScales() const { return getScaleLayout(); }
+    std::optional<std::string> checkSchedule(const Schedule &schedule) const {
+      return checkScheduleOfGroups(*this, schedule);
+    }
+    int64_t getMinSteps(const Schedule &schedule) const {
+      return getMinStepsOfGroups(*this, schedule);
+    }
+  }];
+}
+
+def Moe_MXFP8Attr : Moe_BlockFormat<"MXFP8", "mxfp8"> {
   let summary = "Elements of E4M3 with an E8M0 scale for each group of 32 columns";
   let description = [{
     Two destinations: `data`, a matrix `[M, K]` of f8E4M3FN, and `scale`, of f8E8M0FNU,
@@ -48,12 +74,6 @@ def Moe_MXFP8Attr : Moe_Format<"MXFP8", "mxfp8", [
     Example: `#moe.mxfp8<scale_layout = linear, dead_scales = untouched>`; `#moe.mxfp8` has
     the defaults, `swizzle_32_4_4` and `zero`.
   }];
-  let parameters = (ins
-      Moe_DefaultedEnum<Moe_ScaleLayout,
-        "::mlir::moe::ScaleLayout::Swizzle32_4_4">:$scale_layout,
-      Moe_DefaultedEnum<Moe_DeadScales,
-        "::mlir::moe::DeadScales::Zero">:$dead_scales);
-  let assemblyFormat = "(`<` struct(params)^ `>`)?";
 }
 
 #endif // MOE_IR_MOEFORMATS

@@ -42,34 +42,95 @@ static void buildBody(ImplicitLocOpBuilder &b, Region &region, ArrayRef<Type> ty
   warp::YieldOp::create(b);
 }
 
-void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
-                                ValueRange arguments, const Schedule &schedule) {
-  unsigned next = 0;
-  Value x = toGlobal(b, arguments[next++]);
-  Value map = op.getPermutationMap() ? toGlobal(b, arguments[next++]) : Value();
-  Value nUsed = toGlobal(b, arguments[next++]);
-  Value probs = op.getProbs() ? toGlobal(b, arguments[next++]) : Value();
-  Value out = toGlobal(b, arguments[next++]);
-  // Null for a format without scales.
-  auto format = dyn_cast<BlockFormatAttrInterface>(op.getFormat());
-  Value scale = format ? toGlobal(b, arguments[next++]) : Value();
-  bool isSwizzled = format && format.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
-  bool clears = format && format.getDeadScales() == DeadScales::Zero;
-  Value rows = b.createOrFold<memref::DimOp>(op.getGathers() ? out : x, int64_t(0));
-  Value tokens;
-  if (op.getGathers())
-    tokens = b.createOrFold<memref::DimOp>(x, int64_t(0));
-  PairsAttr pairs = op.getPairsAttr();
-  Value columns = b.createOrFold<memref::DimOp>(pairs ? out : x, int64_t(1));
+namespace {
 
-  auto getAlign = [&](Value matrix) {
+/// Builds the body of a kernel, which stores rows as the op's format says.
+class WarpKernel : public FormatLowering {
+public:
+  WarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op, ValueRange arguments,
+             const Schedule &schedule)
+      : b(b), op(op), schedule(schedule), pairs(op.getPairsAttr()) {
+    unsigned next = 0;
+    x = toGlobal(b, arguments[next++]);
+    map = op.getPermutationMap() ? toGlobal(b, arguments[next++]) : Value();
+    nUsed = toGlobal(b, arguments[next++]);
+    probs = op.getProbs() ? toGlobal(b, arguments[next++]) : Value();
+    for (Value destination : arguments.drop_front(next))
+      destinations.push_back(toGlobal(b, destination));
+    Value out = destinations.front();
+    rows = b.createOrFold<memref::DimOp>(op.getGathers() ? out : x, int64_t(0));
+    if (op.getGathers())
+      tokens = b.createOrFold<memref::DimOp>(x, int64_t(0));
+    columns = b.createOrFold<memref::DimOp>(pairs ? out : x, int64_t(1));
+  }
+
+  void lowerElements() override {
+    build(/*paddedTo=*/1, [&](Value fragment, Value row, Value chunk) {
+      storeElements(fragment, row, chunk);
+    });
+  }
+
+  void lowerGroups(BlockFormatAttrInterface format) override {
+    Value scale = destinations[1];
+    bool isSwizzled = format.getScaleLayout() == ScaleLayout::Swizzle32_4_4;
+    int64_t paddedTo = isSwizzled ? format.getGroupSize() * kScaleTileColumns : 1;
+    ActivationFacts facts = getActivationFacts(op.getActivation().front());
+    auto store = [&](Value fragment, Value row, Value chunk) {
+      Value maximum = GroupMaximumOp::create(b, b.getBF16Type(), fragment, format,
+                                             !facts.mayBeNaN && !facts.mayBeNegative);
+      Value code = ScaleCodeOp::create(b, b.getI32Type(), maximum, format);
+      auto type = cast<VectorType>(fragment.getType());
+      Value data = QuantizeOp::create(b, type.clone(format.getElementType()), fragment,
+                                      code, format);
+      storeElements(data, row, chunk);
+      StoreScaleOp::create(b, code, scale, row, chunk, format);
+    };
+    if (format.getDeadScales() == DeadScales::Untouched)
+      return build(paddedTo, store);
+    // The last row tile of the scales may go past the last row.
+    auto buildEnd = [&] {
+      return isSwizzled ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;
+    };
+    build(paddedTo, store, buildEnd, [&](Value row, Value chunk) {
+      ClearScalesOp::create(b, scale, row, chunk, format);
+    });
+  }
+
+private:
+  using StoreFn = function_ref<void(Value fragment, Value row, Value chunk)>;
+  using ClearFn = function_ref<void(Value row, Value chunk)>;
+
+  IntegerAttr getAlign(Value matrix) {
     int64_t bytes = cast<MemRefType>(matrix.getType()).getElementTypeBitWidth() / 8;
     return schedule.isElementwise()
                ? IntegerAttr()
                : b.getI64IntegerAttr(schedule.alignmentOf(schedule.elements() * bytes));
-  };
+  }
+
+  void storeElements(Value elements, Value row, Value chunk, Value predicate = {}) {
+    Value matrix = destinations.front();
+    StoreOp::create(b, elements, matrix, row, chunk, predicate, getAlign(matrix));
+  }
+
+  /// `store` for each chunk of a live row, of columns up to a multiple of `paddedTo`; if
+  /// there is one, `clear` for each of another row below what `buildEnd` gives.
+  void build(int64_t paddedTo, StoreFn store, function_ref<Value()> buildEnd = {},
+             ClearFn clear = {});
+
+  ImplicitLocOpBuilder &b;
+  MapRowsOp op;
+  const Schedule &schedule;
+  PairsAttr pairs;
+  /// `tokens` is null but for an op that gathers.
+  Value x, map, nUsed, probs, rows, tokens, columns;
+  SmallVector<Value> destinations;
+};
+
+} // namespace
+
+void WarpKernel::build(int64_t paddedTo, StoreFn store, function_ref<Value()> buildEnd,
+                       ClearFn clear) {
   auto buildForChunk = [&](function_ref<void(Value)> build) {
-    int64_t paddedTo = isSwizzled ? format.getGroupSize() * kScaleTileColumns : 1;
     auto loop =
         ForChunkOp::create(b, columns, schedule.steps, schedule.elements(), paddedTo);
     buildBody(b, loop.getBody(), b.getI32Type(),
@@ -81,9 +142,7 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
   // Both loads go out before either is needed.
   Value entries = LoadEntriesOp::create(b, b.getI32Type(), map, rows);
   Value used = LoadUsedRowsOp::create(b, b.getI32Type(), nUsed);
-  Value end;
-  if (clears) // The last row tile of the scales may go past the last row.
-    end = isSwizzled ? buildMul(b, buildRowTileCount(b, rows), kScaleTileRows) : rows;
+  Value end = clear ? buildEnd() : Value();
   // Without a map no row below the used ones is dead.
   bool zeroes = map && op.getDeadRows() == DeadRows::Zero;
   if (zeroes && !end)
@@ -104,38 +163,33 @@ void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
         values.push_back(
             vector::BroadcastOp::create(b, type.clone(b.getF32Type()), prob));
       }
-      Value fragment = op.buildActivation(b, b.getLoc(), values);
-      if (!format) {
-        StoreOp::create(b, fragment, out, row, chunk, Value(), getAlign(out));
-        return;
-      }
-      ActivationFacts facts = getActivationFacts(op.getActivation().front());
-      Value maximum = GroupMaximumOp::create(b, b.getBF16Type(), fragment, format,
-                                             !facts.mayBeNaN && !facts.mayBeNegative);
-      Value code = ScaleCodeOp::create(b, b.getI32Type(), maximum, format);
-      Value data = QuantizeOp::create(b, type.clone(format.getElementType()), fragment,
-                                      code, format);
-      StoreOp::create(b, data, out, row, chunk, Value(), getAlign(out));
-      StoreScaleOp::create(b, code, scale, row, chunk, format);
+      store(op.buildActivation(b, b.getLoc(), values), row, chunk);
     });
   });
-  if (clears || zeroes)
-    buildBody(b, forRow.getDead(), b.getIndexType(), [&](ValueRange arguments) {
-      Value row = arguments.front();
-      buildForChunk([&](Value chunk) {
-        if (clears)
-          ClearScalesOp::create(b, scale, row, chunk, format);
-        if (!zeroes)
-          return;
-        auto type = VectorType::get({schedule.steps, schedule.elements()},
-                                    op.getFormat().getElementType());
-        VectorType integers = type.clone(b.getIntegerType(type.getElementTypeBitWidth()));
-        Value zeros =
-            arith::ConstantOp::create(b, cast<TypedAttr>(b.getZeroAttr(integers)));
-        zeros = arith::BitcastOp::create(b, type, zeros);
-        Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row,
-                                             buildUsedRowCount(b, used, rows));
-        StoreOp::create(b, zeros, out, row, chunk, isUsed, getAlign(out));
-      });
+  if (!end)
+    return;
+  buildBody(b, forRow.getDead(), b.getIndexType(), [&](ValueRange arguments) {
+    Value row = arguments.front();
+    buildForChunk([&](Value chunk) {
+      if (clear)
+        clear(row, chunk);
+      if (!zeroes)
+        return;
+      auto type = VectorType::get({schedule.steps, schedule.elements()},
+                                  op.getFormat().getElementType());
+      VectorType integers = type.clone(b.getIntegerType(type.getElementTypeBitWidth()));
+      Value zeros =
+          arith::ConstantOp::create(b, cast<TypedAttr>(b.getZeroAttr(integers)));
+      zeros = arith::BitcastOp::create(b, type, zeros);
+      Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row,
+                                           buildUsedRowCount(b, used, rows));
+      storeElements(zeros, row, chunk, isUsed);
     });
+  });
+}
+
+void mlir::moe::buildWarpKernel(ImplicitLocOpBuilder &b, MapRowsOp op,
+                                ValueRange arguments, const Schedule &schedule) {
+  WarpKernel kernel(b, op, arguments, schedule);
+  op.getFormat().lower(kernel);
 }
