@@ -106,6 +106,15 @@ static int findKernel(const KernelRequest &request, unsigned operands) {
   return -1;
 }
 
+/// Of no matter which operands.
+static int findKernelOfMode(const KernelRequest &request) {
+  const OpRow &op = *request.op;
+  for (int i = op.firstKernel; i < op.firstKernel + op.numKernels; ++i)
+    if (isSame(kKernels[i].mode, request.mode))
+      return i;
+  return -1;
+}
+
 static bool has(const KernelRequest &request, const char *name) {
   for (int i = 0; i < request.op->numOperands; ++i)
     if (std::strcmp(request.op->operands[i].name, name) == 0 &&
@@ -210,7 +219,8 @@ static MoeStatus checkRequest(const KernelRequest &request, const MoeOptions &op
 
 MoeStatus moe::chooseKernel(const OpRow &op, const void *const *given,
                             const MoeOptions &options, const MoeScale *scale,
-                            bool isOfModule, KernelRequest &request, int &kernel) {
+                            bool isOfModule, bool isEmpty, KernelRequest &request,
+                            int &kernel) {
   // `known` where a vector that is not there is only missing.
   unsigned present = 0, known = 0;
   bool takesWeights = false;
@@ -237,6 +247,9 @@ MoeStatus moe::chooseKernel(const OpRow &op, const void *const *given,
     kernel = findKernel(request, known);
     request.operands = kernel < 0 ? present : known;
   }
+  // What has no elements may have no address, so that it is there nobody knows.
+  if (kernel < 0 && isEmpty)
+    kernel = findKernelOfMode(request);
   if (kernel >= 0)
     return MOE_SUCCESS;
   Text asked, shipped;

@@ -40,10 +40,11 @@ constexpr int kOfModule = -1;
 
 /// Makes the request and finds its kernel, an index into kKernels, unless a module is to
 /// have it. `given` has what there is for each operand of the op, null for an optional
-/// one that there is not; `scale` is null for an op without.
+/// one that there is not; `scale` is null for an op without. `isEmpty`: there is nothing
+/// to write.
 MoeStatus chooseKernel(const OpRow &op, const void *const *given,
                        const MoeOptions &options, const MoeScale *scale, bool isOfModule,
-                       KernelRequest &request, int &kernel);
+                       bool isEmpty, KernelRequest &request, int &kernel);
 
 /// What convert-moe-to-gpu calls the kernels for it.
 void nameKernel(const KernelRequest &request, launch::NameText &name);

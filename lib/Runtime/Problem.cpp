@@ -430,7 +430,10 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
       if (MoeStatus status = checkRouting(sizes, operands[i]))
         return status;
   }
-  if (MoeStatus status = chooseKernel(op, given, options, scale, isOfModule,
+  bool isEmpty = true;
+  for (int i = 0; i < op.numOperands; ++i)
+    isEmpty &= !given[i] || !op.operands[i].isWritten || !hasElements(operands[i]);
+  if (MoeStatus status = chooseKernel(op, given, options, scale, isOfModule, isEmpty,
                                       problem.request, problem.kernel))
     return status;
   problem.numOperands = 0;

@@ -161,6 +161,18 @@ def test_nothing_to_do(op: str, rows: int, columns: int, device: int) -> None:
     moe.Call(op, rows, columns, None, None, None, None, None, device=device).run()
 
 
+def test_what_is_empty_may_have_no_address() -> None:
+    """A library of tensors has none for no elements: probs that nobody gives may be those of no
+    rows, with which alone rows of padding are zeroed here.
+    """
+    call = moe.Call("padded_swiglu", 0, 64, x=None, permutation_map=None, out=None,
+                    settings={"dead_rows": "zero"})
+    call.run()
+    with pytest.raises(moe.MoeError, match="no kernel for"):
+        call.with_(rows=4, x=1 << 56, permutation_map=2 << 56, out=4 << 56).run()
+
+
+
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("stride", [-5, 1, 2, 2**62])
