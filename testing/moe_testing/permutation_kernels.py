@@ -98,8 +98,8 @@ class RouteTokens:
         values = {"first_expert": "i32", "alignment": "i32"}
         if has_probs:
             values = {"probs": f"memref<?x{topk}xf32>", **values}
-        outputs = {name: f"memref<{experts}xi32>" for name in
-                   ("tokens_per_expert", "exclusive_offsets", "inclusive_offsets")}
+        outputs = dict.fromkeys(("tokens_per_expert", "exclusive_offsets", "inclusive_offsets"),
+                                f"memref<{experts}xi32>")
         outputs |= {"permutation_map": "memref<?xi32>", "inverse_map": f"memref<?x{experts}xi32>"}
         text = _text(
             "route_tokens",
