@@ -166,7 +166,8 @@ def embedded_ptx(chip: int) -> str:
     data = LIBRARY.read_bytes()
     start = data.find(fatbinary.START)
     if start >= 0:
-        return fatbinary.read_ptx(data[start:], chip)
+        # Of the comments in front of it, empty lines are left.
+        return fatbinary.read_ptx(data[start:], chip).lstrip()
     text = re.search(rb"\.version [0-9.]+\n\.target sm_%d\n.*?\0" % chip, data, re.DOTALL)
     assert text, f"no PTX for sm_{chip} in {LIBRARY}"
     return text.group()[:-1].decode()
