@@ -509,7 +509,8 @@ int cuModuleLoadDataEx(void **module, const void *image, unsigned num_options,
     fclose(file);
   }
   Module *made = calloc(1, sizeof(Module));
-  int is_text = strncmp(image, "//", 2) == 0 || strncmp(image, ".version", 8) == 0;
+  const char *begin = (const char *)image + strspn(image, " \n"); /* Without comments. */
+  int is_text = strncmp(begin, "//", 2) == 0 || strncmp(begin, ".version", 8) == 0;
   made->text = is_text ? strdup(image) : NULL;
   *module = made;
   return SUCCESS;
