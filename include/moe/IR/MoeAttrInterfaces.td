@@ -38,7 +38,7 @@ def Moe_FormatAttrInterface : AttrInterface<"FormatAttrInterface"> {
     InterfaceMethod<[{
         Adds the attributes that ops named after the format have for its parameters.
       }],
-      "void", "addOpAttributes", (ins "::mlir::NamedAttrList &":$attributes), "", "">,
+      "void", "addOpAttributes", (ins "::mlir::NamedAttrList &":$attributes), "", "return;">,
     InterfaceMethod<[{
         Lowers by the one of `lowering`'s ways to store rows that is this format's.
       }],
