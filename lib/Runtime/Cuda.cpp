@@ -25,6 +25,7 @@
 #include "Kernels.h"
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -886,7 +887,7 @@ static MoeStatus findKernels(const Problem &problem, const MoeModule &module,
                              const Kernel *&begin, const Kernel *&end) {
   const OpRow *op = problem.request.op;
   if (!module.named) {
-    begin = module.kernels + kKernelsOfOne * problem.kernel;
+    begin = module.kernels + ptrdiff_t(kKernelsOfOne) * problem.kernel;
     end = begin + kKernelsOfOne;
     return MOE_SUCCESS;
   }
