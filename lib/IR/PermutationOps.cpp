@@ -111,9 +111,10 @@ Violation RouteTokensOp::checkOperandTypes(TypeRange types) {
                          quote(routing));
   int64_t tokens = routing.getDimSize(0), topk = routing.getDimSize(1);
   if (!ShapedType::isDynamic(topk) && (topk < 1 || topk > kMaxExperts))
-    return llvm::formatv("expected 'routing_map' to have from 1 to {0} columns, found {1} "
-                         "(C21)",
-                         kMaxExperts, quote(routing));
+    return llvm::formatv(
+        "expected 'routing_map' to have from 1 to {0} columns, found {1} "
+        "(C21)",
+        kMaxExperts, quote(routing));
   if (Violation violation = checkOneI32("valid_tokens", at(1), "C22"))
     return violation;
   if (getProbs())
