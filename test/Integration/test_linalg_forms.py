@@ -136,7 +136,7 @@ func.func @form(%x: {x}, %map: tensor<?xi32>, %n: tensor<i32>, %out: {x}) -> {x}
 }}
 """
     # The descriptions hold the names as numbers.
-    found, wanted = (re.sub(r"^.*\bmoe_kernel_.*\n", "", to_ptx(text), flags=re.M)
+    found, wanted = (re.sub(r"^.*\bmoe_kernel.*\n", "", to_ptx(text), flags=re.M)
                      for text in (fuse(FORMS["maxnumf"][0]), named))
     assert "max.bf16x2" in wanted
     assert found.replace("map_rows", "padded_squared_relu") == wanted

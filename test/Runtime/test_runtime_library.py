@@ -15,7 +15,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from moe_testing import batches, checkout, machine, oracle
+from moe_testing import batches, checkout, fatbinary, machine, oracle
 from moe_testing import runtime as moe
 from moe_testing.fake_driver import build
 
@@ -80,16 +80,17 @@ def test_version_and_description() -> None:
     text = moe.description()
     assert text.startswith(f"moe-mlir {major}.{minor}.{patch}; CPU kernels for ")
     code = moe.LIBRARY.read_bytes()
-    headers = [code[at.start():at.start() + 64] for at in re.finditer(b"\x7fELF", code)]
-    em_cuda = 190
-    chips = [header[49] for header in headers if header[18] == em_cuda]
+    start = code.find(fatbinary.START)
     if "PTX alone" in text:
         assert text.endswith("GPU kernels as PTX alone for sm_80, sm_89, sm_90, sm_100")
-        assert chips == []
+        assert start < 0
     else:
         assert text.endswith("GPU kernels as machine code for sm_80, sm_86, sm_89, sm_90, sm_100, "
                              "sm_103, sm_120, and PTX")
-        assert chips == [80, 86, 89, 90, 100, 103, 120]
+        images = list(fatbinary.images(code[start:]))
+        assert {image.kind for image in images} == {fatbinary.PTX, fatbinary.MACHINE_CODE}
+        assert sorted(image.capability for image in images
+                      if image.kind == fatbinary.MACHINE_CODE) == [80, 86, 89, 90, 100, 103, 120]
 
 
 @needs_compilers

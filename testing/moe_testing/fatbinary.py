@@ -9,6 +9,8 @@ by `_IMAGE`. What is compressed is so as blocks of LZ4 are.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 # Magic, version, bytes of this header; then how many bytes the images have.
 START = struct.pack("<IHH", 0xBA55ED50, 1, 16)
@@ -16,7 +18,7 @@ _SIZE = struct.Struct("<Q")
 # Kind, version, bytes of the header, bytes that follow; those of them that are compressed; nothing
 # known; the compute capability; nothing known; flags; nothing known; bytes once decompressed.
 _IMAGE = struct.Struct("<HHIQI8xI8xQ8xQ")
-_PTX = 1
+PTX, MACHINE_CODE = 1, 2
 _IS_LZ4, _IS_OTHERWISE_COMPRESSED = 0x2000, 0x8000
 
 
@@ -57,8 +59,19 @@ def decompress(block: bytes, size: int) -> bytes:
     return bytes(result)
 
 
-def read_ptx(data: bytes, capability: int) -> str:
-    """Of the fat binary that `data` begins with, the PTX for a compute capability, 90 for sm_90."""
+class Image(NamedTuple):
+    """kind: PTX, or machine code. capability: 90 for sm_90. code: as it is packed."""
+
+    kind: int
+    capability: int
+    code: bytes
+    packed: int
+    flags: int
+    unpacked: int
+
+
+def images(data: bytes) -> Iterator[Image]:
+    """Those of the fat binary that `data` begins with."""
     at = len(START)
     if data[:at] != START:
         raise ValueError(f"expected a fat binary, found {data[:at]!r}")
@@ -67,13 +80,19 @@ def read_ptx(data: bytes, capability: int) -> str:
     end = at + size
     while at < end:
         kind, _, header, size, packed, found, flags, unpacked = _IMAGE.unpack_from(data, at)
-        image = data[at + header : at + header + size]
+        yield Image(kind, found, data[at + header : at + header + size], packed, flags, unpacked)
         at += header + size
-        if (kind, found) != (_PTX, capability):
+
+
+def read_ptx(data: bytes, capability: int) -> str:
+    """Of the fat binary that `data` begins with, the PTX for a compute capability."""
+    for image in images(data):
+        if (image.kind, image.capability) != (PTX, capability):
             continue
-        if flags & _IS_OTHERWISE_COMPRESSED:
+        if image.flags & _IS_OTHERWISE_COMPRESSED:
             raise ValueError("expected images as they are, or compressed by LZ4")
-        if flags & _IS_LZ4:
-            image = decompress(image[:packed], unpacked)
-        return image.rstrip(b"\0").decode()
+        code = image.code
+        if image.flags & _IS_LZ4:
+            code = decompress(code[:image.packed], image.unpacked)
+        return code.rstrip(b"\0").decode()
     raise ValueError(f"expected PTX for sm_{capability}, found none")
