@@ -17,6 +17,7 @@ _ALIGNMENT = "lib/Launch/AlignmentRule.h"
 _DESCRIPTION = "lib/Launch/KernelDescription.h"
 _CPU = "lib/Runtime/Cpu.cpp"
 _CUDA = "lib/Runtime/Cuda.cpp"
+_MODULE = "lib/Runtime/Module.cpp"
 _MGPU = "lib/MgpuRuntime/Mgpu.cpp"
 _IMAGE = "lib/Runtime/Image.cpp"
 _CALLS = "lib/Runtime/PythonCalls.cpp"
@@ -309,7 +310,7 @@ MUTANTS = [
     ),
     Mutant(
         "cuda-groups-stay-behind",
-        _CUDA,
+        _MODULE,
         "&module.named[i] != named && other.firstKernel >= at",
         "0",
     ),
@@ -321,7 +322,7 @@ MUTANTS = [
     ),
     Mutant(
         "cuda-other-operands",
-        _CUDA,
+        _MODULE,
         "hasBits && operand.isWritten",
         "operand.isWritten",
     ),
@@ -333,7 +334,7 @@ MUTANTS = [
     ),
     Mutant(
         "cuda-copy-on-the-default-stream",
-        _CUDA,
+        _MODULE,
         "address, size, stream))",
         "address, size, nullptr))",
     ),
