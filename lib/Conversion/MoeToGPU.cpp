@@ -61,8 +61,6 @@ public:
 private:
   /// Null after an error. `isFirst`: of the schedules that the op may be launched with.
   gpu::GPUFuncOp getKernel(MapRowsOp op, const Schedule &schedule, bool isFirst);
-  LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                                 ArrayRef<Schedule> schedules, bool isFirst);
   LogicalResult buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
                             const Schedule &schedule, bool isFirst);
 
@@ -212,27 +210,28 @@ LogicalResult Lowering::buildLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
   return success();
 }
 
-/// Of `schedules` the first whose needs hold: a launch if that is known now, else
-/// launches under conditions.
-LogicalResult Lowering::buildFirstLaunch(ImplicitLocOpBuilder &b, MapRowsOp op,
-                                         ArrayRef<Schedule> schedules, bool isFirst) {
-  if (schedules.empty())
-    return emitError(op.getLoc())
-           << "expected a schedule that needs no alignment as the last in '"
-           << kScheduleAttrName << "', or operands that are known to suit one";
-  Schedule schedule = schedules.front();
-  Value isSuitable = buildIsAligned(b, op, describeKernel(op, schedule));
-  if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
-    if (!*known)
-      return buildFirstLaunch(b, op, schedules.drop_front(), isFirst);
-    return buildLaunch(b, op, schedule, isFirst);
+LogicalResult mlir::moe::buildFirstLaunch(
+    ImplicitLocOpBuilder &b, Operation *op, ArrayRef<Schedule> schedules,
+    function_ref<::moe::launch::KernelDescription(const Schedule &)> describe,
+    function_ref<LogicalResult(const Schedule &, bool)> buildLaunch) {
+  bool isFirst = true;
+  for (const Schedule &schedule : schedules) {
+    Value isSuitable = buildIsAligned(b, op, describe(schedule));
+    if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
+      if (!*known)
+        continue;
+      return buildLaunch(schedule, isFirst);
+    }
+    auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    if (failed(buildLaunch(schedule, isFirst)))
+      return failure();
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    isFirst = false;
   }
-  auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
-  b.setInsertionPointToStart(ifOp.thenBlock());
-  if (failed(buildLaunch(b, op, schedule, isFirst)))
-    return failure();
-  b.setInsertionPointToStart(ifOp.elseBlock());
-  return buildFirstLaunch(b, op, schedules.drop_front(), /*isFirst=*/false);
+  return emitError(op->getLoc())
+         << "expected a schedule that needs no alignment as the last in '"
+         << kScheduleAttrName << "', or operands that are known to suit one";
 }
 
 /// Whether `op`, on memrefs, is where and on what it can be launched from.
@@ -263,7 +262,12 @@ LogicalResult Lowering::lower(MapRowsOp op) {
   else
     schedules = chooseSchedules(op, ScheduleTarget());
   ImplicitLocOpBuilder b(op.getLoc(), op);
-  return buildFirstLaunch(b, op, schedules, /*isFirst=*/true);
+  return buildFirstLaunch(
+      b, op, schedules,
+      [&](const Schedule &schedule) { return describeKernel(op, schedule); },
+      [&](const Schedule &schedule, bool isFirst) {
+        return buildLaunch(b, op, schedule, isFirst);
+      });
 }
 
 LogicalResult mlir::moe::lowerMoeOpsToWarp(ModuleOp module, StringRef passName) {

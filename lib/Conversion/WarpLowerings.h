@@ -13,6 +13,7 @@
 #ifndef MOE_LIB_CONVERSION_WARPLOWERINGS_H
 #define MOE_LIB_CONVERSION_WARPLOWERINGS_H
 
+#include "../Launch/KernelDescription.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
@@ -33,6 +34,14 @@ private:
   ModuleOp module;
   gpu::GPUModuleOp kernelModule;
 };
+
+/// Of `schedules` the first whose needs hold: a launch if that is known now, else
+/// launches under conditions. `buildLaunch` is told whether its schedule is the first of
+/// those that there may be a launch with.
+LogicalResult buildFirstLaunch(
+    ImplicitLocOpBuilder &b, Operation *op, ArrayRef<Schedule> schedules,
+    function_ref<::moe::launch::KernelDescription(const Schedule &)> describe,
+    function_ref<LogicalResult(const Schedule &, bool)> buildLaunch);
 
 /// Ops that are no map over rows to launches, and kernels for lanes.
 LogicalResult lowerPermutationOps(ArrayRef<PermutationOpInterface> ops,

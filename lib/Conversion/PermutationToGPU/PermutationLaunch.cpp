@@ -94,7 +94,12 @@ public:
     else
       schedules = chooseSchedules(op, ScheduleTarget());
     ImplicitLocOpBuilder b(op.getLoc(), op);
-    return buildFirstLaunch(b, op, schedules, /*isFirst=*/true);
+    return buildFirstLaunch(
+        b, op, schedules,
+        [&](const Schedule &schedule) { return describe(op, schedule); },
+        [&](const Schedule &schedule, bool isFirst) {
+          return buildLaunch(b, op, schedule, isFirst);
+        });
   }
 
 private:
@@ -102,8 +107,6 @@ private:
                            bool isFirst);
   LogicalResult buildLaunch(ImplicitLocOpBuilder &b, PermutationOpInterface op,
                             const Schedule &schedule, bool isFirst);
-  LogicalResult buildFirstLaunch(ImplicitLocOpBuilder &b, PermutationOpInterface op,
-                                 ArrayRef<Schedule> schedules, bool isFirst);
 
   KernelModule &module;
   struct KernelKey {
@@ -179,29 +182,6 @@ LogicalResult PermutationLowering::buildLaunch(ImplicitLocOpBuilder &b,
                             gpu::KernelDim3{buildIndex(b, schedule.threads), one, one},
                             /*dynamicSharedMemorySize=*/Value(), op->getOperands());
   return success();
-}
-
-LogicalResult PermutationLowering::buildFirstLaunch(ImplicitLocOpBuilder &b,
-                                                    PermutationOpInterface op,
-                                                    ArrayRef<Schedule> schedules,
-                                                    bool isFirst) {
-  if (schedules.empty())
-    return emitError(op.getLoc())
-           << "expected a schedule that needs no alignment as the last in '"
-           << kScheduleAttrName << "', or operands that are known to suit one";
-  Schedule schedule = schedules.front();
-  Value isSuitable = buildIsAligned(b, op, describe(op, schedule));
-  if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
-    if (!*known)
-      return buildFirstLaunch(b, op, schedules.drop_front(), isFirst);
-    return buildLaunch(b, op, schedule, isFirst);
-  }
-  auto ifOp = scf::IfOp::create(b, isSuitable, /*withElseRegion=*/true);
-  b.setInsertionPointToStart(ifOp.thenBlock());
-  if (failed(buildLaunch(b, op, schedule, isFirst)))
-    return failure();
-  b.setInsertionPointToStart(ifOp.elseBlock());
-  return buildFirstLaunch(b, op, schedules.drop_front(), /*isFirst=*/false);
 }
 
 LogicalResult mlir::moe::lowerPermutationOps(ArrayRef<PermutationOpInterface> ops,
