@@ -252,7 +252,7 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     addUnless(::moe::launch::kAny, "row_stride", operand.rowStride);
     operands.push_back(b.getDictionaryAttr(fields));
   }
-  constexpr StringLiteral works[] = {"rows", "experts"};
+  constexpr StringLiteral works[] = {"rows", "experts", "tokens"};
   SmallVector<NamedAttribute> header = {
       number("version", KernelDescription::kVersion),
       b.getNamedAttr("work", b.getStringAttr(works[int(description.work)])),

@@ -135,6 +135,30 @@ typename Arithmetic::Value getExpertCTAs(Arithmetic &a,
   return a.min(a.max(experts, a.constant(1)), numCTAs);
 }
 
+/// Warps that tokens are shared out to, in multiples of those that are on the device at
+/// once: so many that SMs that are done early find more of them.
+constexpr int64_t kTokenWaves = 4;
+
+/// Of a kernel for tokens: a warp for each, and as many warps more in x for the chunks of
+/// a token as it takes for all SMs to have enough of them. Fewer than chunks, where there
+/// are many tokens, because a warp loads what leads to a token's rows once for its chunks.
+///
+/// `input.numCTAs` are those that fill the device. CTAs come as SMs become free, unless
+/// `limit` says how many there may be.
+template <typename Arithmetic>
+Grid<Arithmetic> getTokenGrid(Arithmetic &a, const GridInput<Arithmetic> &input,
+                              std::optional<typename Arithmetic::Value> limit) {
+  auto one = a.constant(1);
+  int64_t warpsPerCTA = input.threadsPerCTA / 32;
+  auto tokens = a.max(input.rows, one);
+  auto most = limit ? *limit : a.constant(kMaxCTAs);
+  auto chunks = a.max(a.ceilDivByPowerOfTwo(input.columns, input.chunkColumns), one);
+  auto warps = a.mul(input.numCTAs, a.constant(kTokenWaves * warpsPerCTA));
+  auto x = a.min(a.min(a.ceilDiv(warps, tokens), chunks), most);
+  auto y = a.ceilDiv(tokens, a.constant(warpsPerCTA));
+  return {x, a.min(y, a.max(a.div(most, x), one))};
+}
+
 /// The nearest number of CTAs, down or up, under which live rows do not meet in few
 /// warps. Live rows begin at multiples of a power of two. The number of warps that get
 /// rows is odd, so that no power of two divides it; and where it is large, its remainder

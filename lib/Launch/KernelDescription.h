@@ -36,6 +36,8 @@ enum class Work : uint32_t {
   Rows = 0,
   /// Experts: a CTA for each, or for several.
   Experts = 1,
+  /// Tokens, and chunks of their columns.
+  Tokens = 2,
 };
 
 /// A value is passed as it is, all others in memory.

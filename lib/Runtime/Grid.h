@@ -49,6 +49,14 @@ inline Grid getGrid(int64_t rows, int64_t columns,
   // A CTA for an expert: `rows` are those.
   if (kernel.work == launch::Work::Experts)
     return {uint32_t(std::min(rows, input.numCTAs)), 1};
+  if (kernel.work == launch::Work::Tokens) {
+    std::optional<int64_t> limit;
+    if (numCTAs != 0)
+      limit = numCTAs;
+    input.rows = std::min(rows, expected.value_or(rows));
+    auto grid = launch::getTokenGrid(arithmetic, input, limit);
+    return {uint32_t(grid.x), uint32_t(grid.y)};
+  }
   auto grid = launch::getLaunchGrid(arithmetic, input, expected);
   return {uint32_t(grid.x), uint32_t(grid.y)};
 }

@@ -273,14 +273,20 @@ static void copyOperands(const launch::KernelDescription &description, const OpR
 
 static MoeStatus checkWork(const launch::KernelDescription &description,
                            const OpRow &op) {
-  // What is not for rows or tokens is for experts.
-  bool isForRows = getSharedExtent(op) != kNoExtent;
-  if (description.work == (isForRows ? launch::Work::Rows : launch::Work::Experts))
+  struct Kind {
+    launch::Work work;
+    const char *unit;
+  };
+  // What has no size in common with all destinations is for experts.
+  Extent shared = getSharedExtent(op);
+  Kind expected = shared == kNoExtent       ? Kind{launch::Work::Experts, "experts"}
+                  : shared == kTokensExtent ? Kind{launch::Work::Tokens, "tokens"}
+                                            : Kind{launch::Work::Rows, "rows"};
+  if (description.work == expected.work)
     return MOE_SUCCESS;
   return fail(MOE_UNSUPPORTED,
               "image: kernel %s: expected work that is given out by %s, found kind %u",
-              description.name, isForRows ? "rows" : "experts",
-              unsigned(description.work));
+              description.name, expected.unit, unsigned(description.work));
 }
 
 /// The op that the kernel is. Its operands mean what those of the library's ops with the

@@ -62,7 +62,7 @@ func.func @route(%routing: memref<?x?xi64>, %valid: memref<1xi32>, %probs: memre
 // CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_unaligned
 // CHECK: gpu.module @moe_kernels
 // CHECK-DAG: gpu.func @padded_squared_relu(
-// CHECK-DAG: gpu.func @unpermute_tokens({{.*}} workgroup(%{{.*}} : memref<1024xi32, 3>) {{.*}}moe.kernel = {{.*}}chunk_columns = 128 : i64, min_ctas_per_sm = 3 : i64, operands = [{access = "read", address_alignment = 8 : i64, element_bits = 16 : i64, kind = "matrix", name = "y", row_alignment = 8 : i64, row_stride_alignment = 8 : i64}, {{.*}}name = "inverse_map"}, {{.*}}name = "valid_tokens"}, {access = "write", address_alignment = 16 : i64, element_bits = 32 : i64, kind = "matrix", name = "out", row_stride_alignment = 16 : i64}]{{.*}} work = "rows"}
+// CHECK-DAG: gpu.func @unpermute_tokens({{.*}} workgroup(%{{.*}} : memref<1024xi32, 3>) {{.*}}moe.kernel = {{.*}}chunk_columns = 128 : i64, min_ctas_per_sm = 3 : i64, operands = [{access = "read", address_alignment = 8 : i64, element_bits = 16 : i64, kind = "matrix", name = "y", row_alignment = 8 : i64, row_stride_alignment = 8 : i64}, {{.*}}name = "inverse_map"}, {{.*}}name = "valid_tokens"}, {access = "write", address_alignment = 16 : i64, element_bits = 32 : i64, kind = "matrix", name = "out", row_stride_alignment = 16 : i64}]{{.*}} work = "tokens"}
 // CHECK-DAG: gpu.func @unpermute_tokens_unaligned({{.*}}chunk_columns = 64 : i64
 // CHECK-NOT: gpu.module
 func.func @unpermute(%y: memref<?x?xbf16>, %inverse: memref<?x?xi32>, %valid: memref<i32>,

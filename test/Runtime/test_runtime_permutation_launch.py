@@ -74,7 +74,7 @@ def ptx(**changes: Any) -> str:
                            "is_written": int(is_written), "is_read": int(not is_written),
                            "element_bits": bits, "address_alignment": max(bits // 8, 1),
                            **(changes.get(name, {}) if kernel == "route_tokens" else {})})
-        header = {"work": int(op == "route_tokens"), "min_ctas_per_sm": 2}
+        header = {"work": {"route_tokens": 1, "unpermute_tokens": 2}.get(op, 0), "min_ctas_per_sm": 2}
         if kernel == "route_tokens":
             header.update({name: value for name, value in changes.items() if name not in ADDRESS})
         bytes_ = descriptions.make(kernel, fields, **header)
@@ -191,6 +191,35 @@ def test_rows_that_a_grid_is_for(driver_path: Path) -> None:
     assert unpermute(8, 100000) == unpermute(100000, 100000) != unpermute(100000, 8)
     # No token, and still rows whose scales or zeros are to be written.
     assert permute(0, 8) == permute(8, 8)
+
+
+@in_child
+def test_grids_of_tokens(driver_path: Path) -> None:
+    """A warp for each token, and more of them for its chunks where there are few tokens."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_device(90, 100)
+    module = moe.load_module(ptx().encode())
+    columns, chunk, warps, ctas_of_sm = 2688, 256, 8, 2
+
+    def grid(tokens: int, **options: int) -> tuple[int, int]:
+        x, y, z = launched(driver, moe.library.moeUnpermuteTokens, matrix("y", 100, columns),
+                           matrix("inverse_map", tokens, E), ADDRESS["valid_tokens"], None,
+                           matrix("out", tokens, columns), module=module, **options).grid
+        assert z == 1
+        return x, y
+
+    chunks = -(-columns // chunk)
+    for tokens in (1, 8, 9, 500, 1000, 4096, 100_000, 10_000_000):
+        wanted = min(-(-4 * 100 * ctas_of_sm * warps // tokens), chunks)
+        found = grid(tokens)
+        assert found == (wanted, min(-(-tokens // warps), 65535 // wanted))
+        # The tokens that are expected to be valid, if they are fewer.
+        assert grid(10_000_000, expected_rows=tokens) == grid(tokens, expected_rows=2**40) == found
+    assert [grid(tokens)[0] for tokens in (1, 4096, 100_000)] == [11, 2, 1]
+    for limit in 1, 20, 22, 500:
+        x, y = grid(1000, num_ctas=limit)
+        assert x == min(chunks, -(-4 * limit * warps // 1000)) and y == min(125, limit // x)
 
 
 @in_child

@@ -54,7 +54,7 @@ static bool isRoute(PermutationOpInterface op) {
 /// All but the name.
 static KernelDescription describe(PermutationOpInterface op, const Schedule &schedule) {
   KernelDescription description = {};
-  description.work = isRoute(op) ? Work::Experts : Work::Rows;
+  description.work = isRoute(op) ? Work::Experts : Work::Tokens;
   description.rowsPerUnit = 1;
   description.chunkColumns = isRoute(op) ? 1 : schedule.chunkColumns();
   description.threadsPerCTA = schedule.threads;
@@ -170,11 +170,13 @@ LogicalResult PermutationLowering::buildLaunch(ImplicitLocOpBuilder &b,
     x = ::moe::launch::getExpertCTAs(arithmetic, experts, numCTAs);
   } else {
     Value out = cast<UnpermuteTokensOp>(op.getOperation()).getOut();
-    auto grid = ::moe::launch::getGrid(
-        arithmetic, ::moe::launch::GridInput<IndexOps>{
-                        b.createOrFold<memref::DimOp>(out, int64_t(0)),
-                        b.createOrFold<memref::DimOp>(out, int64_t(1)), numCTAs,
-                        schedule.threads, schedule.chunkColumns(), /*hasQuads=*/false});
+    auto grid = ::moe::launch::getTokenGrid(
+        arithmetic,
+        ::moe::launch::GridInput<IndexOps>{b.createOrFold<memref::DimOp>(out, int64_t(0)),
+                                           b.createOrFold<memref::DimOp>(out, int64_t(1)),
+                                           numCTAs, schedule.threads,
+                                           schedule.chunkColumns(), /*hasQuads=*/false},
+        /*limit=*/std::nullopt);
     x = grid.x;
     y = grid.y;
   }

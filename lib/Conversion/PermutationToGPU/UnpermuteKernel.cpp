@@ -30,8 +30,8 @@ using namespace mlir::moe::warp;
 /// then.
 static constexpr int64_t kBlocks = 4;
 static constexpr int64_t kExperts = kBlocks * kLanes;
-/// Rows whose loads are in flight together.
-static constexpr int64_t kRowsInFlight = 8;
+/// Rows whose loads are in flight together, and bytes of a lane, at most.
+static constexpr int64_t kRowsInFlight = 8, kBytesInFlight = 64;
 
 namespace {
 
@@ -67,7 +67,7 @@ private:
 
   ImplicitLocOpBuilder &b;
   const Schedule &schedule;
-  int64_t elements;
+  int64_t elements, rowsInFlight;
   Value y, inverse, validTokens, probs, out;
   /// The rows that each warp of the CTA has found.
   Value lists;
@@ -79,7 +79,10 @@ private:
 
 UnpermuteKernel::UnpermuteKernel(ImplicitLocOpBuilder &b, UnpermuteTokensOp op,
                                  gpu::GPUFuncOp kernel, const Schedule &schedule)
-    : b(b), schedule(schedule), elements(schedule.elements()) {
+    : b(b), schedule(schedule), elements(schedule.elements()),
+      rowsInFlight(std::clamp<int64_t>(kBytesInFlight /
+                                           (schedule.steps * schedule.accessBytes),
+                                       1, kRowsInFlight)) {
   SmallVector<Value> arguments(kernel.getArguments().take_front(op->getNumOperands()));
   lists = addSharedBuffer(b, kernel, b.getI32Type(), schedule.warps() * kExperts);
   unsigned next = 0;
@@ -190,7 +193,7 @@ SmallVector<Value> UnpermuteKernel::addRows(ArrayRef<Value> sums, Value count,
           prob = arith::BitcastOp::create(
               b, b.getI32Type(), memref::LoadOp::create(b, probs, toIndex(b, row)));
         return buildLoop(
-            b, zero, ofLanes, buildI32(b, kRowsInFlight), SmallVector<Value>(sums),
+            b, zero, ofLanes, buildI32(b, rowsInFlight), SmallVector<Value>(sums),
             [&](Value begin, ValueRange sums) {
               Value left = arith::SubIOp::create(b, ofLanes, begin);
               SmallVector<Value> init(sums);
@@ -207,7 +210,7 @@ SmallVector<Value> UnpermuteKernel::addRows(ArrayRef<Value> sums, Value count,
                 return buildIfElse(b, buildLess(b, buildI32(b, least), left), types, add,
                                    [&] { return build(least); });
               };
-              return build(kRowsInFlight);
+              return build(rowsInFlight);
             });
       });
 }
