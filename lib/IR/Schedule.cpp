@@ -29,6 +29,12 @@ struct NumberField {
   bool isPowerOfTwo;
 };
 
+/// A field that is true or false, as is its default.
+struct BoolField {
+  llvm::StringLiteral name;
+  bool Schedule::*member;
+};
+
 } // namespace
 
 static constexpr NumberField numberFields[] = {
@@ -42,21 +48,27 @@ static constexpr NumberField numberFields[] = {
     {"num_ctas", &Schedule::numCTAs, 1, 65535, false},
     {"alignment", &Schedule::alignment, 2, 32, true},
 };
+static constexpr BoolField boolFields[] = {
+    {"waits", &Schedule::waits},
+    {"keeps_x", &Schedule::keepsX},
+};
 static constexpr llvm::StringLiteral kRowsField = "rows";
-static constexpr llvm::StringLiteral kWaitsField = "waits";
 /// What an SM has room for.
 static constexpr int64_t kThreadsPerSM = 2048;
 
 bool mlir::moe::operator==(const Schedule &lhs, const Schedule &rhs) {
-  return lhs.rows == rhs.rows && lhs.waits == rhs.waits &&
-         llvm::all_of(numberFields, [&](const NumberField &field) {
-           return lhs.*field.member == rhs.*field.member;
-         });
+  auto isEqual = [&](const auto &field) {
+    return lhs.*field.member == rhs.*field.member;
+  };
+  return lhs.rows == rhs.rows && llvm::all_of(numberFields, isEqual) &&
+         llvm::all_of(boolFields, isEqual);
 }
 
 llvm::hash_code mlir::moe::hash_value(const Schedule &schedule) {
-  llvm::hash_code hash = llvm::hash_combine(schedule.rows, schedule.waits);
+  llvm::hash_code hash = llvm::hash_value(schedule.rows);
   for (const NumberField &field : numberFields)
+    hash = llvm::hash_combine(hash, schedule.*field.member);
+  for (const BoolField &field : boolFields)
     hash = llvm::hash_combine(hash, schedule.*field.member);
   return hash;
 }
@@ -93,20 +105,25 @@ Attribute ScheduleAttr::parse(AsmParser &parser, Type) {
       return parser.emitError(wordLoc)
              << "expected '" << kRowsField << "' to be single or quads, found " << word;
     }
-    if (name == kWaitsField) {
+    for (const BoolField &field : boolFields) {
+      if (field.name != name)
+        continue;
       if (parser.parseKeyword(&word))
         return failure();
-      schedule.waits = word == "true";
+      schedule.*field.member = word == "true";
       if (word != "true" && word != "false")
         return parser.emitError(wordLoc)
-               << "expected '" << kWaitsField << "' to be true or false, found " << word;
+               << "expected '" << name << "' to be true or false, found " << word;
       return success();
     }
     auto error = parser.emitError(loc)
                  << "unknown field '" << name << "' of a schedule, expected one of ";
     for (const NumberField &field : numberFields)
       error << field.name << ", ";
-    return error << kRowsField << ", " << kWaitsField;
+    error << kRowsField;
+    for (const BoolField &field : boolFields)
+      error << ", " << field.name;
+    return error;
   };
   if (parser.parseCommaSeparatedList(AsmParser::Delimiter::LessGreater, parseField))
     return {};
@@ -125,8 +142,9 @@ void ScheduleAttr::print(AsmPrinter &printer) const {
   if (schedule.rows != standard.rows)
     fields.push_back(
         llvm::formatv("{0} = {1}", kRowsField, stringifyRowOrder(schedule.rows)));
-  if (schedule.waits != standard.waits)
-    fields.push_back(llvm::formatv("{0} = {1}", kWaitsField, schedule.waits));
+  for (const BoolField &field : boolFields)
+    if (schedule.*field.member != standard.*field.member)
+      fields.push_back(llvm::formatv("{0} = {1}", field.name, schedule.*field.member));
   printer << "<" << llvm::join(fields, ", ") << ">";
 }
 
@@ -240,8 +258,9 @@ std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
 
 std::optional<std::string> mlir::moe::checkSchedule(PermutationOpInterface op,
                                                     const Schedule &schedule) {
-  if (schedule.hasQuads() || schedule.earlyBytes != 0)
-    return llvm::formatv("expected rows = single and 'early_bytes' of 0 for {0}",
+  if (schedule.hasQuads() || schedule.earlyBytes != 0 || schedule.keepsX)
+    return llvm::formatv("expected rows = single, 'early_bytes' of 0 and 'keeps_x' of "
+                         "false for {0}",
                          op->getName().getStringRef());
   // What has counters in shared memory, and loads in flight, is made for so many threads.
   constexpr int64_t kLeast = 256;

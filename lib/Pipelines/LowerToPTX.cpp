@@ -63,6 +63,7 @@ static void addKernelLowering(OpPassManager &kernels, StringRef pipeline) {
   kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
   kernels.addPass(createConvertNVVMToLLVMPass());
   kernels.addPass(createMoeLegalizeLoopAnnotations());
+  kernels.addPass(createMoeLegalizeNontemporalStores());
   kernels.addPass(createReconcileUnrealizedCastsPass());
   kernels.addPass(createVerifyLowered("kernel", pipeline));
 }

@@ -114,9 +114,12 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PaddingAwareOpInterface op,
   Schedule schedule =
       getSchedule(getRow(target.capability, format.getScheduledScales()), target);
   PairsAttr pairs = op.getColumnPairs();
-  // Which row to load is known no earlier than whether it is live.
-  if (op.getGathers())
+  // Which row to load is known no earlier than whether it is live. And it is loaded once
+  // for each expert of its token.
+  if (op.getGathers()) {
     schedule.earlyBytes = 0;
+    schedule.keepsX = true;
+  }
   if (op.getDeadRows() == DeadRows::Zero) {
     schedule.rows = RowOrder::Single;
     schedule.earlyBytes = 0;

@@ -300,7 +300,7 @@ func.func @c30_type(%y: memref<64x96xbf16>, %inverse: memref<8x16xi32>, %valid: 
 
 // Schedules.
 func.func @quads(%y: memref<64x96xbf16>, %inverse: memref<8x16xi32>, %valid: memref<i32>, %out: memref<8x96xf32>) {
-  // expected-error@+1 {{'moe.schedule': expected rows = single and 'early_bytes' of 0 for moe.unpermute_tokens in}}
+  // expected-error@+1 {{'moe.schedule': expected rows = single, 'early_bytes' of 0 and 'keeps_x' of false for moe.unpermute_tokens in}}
   moe.unpermute_tokens ins(%y, %inverse, %valid : memref<64x96xbf16>, memref<8x16xi32>, memref<i32>) outs(%out : memref<8x96xf32>) {moe.schedule = [#moe.schedule<clear_bytes = 16, rows = quads>]}
   return
 }

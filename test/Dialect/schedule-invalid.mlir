@@ -5,7 +5,7 @@
 
 // RUN: moe-opt %s -split-input-file -verify-diagnostics
 
-// expected-error@+1 {{unknown field 'thread' of a schedule, expected one of threads, access_bytes, steps, early_bytes, early_steps, clear_bytes, min_ctas, num_ctas, alignment, rows, waits}}
+// expected-error@+1 {{unknown field 'thread' of a schedule, expected one of threads, access_bytes, steps, early_bytes, early_steps, clear_bytes, min_ctas, num_ctas, alignment, rows, waits, keeps_x}}
 func.func @f() attributes {test.a = #moe.schedule<thread = 256>} { return }
 
 // -----
@@ -22,6 +22,11 @@ func.func @f() attributes {test.a = #moe.schedule<rows = pairs>} { return }
 
 // expected-error@+1 {{expected 'waits' to be true or false, found maybe}}
 func.func @f() attributes {test.a = #moe.schedule<waits = maybe>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'keeps_x' to be true or false, found x}}
+func.func @f() attributes {test.a = #moe.schedule<keeps_x = x>} { return }
 
 // -----
 

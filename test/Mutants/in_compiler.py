@@ -213,8 +213,8 @@ MUTANTS = [
     Mutant(
         "gather-loaded-early",
         "lib/Transforms/ChooseSchedule.cpp",
-        "  if (op.getGathers())\n    schedule.earlyBytes = 0;\n",
-        "",
+        "    schedule.earlyBytes = 0;\n    schedule.keepsX = true;\n",
+        "    schedule.keepsX = true;\n",
     ),
     Mutant(
         "gather-checks-rows-of-x",

@@ -27,7 +27,7 @@
 
 // No row is loaded before its entry is known.
 // SCHEDULE-LABEL: func @permute
-// SCHEDULE: moe.schedule = [#moe.schedule<waits = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true>]
+// SCHEDULE: moe.schedule = [#moe.schedule<waits = true, keeps_x = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true, keeps_x = true>]
 func.func @permute(%x: tensor<?x?xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
                    %out: tensor<?x?xbf16>) -> tensor<?x?xbf16> {
   %r = moe.permute_tokens ins(%x, %map, %n : tensor<?x?xbf16>, tensor<?xi32>, tensor<i32>)
@@ -44,7 +44,7 @@ func.func @permute(%x: tensor<?x?xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
 // SIZES: cf.assert %[[EQUAL]], "{{.*}}expected 'scale' to have as many rows as 'data' (C9)
 
 // SCHEDULE-LABEL: func @permute_quantize
-// SCHEDULE: moe.schedule = [#moe.schedule<waits = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true>]
+// SCHEDULE: moe.schedule = [#moe.schedule<waits = true, keeps_x = true>, #moe.schedule<access_bytes = 2, steps = 2, waits = true, keeps_x = true>]
 func.func @permute_quantize(%x: tensor<?x64xbf16>, %map: tensor<?xi32>, %n: tensor<i32>,
                             %data: tensor<?x64xf8E4M3FN>, %scale: tensor<?x2xf8E8M0FNU>)
     -> (tensor<?x64xf8E4M3FN>, tensor<?x2xf8E8M0FNU>) {

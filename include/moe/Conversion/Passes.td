@@ -217,4 +217,14 @@ def MoeLegalizeLoopAnnotations : Pass<"moe-legalize-loop-annotations"> {
   let dependentDialects = ["LLVM::LLVMDialect"];
 }
 
+def MoeLegalizeNontemporalStores : Pass<"moe-legalize-nontemporal-stores"> {
+  let summary = "Say in PTX that caches need not keep what is stored";
+  let description = [{
+    LLVM's backend for NVPTX ignores `nontemporal`. Such an `llvm.store` to global memory
+    that is one access of 2, 4, 8 or 16 bytes becomes an inline `st.global.cs`; others lose
+    the hint.
+  }];
+  let dependentDialects = ["LLVM::LLVMDialect"];
+}
+
 #endif // MOE_CONVERSION_PASSES

@@ -199,6 +199,7 @@ def Moe_ScheduleAttr : AttrDef<Moe_Dialect, "Schedule"> {
     | `num_ctas` | 528 | of a launch at most: up to 65535 |
     | `alignment` | `access_bytes` | at multiples of which the rows of `x` start, and those of the destination in proportion to their elements; of less than `access_bytes`, accesses are made in parts |
     | `waits` | `false` | may be launched before the kernel in front of it is done, for which it waits: from sm_90 on |
+    | `keeps_x` | `false` | leave the L2 cache to `x`, whose rows are read several times: stores say that what they write is not to be kept, and under a grid for many rows, whose CTAs come one after another, a chunk of all rows comes before the next one |
 
     A schedule that accesses single elements, one by one of its rows, needs no alignment. Any
     other is for rows of whole accesses at aligned addresses, and `quads` for scales at a

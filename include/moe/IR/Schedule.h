@@ -33,6 +33,7 @@ struct Schedule {
   int64_t numCTAs = 528;
   int64_t alignment = 16;
   bool waits = false;
+  bool keepsX = false;
 
   int64_t warps() const { return threads / kLanes; }
   /// Elements of x, bf16, that a lane takes in a step.

@@ -109,7 +109,8 @@ private:
 
   void storeElements(Value elements, Value row, Value chunk, Value predicate = {}) {
     Value matrix = destinations.front();
-    StoreOp::create(b, elements, matrix, row, chunk, predicate, getAlign(matrix));
+    StoreOp::create(b, elements, matrix, row, chunk, predicate, getAlign(matrix),
+                    schedule.keepsX);
   }
 
   /// `store` for each chunk of a live row, of columns up to a multiple of `paddedTo`; if

@@ -98,8 +98,8 @@ void warp::lower(StoreOp op, KernelLowering &kernel) {
     buildIfAny(b, condition, [&] {
       Value column = toIndex(b, buildMul(b, vector, shape.elements));
       vector::StoreOp::create(b, elements, op.getMatrix(),
-                              ValueRange{op.getRow(), column},
-                              /*nontemporal=*/false, toAlign(op.getAlign()));
+                              ValueRange{op.getRow(), column}, op.getStreaming(),
+                              toAlign(op.getAlign()));
     });
   }
 }

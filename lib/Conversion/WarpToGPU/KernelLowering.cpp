@@ -51,12 +51,28 @@ KernelLowering::KernelLowering(gpu::GPUFuncOp kernel) : kernel(kernel) {
   Value rowCTA = toI32(b, gpu::BlockIdOp::create(b, gpu::Dimension::y));
   Value rowCTAs = toI32(b, gpu::GridDimOp::create(b, gpu::Dimension::y));
   Value warpInCTA = buildDiv(b, toI32(b, thread), kLanes);
-  // Rows next to each other go to different SMs, for the sake of few live ones next to
-  // each other. Where nearly all are live, or so many that CTAs come one after another,
-  // which an even number of CTAs says, they go to one CTA: then memory is read in order.
   int64_t threads = kernel.getKnownBlockSize()->front();
   isDense = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, buildRem(b, rowCTAs, 2),
                                   buildI32(b, 0));
+  auto schedule = kernel->getAttrOfType<ScheduleAttr>(kKernelScheduleAttrName);
+  if (schedule && schedule.getValue().keepsX) {
+    // CTAs come in the order of x, then y. Where they come one after another, all rows of
+    // a chunk are first: x is as many times smaller for the cache as it has chunks.
+    auto inOrder = scf::IfOp::create(b, TypeRange{b.getI32Type(), b.getI32Type()},
+                                     isDense, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(inOrder.thenBlock());
+    Value cta = buildAdd(b, buildMul(b, rowCTA, chunkStride), firstChunk);
+    scf::YieldOp::create(b, ValueRange{arith::DivUIOp::create(b, cta, rowCTAs),
+                                       arith::RemUIOp::create(b, cta, rowCTAs)});
+    b.setInsertionPointToStart(inOrder.elseBlock());
+    scf::YieldOp::create(b, ValueRange{firstChunk, rowCTA});
+    firstChunk = inOrder.getResult(0);
+    rowCTA = inOrder.getResult(1);
+  }
+  // Rows next to each other go to different SMs, for the sake of few live ones next to
+  // each other. Where nearly all are live, or so many that CTAs come one after another,
+  // which an even number of CTAs says, they go to one CTA: then memory is read in order.
   // What is selected is the same for all threads, so none waits for it.
   Value stride = buildSelect(b, isDense, buildI32(b, 1), rowCTAs);
   Value first = buildSelect(b, isDense, buildMul(b, rowCTA, threads / kLanes), rowCTA);

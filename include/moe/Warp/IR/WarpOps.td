@@ -300,11 +300,15 @@ def Warp_LoadOp : Warp_Op<"load"> {
 
 def Warp_StoreOp : Warp_Op<"store"> {
   let summary = "Store the lane's part of a chunk, but for what is past the end of the row";
+  let description = [{
+    `streaming` says that caches need not keep what is stored.
+  }];
   let arguments = (ins Warp_Fragment:$fragment, Warp_Buffer:$matrix, Index:$row,
-                       I32:$chunk, Optional<I1>:$condition, OptionalAttr<I64Attr>:$align);
+                       I32:$chunk, Optional<I1>:$condition, OptionalAttr<I64Attr>:$align,
+                       UnitAttr:$streaming);
   let assemblyFormat = [{
     $fragment `,` $matrix `[` $row `,` $chunk `]` (`if` $condition^)? (`align` $align^)?
-    attr-dict `:` type($fragment) `,` type($matrix)
+    (`streaming` $streaming^)? attr-dict `:` type($fragment) `,` type($matrix)
   }];
   let hasVerifier = 1;
 }
