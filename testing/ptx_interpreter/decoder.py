@@ -48,7 +48,8 @@ COMPUTE: dict[str, np.dtype] = {
     if 8 <= bits <= 64
 }
 
-SPECIAL_VECTORS = ("%tid", "%ntid", "%ctaid", "%nctaid")
+SPECIAL_VECTORS = ("%tid", "%ntid", "%ctaid", "%nctaid", "%clusterid", "%nclusterid",
+                   "%cluster_ctaid", "%cluster_nctaid")
 SPECIALS = (
     "%laneid",
     "%warpid",
@@ -58,6 +59,8 @@ SPECIALS = (
     "%lanemask_le",
     "%lanemask_gt",
     "%lanemask_ge",
+    "%cluster_ctarank",
+    "%cluster_nctarank",
     "%dynamic_smem_size",
     "%total_smem_size",
 )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .clusters import Clusters
 from .counters import Counters
 from .decoder import STORAGE, Reader, Writer
 from .errors import (
@@ -30,7 +31,7 @@ from .memory import BASE_ADDRESS, Memory
 from .parser import Instruction
 from .program import Block, Program
 from .shared_races import SharedRaces
-from .sync_ops import CtaBarrier, WarpSync
+from .sync_ops import ClusterBarrier, CtaBarrier, WarpSync
 
 # Registers and shared memory start with this in every byte: reading it first shows.
 POISON = 0xA5
@@ -81,6 +82,7 @@ class Machine:
         block: tuple[int, int, int],
         first_cta: int,
         ctas: int,
+        cluster: int,
         params: np.ndarray,
         shared_bytes: tuple[int, int],  # static, dynamic
         local_bytes: int,
@@ -104,6 +106,7 @@ class Machine:
         self.warp_of = self.cta_of * warps_per_cta + (linear >> 5)
         self.slot_of = self.warp_of * 32 + self.lane_of
         self.linear = linear
+        self.clusters = Clusters(self, cluster)
         self.specials: dict[str, np.ndarray] = {}
         self.all = np.arange(n)
         self.regs = [self._register(bits) for bits in self.kernel.register_bits]
@@ -203,8 +206,16 @@ class Machine:
         base, _, axis = name.partition(".")
         if axis:
             k = "xyz".index(axis)
-            if base in ("%ntid", "%nctaid"):
-                return np.array((self.block if base == "%ntid" else self.grid)[k], np.uint32)
+            size = self.clusters.size
+            sizes = {"%ntid": self.block, "%nctaid": self.grid, "%cluster_nctaid": (size, 1, 1),
+                     "%nclusterid": (self.grid[0] // size, *self.grid[1:])}
+            if base in sizes:
+                return np.array(sizes[base][k], np.uint32)
+            if base == "%cluster_ctaid":
+                return (self.clusters.rank() if k == 0 else np.array(0)).astype(np.uint32)
+            if base == "%clusterid":
+                cta = self._special(f"%ctaid.{axis}")
+                return cta // np.uint32(size if k == 0 else 1)
             if base == "%tid":
                 number, shape = self.linear, self.block
             else:
@@ -226,6 +237,8 @@ class Machine:
             "%lanemask_le": lambda: 2 * bit - one,
             "%lanemask_gt": lambda: everything & ~(2 * bit - one),
             "%lanemask_ge": lambda: everything & ~(bit - one),
+            "%cluster_ctarank": self.clusters.rank,
+            "%cluster_nctarank": lambda: np.array(self.clusters.size),
             "%dynamic_smem_size": lambda: np.array(self.dynamic_bytes),
             "%total_smem_size": lambda: np.array(self.shared_bytes),
         }
@@ -278,13 +291,12 @@ class Machine:
         self, space: str, at: np.ndarray, width: int, kind: str, strong: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Checks an access to shared, local or parameter memory; gives row numbers and bytes."""
-        if space == "shared":
-            size, stride, which, data = (
-                self.shared_bytes,
-                self.shared_stride,
-                self.cta_of[self.sel],
-                self.shared,
-            )
+        if space in ("shared", "cluster"):
+            which = self.cta_of[self.sel]
+            if space == "cluster":
+                space = "shared"
+                at, which = self.clusters.find(at.astype(np.uint64))
+            size, stride, data = self.shared_bytes, self.shared_stride, self.shared
         elif space == "local":
             size, stride, which, data = self.local_bytes, self.local_stride, self.idx, self.local
         else:
@@ -492,7 +504,7 @@ class Machine:
                 instruction=inst.text if inst else "?",
                 line=inst.line if inst else 0,
             ) from e
-        if self.held or any(self.barriers.values()):
+        if self.held or any(self.barriers.values()) or self.clusters.waiting:
             self.report_deadlock()
 
     def run_block(self, block: Block, idx: np.ndarray) -> None:
@@ -537,6 +549,7 @@ class Machine:
     def do_exit(self, block: Block, idx: np.ndarray) -> None:
         self.live -= np.bincount(self.cta_of[idx], minlength=self.ctas)
         self.gone |= self.lane_bits()
+        self.clusters.exit(idx)
         # Those that wait at a barrier need not wait for these threads any longer.
         for identity in list(self.barriers):
             self.release(identity)
@@ -612,6 +625,15 @@ class Machine:
                     ConvergenceError,
                 )
 
+    def do_cluster_barrier(self, block: Block, idx: np.ndarray) -> None:
+        barrier = block.sync
+        assert isinstance(barrier, ClusterBarrier)
+        if barrier.waits:
+            self.clusters.wait(block, barrier.aligned)
+            return
+        self.clusters.arrive(barrier.aligned, barrier.relaxed)
+        self.push(block.next, idx)
+
     def do_barrier(self, block: Block, idx: np.ndarray) -> None:
         barrier = block.sync
         assert isinstance(barrier, CtaBarrier)
@@ -648,6 +670,8 @@ class Machine:
             return
         if self.shared_races is not None:
             self.shared_races.meet(done)
+        if self.clusters.size > 1:
+            self.clusters.meet(done)
         saved = self.instruction
         self._check_aligned(waiting, done)
         self.barriers[identity] = []
@@ -732,6 +756,7 @@ class Machine:
                     ConvergenceError,
                     thread=int(idx[0]),
                 )
+        self.clusters.report_deadlock()
 
 
 HANDLERS: dict[str, Callable[[Machine, Block, np.ndarray], None]] = {
@@ -740,4 +765,5 @@ HANDLERS: dict[str, Callable[[Machine, Block, np.ndarray], None]] = {
     "exit": Machine.do_exit,
     "warp": Machine.do_warp_sync,
     "cta": Machine.do_barrier,
+    "cluster": Machine.do_cluster_barrier,
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import numerics as nx
+from .clusters import RANK_SHIFT
 from .decoder import (
     COMPUTE,
     STORAGE,
@@ -36,6 +37,7 @@ _SPACES = {
     "const": "global",
     "shared": "shared",
     "shared::cta": "shared",
+    "shared::cluster": "cluster",
     "local": "local",
     "param": "param",
     "param::entry": "param",
@@ -104,7 +106,7 @@ def by_space(m: Machine, address: np.ndarray, run: Callable[[str, np.ndarray], N
         if mask.any():
             left &= ~mask
             with m.narrowed(mask):
-                run(space, address[mask] - np.uint64(base))
+                run("cluster" if space == "shared" else space, address[mask] - np.uint64(base))
     if left.any():
         with m.narrowed(left):
             run("global", address[left])
@@ -238,7 +240,7 @@ def build_atomic(d: Decoder, inst: Instruction) -> Action:
     for mod in inst.mods[:-1]:
         if mod in _ATOMIC_OPS:
             op = mod
-        elif mod in ("global", "shared", "shared::cta"):
+        elif mod in ("global", "shared", "shared::cta", "shared::cluster"):
             space = _SPACES[mod]
         elif mod not in _SCOPES + ("relaxed", "acquire", "release", "acq_rel", "noftz"):
             raise d.fail(inst, f"unsupported modifier .{mod}")
@@ -311,13 +313,35 @@ def build_cvta(d: Decoder, inst: Instruction) -> Action:
     to = "to" in inst.mods
     t = d.type_of(inst, "u64")
     space = inst.mods[1] if to else inst.mods[0]
-    space = _SPACES[space]
+    # The window of a cluster is that of its CTAs.
+    space = _SPACES[space].replace("cluster", "shared")
     dst, src = d.expect(inst, 2)
     r, w = d.read(inst, src, t), d.write(inst, dst, t)
     if space == "global":
         return lambda m: w(m, r(m))
     base = np.uint64(WINDOWS[space])
     return (lambda m: w(m, r(m) - base)) if to else (lambda m: w(m, r(m) + base))
+
+
+@builder("mapa")
+def build_mapa(d: Decoder, inst: Instruction) -> Action:
+    """The address that something in the shared memory of the CTA has in another one's."""
+    t = d.type_of(inst, "u32", "u64")
+    generic = not d.only(inst, "shared::cluster")
+    dst, src, rank = d.expect(inst, 3)
+    r, rank_reader = d.read(inst, src, t), d.read(inst, rank, "u32")
+    w = d.write(inst, dst, t)
+    base = np.uint64(WINDOWS["shared"] if generic else 0)
+    if generic and t == "u32":
+        raise d.fail(inst)
+
+    def run(m: Machine) -> None:
+        offset = r(m).astype(np.uint64) - base
+        offset = offset & np.uint64((1 << RANK_SHIFT) - 1)
+        where = (rank_reader(m).astype(np.uint64) + np.uint64(1)) << np.uint64(RANK_SHIFT)
+        w(m, (base + where + offset).astype(np.dtype(t.replace("u", "uint"))))
+
+    return run
 
 
 @builder("isspacep")

@@ -121,10 +121,12 @@ class Module:
         addresses = self._place_variables(memory)
         tracker = Tracker(memory, program, detect_races)
         counters = Counters()
+        cluster = self._cluster(kernel, grid3)
         ctas = grid3[0] * grid3[1] * grid3[2]
         if ctas * size >= 1 << 31:
             raise LaunchError("more threads than the interpreter can number")
-        wave = max(wave_threads // size, 1)
+        # CTAs of a cluster run together.
+        wave = max(wave_threads // size // cluster, 1) * cluster
         with np.errstate(all="ignore"):
             for first in range(0, ctas, wave):
                 Machine(
@@ -134,6 +136,7 @@ class Module:
                     block3,
                     first,
                     min(wave, ctas - first),
+                    cluster,
                     params,
                     (static, dynamic_shared),
                     local,
@@ -159,6 +162,18 @@ class Module:
         largest = kernel.directives.get("maxntid")
         if largest is not None and size > int(np.prod(largest)):
             raise LaunchError(f"kernel {kernel.name} allows a CTA of {largest}, got {block}")
+
+    @staticmethod
+    def _cluster(kernel: Kernel, grid: tuple[int, int, int]) -> int:
+        """How many CTAs a cluster has, which extends along x."""
+        x, y, z = (*kernel.directives.get("reqnctapercluster", ()), 1, 1, 1)[:3]
+        if (y, z) != (1, 1):
+            raise LaunchError(f"kernel {kernel.name} has clusters that do not extend along x alone")
+        if grid[0] % x != 0:
+            raise LaunchError(
+                f"kernel {kernel.name} has clusters of {x} CTAs, got a grid of {grid}"
+            )
+        return x
 
     def _layout(self, kernel: Kernel) -> tuple[dict[str, tuple[str, int]], int, int]:
         """Symbols of a kernel, and how many bytes of static shared and local memory it has."""

@@ -12,7 +12,7 @@ from .decoder import Action, Decoder, Reader
 from .errors import ParseError
 from .memory_ops import Access
 from .parser import TYPE_BITS, Instruction, Kernel, Sym
-from .sync_ops import CtaBarrier, WarpSync, decode_sync, is_sync
+from .sync_ops import ClusterBarrier, CtaBarrier, WarpSync, decode_sync, is_sync
 
 
 @dataclass
@@ -23,12 +23,12 @@ class Block:
     next: int
     actions: list[tuple[Instruction, Action]] = field(default_factory=list)
     control: Instruction | None = None
-    kind: str = "fall"  # fall, bra, brx, exit, trap, warp or cta
+    kind: str = "fall"  # fall, bra, brx, exit, trap, warp, cta or cluster
     condition: Reader | None = None
     target: int = -1
     table: list[int] = field(default_factory=list)
     index: Reader | None = None
-    sync: WarpSync | CtaBarrier | None = None
+    sync: WarpSync | CtaBarrier | ClusterBarrier | None = None
     length: int = 0
 
 
@@ -72,7 +72,7 @@ def build_program(kernel: Kernel, symbols: dict[str, tuple[str, int]]) -> Progra
                 if access.space in ("global", "generic"):
                     noncoherent |= access.noncoherent
                     granule = min(granule, access.bytes)
-                if access.space in ("shared", "generic"):
+                if access.space in ("shared", "cluster", "generic"):
                     shared_granule = min(shared_granule, access.bytes)
             elif inst.opcode in ("atom", "red"):
                 granule = min(granule, TYPE_BITS[inst.mods[-1]] // 8)
@@ -110,4 +110,5 @@ def decode_control(d: Decoder, block: Block, inst: Instruction) -> None:
             block.sync = decode_sync(d, inst)
         except (KeyError, ValueError) as e:
             raise d.fail(inst, f"unsupported form ({e})") from None
-        block.kind = "warp" if isinstance(block.sync, WarpSync) else "cta"
+        kinds = {WarpSync: "warp", CtaBarrier: "cta", ClusterBarrier: "cluster"}
+        block.kind = kinds[type(block.sync)]

@@ -41,8 +41,19 @@ class CtaBarrier:
     reduction: tuple[str, Reader, Writer] | None = None
 
 
-def decode_sync(d: Decoder, inst: Instruction) -> WarpSync | CtaBarrier:
+@dataclass
+class ClusterBarrier:
+    """barrier.cluster: the arrival at it, or the wait for it."""
+
+    waits: bool
+    aligned: bool
+    relaxed: bool
+
+
+def decode_sync(d: Decoder, inst: Instruction) -> WarpSync | CtaBarrier | ClusterBarrier:
     op, mods = inst.opcode, inst.mods
+    if op == "barrier" and mods[:1] == ("cluster",):
+        return decode_cluster_barrier(d, inst)
     if op in ("bar", "barrier") and mods[:1] != ("warp",):
         return decode_barrier(d, inst)
     if op == "bar":
@@ -59,6 +70,16 @@ def decode_sync(d: Decoder, inst: Instruction) -> WarpSync | CtaBarrier:
         "redux": decode_redux,
         "elect": decode_elect,
     }[op](d, inst)
+
+
+def decode_cluster_barrier(d: Decoder, inst: Instruction) -> ClusterBarrier:
+    d.expect(inst, 0)
+    forms = {("arrive",): False, ("arrive", "release"): False, ("arrive", "relaxed"): False,
+             ("wait",): True, ("wait", "acquire"): True}
+    mods = tuple(mod for mod in inst.mods[1:] if mod != "aligned")
+    if mods not in forms:
+        raise d.fail(inst)
+    return ClusterBarrier(forms[mods], "aligned" in inst.mods, "relaxed" in inst.mods)
 
 
 def decode_barrier(d: Decoder, inst: Instruction) -> CtaBarrier:

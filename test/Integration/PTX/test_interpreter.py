@@ -158,7 +158,7 @@ def test_unknown_instruction_names_its_line():
         "mov.b32 %r0, %rs1",
         "add.s32 %rd0, %rd1, %rd1",
         "setp.lo.s32 %p0, %r0, %r1",
-        "ld.shared::cluster.u32 %r0, [%r1]",
+        "mapa.u32 %r0, %r1, %r2",
         "vote.ballot.b32 %r0, %p0",
         "cvt.f32.f64 %f0, %fd0",
         "call.uni (%r0), foo, (%r1)",
