@@ -145,11 +145,14 @@ typedef struct DescriptionBytes {
   size_t size;
 } DescriptionBytes;
 
+enum { kDescriptionsOfOne = 3 };
+
 /** The descriptions that are in the images, for a launch that may not ask the driver. */
 typedef struct GpuDescriptions {
   int capability;
-  /** By kernel, and whether it is the one for rows that may start anywhere. */
-  DescriptionBytes kernels[kNumKernels][2];
+  /** By kernel: the one in clusters of CTAs, that with the kernel's name, and the one for
+      rows that may start anywhere. Without bytes where there is none. */
+  DescriptionBytes kernels[kNumKernels][kDescriptionsOfOne];
 } GpuDescriptions;
 
 /** As kGpuImages, of the chips that PTX is generated for. */

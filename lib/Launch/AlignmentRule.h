@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Whether addresses, row strides and rows are multiples of what a kernel's accesses need.
-// Stated once, over an arithmetic: the runtime computes with integers,
-// convert-moe-to-gpu builds host code. Needs no LLVM.
+// Whether addresses, row strides and rows are multiples of what a kernel's accesses need,
+// and whether there is as much to do as it is made for. Stated once, over an arithmetic:
+// the runtime computes with integers, convert-moe-to-gpu builds host code. Needs no LLVM.
 //
 //===----------------------------------------------------------------------===//
 
@@ -35,6 +35,15 @@ getMisalignment(Arithmetic &a, const OperandDescription &operand, Place &&place)
   if (operand.rowAlignment > 1)
     require(place.row(), operand.rowAlignment);
   return misalignment;
+}
+
+/// Whether there are as many pairs of a token and one of its `choices` as the kernel is
+/// made for. With fewer it is right too, but another one, if there is one, is better.
+template <typename Arithmetic>
+auto hasEnoughPairs(Arithmetic &a, const KernelDescription &kernel,
+                    typename Arithmetic::Value tokens,
+                    typename Arithmetic::Value choices) {
+  return a.isLess(a.constant(int64_t(kernel.leastPairs) - 1), a.mul(tokens, choices));
 }
 
 } // namespace moe::launch

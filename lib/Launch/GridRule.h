@@ -48,6 +48,12 @@ constexpr int64_t packSpreadingDistances(int64_t begin, bool isFloor) {
   return int64_t(word);
 }
 
+/// Experts that a cluster of CTAs has at a time.
+constexpr int64_t kExpertsOfCluster = 32;
+/// From so many pairs of a token and an expert on, routing them is for clusters: those
+/// that no longer fit into the registers of one CTA.
+constexpr int64_t kLeastPairsOfClusters = 6145;
+
 template <typename Arithmetic> struct GridInput {
   using Value = typename Arithmetic::Value;
   Value rows, columns;
@@ -157,6 +163,17 @@ Grid<Arithmetic> getTokenGrid(Arithmetic &a, const GridInput<Arithmetic> &input,
   auto x = a.min(a.min(a.ceilDiv(warps, tokens), chunks), most);
   auto y = a.ceilDiv(tokens, a.constant(warpsPerCTA));
   return {x, a.min(y, a.max(a.div(most, x), one))};
+}
+
+/// Of a kernel for experts in clusters of CTAs, in x: a cluster for each window of them.
+template <typename Arithmetic>
+typename Arithmetic::Value
+getClusterCTAs(Arithmetic &a, typename Arithmetic::Value experts,
+               typename Arithmetic::Value numCTAs, int64_t clusterCTAs) {
+  auto one = a.constant(1);
+  auto windows = a.max(a.ceilDivByPowerOfTwo(experts, kExpertsOfCluster), one);
+  auto most = a.max(a.div(numCTAs, a.constant(clusterCTAs)), one);
+  return a.mul(a.min(windows, most), a.constant(clusterCTAs));
 }
 
 /// The nearest number of CTAs, down or up, under which live rows do not meet in few

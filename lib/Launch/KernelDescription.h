@@ -38,6 +38,8 @@ enum class Work : uint32_t {
   Experts = 1,
   /// Tokens, and chunks of their columns.
   Tokens = 2,
+  /// Experts in windows: a cluster of CTAs for each, or for several.
+  ExpertWindows = 3,
 };
 
 /// A value is passed as it is, all others in memory.
@@ -71,6 +73,8 @@ struct KernelDescription {
   static constexpr size_t kNameBytes = 96;
   static constexpr int kMaxOperands = 12;
   static constexpr uint64_t kMaxEarlyElements = uint64_t(1) << 40;
+  /// What every chip that has clusters has room for.
+  static constexpr int kMaxClusterCTAs = 8;
   char name[kNameBytes];
   Work work;
   /// How many rows a warp takes at a time: 1, or 4 where it can have quads.
@@ -91,6 +95,11 @@ struct KernelDescription {
   uint8_t baseNameBytes;
   /// The columns of a block, kHalves or kNoPairs.
   int64_t pairBlock;
+  /// Of Work::ExpertWindows: the CTAs of a cluster, of which a grid is a multiple, and
+  /// from how many pairs of a token and an expert on the kernel is the better one; else
+  /// 0.
+  uint8_t clusterCTAs;
+  uint32_t leastPairs;
   uint32_t numOperands;
   OperandDescription operands[kMaxOperands];
 };
@@ -175,6 +184,8 @@ template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel)
   bytes.field(kernel.earlyElements);
   bytes.field(kernel.baseNameBytes);
   bytes.field(kernel.pairBlock);
+  bytes.field(kernel.clusterCTAs);
+  bytes.field(kernel.leastPairs);
 }
 
 template <typename Bytes, typename T> void visitOperand(Bytes &&bytes, T &operand) {
@@ -250,6 +261,9 @@ inline DecodeResult decode(const uint8_t *bytes, size_t size, KernelDescription 
     return DecodeResult::Malformed;
   if (kernel.baseNameBytes == 0 || kernel.baseNameBytes > std::strlen(kernel.name) ||
       kernel.pairBlock < kNoPairs)
+    return DecodeResult::Malformed;
+  if ((kernel.work == Work::ExpertWindows) != (kernel.clusterCTAs != 0) ||
+      kernel.clusterCTAs > KernelDescription::kMaxClusterCTAs)
     return DecodeResult::Malformed;
   for (uint32_t i = 0; i < kernel.numOperands; ++i) {
     OperandDescription &operand = kernel.operands[i];

@@ -105,6 +105,9 @@ inline void addClampScale(NameText &name, float scale) {
   name.addNumber(scale);
 }
 
+/// Of a kernel for clusters; the CTAs of a cluster follow.
+inline constexpr char kClusterSuffix[] = "_cluster";
+
 /// After the parameters of the activation, which begin at `parameters`: which operands
 /// there are, and what dead rows get. Puts a hash in the place of all that if it would
 /// leave what follows no room in a description.

@@ -468,16 +468,28 @@ static MoeStatus findKernels(const Problem &problem, const MoeModule &module,
   return MOE_SUCCESS;
 }
 
+/// Whether there is as much to do as the kernel is made for, and `numCTAs`, the most or 0
+/// for any number, leaves room for a cluster.
+static bool isEnough(const Problem &problem, int numCTAs, const Kernel &kernel) {
+  if (numCTAs != 0 && numCTAs < kernel.description.clusterCTAs)
+    return false;
+  launch::IntegerArithmetic arithmetic;
+  return kernel.description.leastPairs == 0 ||
+         launch::hasEnoughPairs(arithmetic, kernel.description, problem.operands[0].rows,
+                                problem.operands[0].columns);
+}
+
 /// The kernel for a problem: of those that compute it the first that may have the
-/// operands.
+/// operands and is made for as many pairs, or the last one.
 static MoeStatus chooseKernel(const Problem &problem, const MoeModule &module,
-                              const Kernel *&kernel) {
+                              int numCTAs, const Kernel *&kernel) {
   const Kernel *begin = nullptr, *end = nullptr, *unfit = nullptr;
   if (MoeStatus status = findKernels(problem, module, begin, end))
     return status;
   Misfit first = {}, misfit;
   for (kernel = begin; kernel != end; ++kernel) {
-    if (!kernel->function || !isAligned(problem, *kernel))
+    if (!kernel->function || !isAligned(problem, *kernel) ||
+        (kernel + 1 != end && !isEnough(problem, numCTAs, *kernel)))
       continue;
     if (!kernel->isFixed || isFitting(problem, *kernel, misfit))
       return MOE_SUCCESS;
@@ -519,7 +531,7 @@ MoeStatus moe::launchOnCUDA(const Problem &problem, const MoeLaunch &launch) {
     if (MoeStatus status = validatePointers(*driver, problem))
       return status;
   const Kernel *kernel = nullptr;
-  if (MoeStatus status = chooseKernel(problem, *module, kernel))
+  if (MoeStatus status = chooseKernel(problem, *module, launch.num_ctas, kernel))
     return status;
   bool isProgrammatic = launch.flags & MOE_PROGRAMMATIC_LAUNCH;
   if (isProgrammatic && !kernel->description.waitsForPredecessor)

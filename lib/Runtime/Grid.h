@@ -46,9 +46,13 @@ inline Grid getGrid(int64_t rows, int64_t columns,
     if (expectedRows != 0)
       expected = expectedRows;
   }
-  // A CTA for an expert: `rows` are those.
+  // A CTA for an expert, or a cluster for some: `rows` are those.
   if (kernel.work == launch::Work::Experts)
     return {uint32_t(std::min(rows, input.numCTAs)), 1};
+  if (kernel.work == launch::Work::ExpertWindows)
+    return {uint32_t(launch::getClusterCTAs(arithmetic, rows, input.numCTAs,
+                                            kernel.clusterCTAs)),
+            1};
   if (kernel.work == launch::Work::Tokens) {
     std::optional<int64_t> limit;
     if (numCTAs != 0)

@@ -111,15 +111,13 @@ static MoeStatus decode(const uint8_t *bytes, size_t size, const char *name,
 static MoeStatus findOwnKernels(const Driver &driver, const GpuDescriptions &table,
                                 MoeModule &module) {
   for (int index = 0; index < kNumKernels; ++index) {
-    for (bool isUnaligned : {false, true}) {
+    for (int i = 0; i < kKernelsOfOne; ++i) {
       Kernel &kernel = module.kernels[module.numKernels++];
-      const DescriptionBytes &bytes = table.kernels[index][isUnaligned];
-      // What needs no alignment is there once.
+      const DescriptionBytes &bytes = table.kernels[index][i];
       if (bytes.size == 0)
         continue;
       char name[launch::KernelDescription::kNameBytes];
-      std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name,
-                    isUnaligned ? kUnaligned : "");
+      std::snprintf(name, sizeof(name), "%s%s", kKernels[index].name, kSuffixes[i]);
       if (DriverResult result =
               driver.ModuleGetFunction(&kernel.function, module.handle, name))
         return failDriver(driver, "cuModuleGetFunction", result);
@@ -282,7 +280,11 @@ static MoeStatus checkWork(const launch::KernelDescription &description,
   Kind expected = shared == kNoExtent       ? Kind{launch::Work::Experts, "experts"}
                   : shared == kTokensExtent ? Kind{launch::Work::Tokens, "tokens"}
                                             : Kind{launch::Work::Rows, "rows"};
-  if (description.work == expected.work)
+  // A window is some of them.
+  launch::Work found = description.work == launch::Work::ExpertWindows
+                           ? launch::Work::Experts
+                           : description.work;
+  if (found == expected.work)
     return MOE_SUCCESS;
   return fail(MOE_UNSUPPORTED,
               "image: kernel %s: expected work that is given out by %s, found kind %u",

@@ -16,7 +16,7 @@
 namespace moe {
 
 struct Kernel {
-  /// Null for the second of a kernel that needs no alignment.
+  /// Null where the library has none with a suffix.
   Handle function;
   launch::KernelDescription description;
   /// Whether it is compiled for some size or stride.
@@ -30,10 +30,13 @@ struct NamedKernels {
   char operandNames[kMaxOperands][launch::OperandDescription::kNameBytes];
 };
 
-/// The one for rows that may start anywhere is the second.
-constexpr int kKernelsOfOne = 2;
-
 constexpr char kUnaligned[] = "_unaligned";
+
+/// What the names of the library's kernels that compute the same have at their ends, the
+/// preferred first: in clusters, for much to do; and for rows that may start anywhere.
+constexpr const char *kSuffixes[] = {"_cluster8", "", kUnaligned};
+constexpr int kKernelsOfOne = int(sizeof(kSuffixes) / sizeof(*kSuffixes));
+static_assert(kKernelsOfOne == kDescriptionsOfOne);
 
 } // namespace moe
 

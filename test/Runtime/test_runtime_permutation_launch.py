@@ -82,6 +82,24 @@ def ptx(**changes: Any) -> str:
     return text
 
 
+def cluster_ptx(*names: str, **fields: Any) -> str:
+    """A module with kernels that route tokens, those of their names for clusters."""
+    text = HEAD + kernel_list(*names)
+    operands = [(name, kind) for name, kind in ROUTE if not name.endswith("probs")]
+    for kernel in names:
+        header = {"work": 1, "min_ctas_per_sm": 2, "base_name_bytes": len("route_tokens")}
+        if "cluster" in kernel:
+            header.update({"work": 3, "min_ctas_per_sm": 1, "threads_per_cta": 1024,
+                           "cluster_ctas": 8, "least_pairs": 18, **fields})
+        rows = [{"name": name, "kind": kind, "rank": 0 if kind == VALUE else kind,
+                 "is_written": int((name, kind) in WRITTEN["route_tokens"]),
+                 "is_read": int((name, kind) not in WRITTEN["route_tokens"])}
+                for name, kind in operands]
+        text += kernel_text(kernel, descriptions.make(kernel, rows, **header),
+                            sum(PARAMETERS[kind] for _, kind in operands))
+    return text
+
+
 def matrix(name: str, rows: int, columns: int, stride: int = 0) -> Any:
     return byref(moe.Matrix(ADDRESS[name], rows, columns, stride or columns))
 
@@ -94,13 +112,13 @@ def launched(driver: FakeDriver, call: Any, *arguments: Any, **fields: Any) -> L
     return record
 
 
-def route(driver: FakeDriver, module: int, experts: int = E, index_type: int = 0,
-          has_probs: bool = False, **fields: Any) -> Launch:
+def route(driver: FakeDriver, module: int | None, experts: int = E, index_type: int = 0,
+          has_probs: bool = False, tokens: int = T, **fields: Any) -> Launch:
     return launched(
-        driver, moe.library.moeRouteTokens, matrix("routing_map", T, TOP_K, 5), index_type,
-        ADDRESS["valid_tokens"], matrix("probs", T, TOP_K) if has_probs else None, -7, 16,
+        driver, moe.library.moeRouteTokens, matrix("routing_map", tokens, TOP_K, 5), index_type,
+        ADDRESS["valid_tokens"], matrix("probs", tokens, TOP_K) if has_probs else None, -7, 16,
         ADDRESS["tokens_per_expert"], ADDRESS["exclusive_offsets"], ADDRESS["inclusive_offsets"],
-        byref(moe.Vector(ADDRESS["permutation_map"], R)), matrix("inverse_map", T, experts, 5000),
+        byref(moe.Vector(ADDRESS["permutation_map"], R)), matrix("inverse_map", tokens, experts, 5000),
         ADDRESS["permuted_probs"], module=module, **fields)
 
 
@@ -145,6 +163,62 @@ def test_grids_of_routing(driver_path: Path) -> None:
         assert list(route(driver, module, experts, num_ctas=num_ctas, expected_rows=1).grid) == list(
             record.grid)
     assert route(driver, module, flags=moe.PROGRAMMATIC_LAUNCH).programmatic
+
+
+@in_child
+def test_routing_in_clusters(driver_path: Path) -> None:
+    """From so many pairs on as the description says, or if there is no other kernel."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_device(90, 100)
+    clusters, plain = "route_tokens_cluster8", "route_tokens"
+    both = moe.load_module(cluster_ptx(clusters, plain).encode())
+    for tokens, wanted in ((0, plain), (1, plain), (8, plain), (9, clusters), (4096, clusters)):
+        assert route(driver, both, tokens=tokens).name.decode() == wanted, tokens
+    for num_ctas, wanted in ((1, plain), (7, plain), (8, clusters), (100, clusters)):
+        assert route(driver, both, tokens=4096, num_ctas=num_ctas).name.decode() == wanted
+    alone = moe.load_module(cluster_ptx(clusters).encode())
+    for tokens in (0, 1, 4096):
+        assert route(driver, alone, tokens=tokens).name.decode() == clusters
+    late = moe.load_module(cluster_ptx(plain, clusters).encode())
+    assert route(driver, late, tokens=4096).name.decode() == plain
+    assert route(driver, both, tokens=9, flags=moe.PROGRAMMATIC_LAUNCH).programmatic
+
+
+@in_child
+def test_grids_of_clusters(driver_path: Path) -> None:
+    """A cluster for each 32 experts, as far as there is room for whole ones, and at least one."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_device(90, 100)
+    module = moe.load_module(cluster_ptx("route_tokens_cluster8").encode())
+    for experts, num_ctas, wanted in ((1, 0, 8), (32, 0, 8), (33, 0, 16), (64, 0, 16), (65, 0, 24),
+                                      (384, 0, 96), (385, 0, 96), (2048, 0, 96), (64, 15, 8),
+                                      (64, 7, 8), (64, 1, 8), (2048, 65535, 512)):
+        record = route(driver, module, experts, num_ctas=num_ctas)
+        assert list(record.grid) == [wanted, 1, 1], (experts, num_ctas)
+        assert list(record.block) == [1024, 1, 1]
+        assert list(route(driver, module, experts, num_ctas=num_ctas,
+                          expected_rows=1).grid) == [wanted, 1, 1]
+    two = moe.load_module(cluster_ptx("route_tokens_cluster2", cluster_ctas=2).encode())
+    assert list(route(driver, two, 2048).grid) == [100, 1, 1]
+
+
+@pytest.mark.parametrize("capability", [80, 86, 89, 90, 100, 103, 120])
+@in_child
+def test_shipped_kernels_in_clusters(driver_path: Path, capability: int) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    driver.set_device(capability, 132)
+    for index_type in (0, 1):
+        for has_probs in (False, True):
+            name = "route_tokens" + "_i64" * index_type + "_probs" * has_probs
+            for tokens in (3072, 3073):
+                record = route(driver, None, 64, index_type, has_probs, tokens=tokens)
+                is_clustered = capability >= 90 and tokens == 3073
+                assert record.name.decode() == name + "_cluster8" * is_clustered
+                assert list(record.grid) == [16 if is_clustered else 64, 1, 1]
+                assert list(record.block) == [1024 if is_clustered else 512, 1, 1]
 
 
 @in_child
@@ -242,6 +316,7 @@ def test_images_of_other_kernels(driver_path: Path) -> None:
     driver.create_context()
     for changes, message in [
         ({"work": 0}, "expected work that is given out by experts, found kind 0"),
+        ({"work": 4}, "expected work that is given out by experts, found kind 4"),
         ({"alignment": {"kind": SCALAR}}, "found a scalar 'alignment' of 32 bits"),
         ({"first_expert": {"element_bits": 64}}, "found a value 'first_expert' of 64 bits"),
         ({"routing_map": {"element_bits": 16}}, "found a matrix 'routing_map' of 16 bits"),
@@ -257,6 +332,16 @@ def test_images_of_other_kernels(driver_path: Path) -> None:
     with pytest.raises(moe.MoeError, match="^module: kernel route_tokens: expected operands as "
                                            "route_tokens has them, found others"):
         route(driver, module)
+
+
+@in_child
+def test_descriptions_of_clusters_that_there_are_not(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    for fields in ({"cluster_ctas": 0}, {"cluster_ctas": 16}, {"work": 1}):
+        with pytest.raises(moe.MoeError, match="^image: expected a description of kernel "
+                                               "route_tokens_cluster8, found .* damaged$"):
+            moe.load_module(cluster_ptx("route_tokens_cluster8", **fields).encode())
 
 
 @in_child
