@@ -197,8 +197,8 @@ private:
 
 } // namespace
 
-Value mlir::moe::buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
-                                const KernelDescription &description) {
+static Value buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
+                            const KernelDescription &description) {
   AlignmentOps arithmetic(b);
   Value misalignment = buildIndex(b, 0);
   for (auto [i, buffer] : llvm::enumerate(op->getOperands())) {
@@ -214,6 +214,19 @@ Value mlir::moe::buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
     return arith::ConstantIntOp::create(b, 0, /*width=*/1);
   return b.createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq, misalignment,
                                        buildIndex(b, 0));
+}
+
+Value mlir::moe::buildIsSuitable(ImplicitLocOpBuilder &b, Operation *op,
+                                 const KernelDescription &description, bool hasOther) {
+  Value isAligned = buildIsAligned(b, op, description);
+  if (description.leastPairs == 0 || !hasOther)
+    return isAligned;
+  IndexOps arithmetic(b);
+  Value routing = op->getOperand(0);
+  Value isEnough = ::moe::launch::hasEnoughPairs(
+      arithmetic, description, b.createOrFold<memref::DimOp>(routing, int64_t(0)),
+      b.createOrFold<memref::DimOp>(routing, int64_t(1)));
+  return b.createOrFold<arith::AndIOp>(isAligned, isEnough);
 }
 
 //===----------------------------------------------------------------------===//
@@ -252,7 +265,7 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     addUnless(::moe::launch::kAny, "row_stride", operand.rowStride);
     operands.push_back(b.getDictionaryAttr(fields));
   }
-  constexpr StringLiteral works[] = {"rows", "experts", "tokens"};
+  constexpr StringLiteral works[] = {"rows", "experts", "tokens", "expert_windows"};
   SmallVector<NamedAttribute> header = {
       number("version", KernelDescription::kVersion),
       b.getNamedAttr("work", b.getStringAttr(works[int(description.work)])),
@@ -267,6 +280,10 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
   if (description.earlyChunkColumns != 0) {
     header.push_back(number("early_chunk_columns", description.earlyChunkColumns));
     header.push_back(number("early_elements", description.earlyElements));
+  }
+  if (description.clusterCTAs != 0) {
+    header.push_back(number("cluster_ctas", description.clusterCTAs));
+    header.push_back(number("least_pairs", description.leastPairs));
   }
   if (description.pairBlock != ::moe::launch::kNoPairs)
     header.push_back(number("pair_block", description.pairBlock));

@@ -27,10 +27,10 @@ namespace mlir::moe {
 /// All but the name.
 ::moe::launch::KernelDescription describeKernel(MapRowsOp op, const Schedule &schedule);
 
-/// An i1 that is true if the kernel may have the operands that `op` has. Constant if that
-/// is known now.
-Value buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
-                     const ::moe::launch::KernelDescription &description);
+/// An i1 that is true if the kernel may have the operands that `op` has and, unless there
+/// is no other, is made for as many pairs. Constant if that is known now.
+Value buildIsSuitable(ImplicitLocOpBuilder &b, Operation *op,
+                      const ::moe::launch::KernelDescription &description, bool hasOther);
 
 /// Describes `kernel`, whose names it completes: for readers as an attribute, and behind
 /// it, for those who load the image, in bytes. Emits an error for a name that is too

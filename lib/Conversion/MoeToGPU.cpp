@@ -216,7 +216,8 @@ LogicalResult mlir::moe::buildFirstLaunch(
     function_ref<LogicalResult(const Schedule &, bool)> buildLaunch) {
   bool isFirst = true;
   for (const Schedule &schedule : schedules) {
-    Value isSuitable = buildIsAligned(b, op, describe(schedule));
+    bool hasOther = &schedule != &schedules.back();
+    Value isSuitable = buildIsSuitable(b, op, describe(schedule), hasOther);
     if (std::optional<int64_t> known = getConstantIntValue(isSuitable)) {
       if (!*known)
         continue;

@@ -47,6 +47,7 @@ static constexpr NumberField numberFields[] = {
     {"min_ctas", &Schedule::minCTAs, 1, 32, false},
     {"num_ctas", &Schedule::numCTAs, 1, 65535, false},
     {"alignment", &Schedule::alignment, 2, 32, true},
+    {"cluster", &Schedule::cluster, 1, 8, true},
 };
 static constexpr BoolField boolFields[] = {
     {"waits", &Schedule::waits},
@@ -166,6 +167,9 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "expected 'min_ctas' times 'threads' to be at most "
                        << kThreadsPerSM << ", found " << schedule.minCTAs << " times "
                        << schedule.threads;
+  if (schedule.numCTAs < schedule.cluster)
+    return emitError() << "expected 'num_ctas' to be at least 'cluster', "
+                       << schedule.cluster << ", found " << schedule.numCTAs;
   if (schedule.alignment > schedule.accessBytes)
     return emitError() << "expected 'alignment' to be at most 'access_bytes', "
                        << schedule.accessBytes << ", found " << schedule.alignment;
@@ -239,8 +243,19 @@ mlir::moe::checkScheduleOfGroups(BlockFormatAttrInterface format,
   return std::nullopt;
 }
 
+/// What ops ask of a schedule whose CTAs have nothing to say to each other.
+static std::optional<std::string> checkNoClusters(Operation *op,
+                                                  const Schedule &schedule) {
+  if (!schedule.hasClusters())
+    return std::nullopt;
+  return llvm::formatv("expected 'cluster' to be 1 for {0}, found {1}",
+                       op->getName().getStringRef(), schedule.cluster);
+}
+
 std::optional<std::string> mlir::moe::checkSchedule(PaddingAwareOpInterface op,
                                                     const Schedule &schedule) {
+  if (std::optional<std::string> violation = checkNoClusters(op, schedule))
+    return violation;
   if (op.getDeadRows() == DeadRows::Zero &&
       (schedule.hasQuads() || schedule.earlyBytes != 0))
     return "dead_rows<zero> is for rows = single and 'early_bytes' of 0";
@@ -262,9 +277,18 @@ std::optional<std::string> mlir::moe::checkSchedule(PermutationOpInterface op,
     return llvm::formatv("expected rows = single, 'early_bytes' of 0 and 'keeps_x' of "
                          "false for {0}",
                          op->getName().getStringRef());
+  if (!isa<RouteTokensOp>(op.getOperation()))
+    return checkNoClusters(op, schedule);
+  if (schedule.hasClusters()) {
+    if (schedule.threads != Schedule::kClusterThreads)
+      return llvm::formatv(
+          "expected 'threads' to be {0} with 'cluster' of {1}, found {2}",
+          Schedule::kClusterThreads, schedule.cluster, schedule.threads);
+    return std::nullopt;
+  }
   // What has counters in shared memory, and loads in flight, is made for so many threads.
   constexpr int64_t kLeast = 256;
-  if (isa<RouteTokensOp>(op.getOperation()) && schedule.threads < kLeast)
+  if (schedule.threads < kLeast)
     return llvm::formatv("expected 'threads' to be {0} or more, found {1}", kLeast,
                          schedule.threads);
   return std::nullopt;

@@ -24,6 +24,25 @@ namespace mlir::moe {
 using namespace mlir;
 using namespace mlir::moe;
 
+/// Whether a chip that is no more than `chip` can launch the kernels of `module`. Emits
+/// an error at the one that it cannot.
+static LogicalResult verifyClusters(gpu::GPUModuleOp module, const Chip &chip,
+                                    StringRef by) {
+  if (chip.hasClusters())
+    return success();
+  auto verify = [&](Operation *op) -> WalkResult {
+    auto kernel = dyn_cast<gpu::GPUFuncOp>(op);
+    if (!(kernel && kernel.getKnownClusterSize()) &&
+        !op->hasAttr(NVVM::NVVMDialect::getClusterDimAttrName()))
+      return WalkResult::advance();
+    return emitError(op->getLoc())
+           << by << ": expected a chip whose CTAs come in clusters, sm_90 or later, for "
+           << "kernel '" << cast<SymbolOpInterface>(op).getName() << "', found "
+           << chip.name;
+  };
+  return failure(module.getBody()->walk(verify).wasInterrupted());
+}
+
 namespace {
 
 struct AttachTargetPass : mlir::moe::impl::MoeAttachTargetBase<AttachTargetPass> {
@@ -49,6 +68,8 @@ struct AttachTargetPass : mlir::moe::impl::MoeAttachTargetBase<AttachTargetPass>
     auto attribute = NVVM::NVVMTargetAttr::get(
         &getContext(), optLevel, "nvptx64-nvidia-cuda", target->name, *checkedFeatures);
     for (auto module : getOperation().getOps<gpu::GPUModuleOp>()) {
+      if (failed(verifyClusters(module, *target, getArgument())))
+        return signalPassFailure();
       SmallVector<Attribute> targets;
       if (ArrayAttr present = module.getTargetsAttr())
         llvm::append_range(targets, present);

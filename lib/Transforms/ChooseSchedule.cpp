@@ -72,6 +72,9 @@ static constexpr Row table[] = {
 static constexpr int64_t kElementBytes = 2;
 static constexpr int64_t kElementSteps = 2;
 
+/// From which compute capability on CTAs come in clusters.
+static constexpr unsigned kClusterCapability = 90;
+
 /// No supported chip has room for more CTAs of a kernel.
 static constexpr int64_t kMaxCTAsPerSM = 16;
 
@@ -157,7 +160,14 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PermutationOpInterface op,
     // 12 pairs a thread: the routing of 256 tokens to 22 experts each at once.
     schedule.threads = 512;
     schedule.minCTAs = 1;
-    return {schedule};
+    // And that of 4096 tokens, in as many CTAs as every chip can have in a cluster.
+    constexpr int64_t kCluster = 8;
+    if (target.capability < kClusterCapability || target.numCTAs < kCluster)
+      return {schedule};
+    Schedule clusters = schedule;
+    clusters.threads = Schedule::kClusterThreads;
+    clusters.cluster = kCluster;
+    return {clusters, schedule};
   }
   // A lane stores 16 bytes of the sum and has 8 bytes of each of 8 rows in flight.
   schedule.threads = target.threadsPerCTA ? target.threadsPerCTA : 256;

@@ -5,7 +5,7 @@
 
 // RUN: moe-opt %s -split-input-file -verify-diagnostics
 
-// expected-error@+1 {{unknown field 'thread' of a schedule, expected one of threads, access_bytes, steps, early_bytes, early_steps, clear_bytes, min_ctas, num_ctas, alignment, rows, waits, keeps_x}}
+// expected-error@+1 {{unknown field 'thread' of a schedule, expected one of threads, access_bytes, steps, early_bytes, early_steps, clear_bytes, min_ctas, num_ctas, alignment, cluster, rows, waits, keeps_x}}
 func.func @f() attributes {test.a = #moe.schedule<thread = 256>} { return }
 
 // -----
@@ -57,6 +57,50 @@ func.func @f() attributes {test.a = #moe.schedule<early_bytes = -1>} { return }
 
 // expected-error@+1 {{expected 'num_ctas' to be from 1 to 65535, found 65536}}
 func.func @f() attributes {test.a = #moe.schedule<num_ctas = 65536>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'cluster' to be a power of two from 1 to 8, found 6}}
+func.func @f() attributes {test.a = #moe.schedule<cluster = 6>} { return }
+
+// -----
+
+// expected-error@+1 {{expected 'num_ctas' to be at least 'cluster', 4, found 3}}
+func.func @f() attributes {test.a = #moe.schedule<cluster = 4, num_ctas = 3>} { return }
+
+// -----
+
+// What every chip that has clusters has room for.
+// expected-error@+1 {{expected 'cluster' to be a power of two from 1 to 8, found 16}}
+func.func @f() attributes {test.a = #moe.schedule<cluster = 16>} { return }
+
+// -----
+
+func.func @f(%x: memref<?x64xbf16>, %map: memref<?xi32>, %n: memref<i32>, %out: memref<?x64xbf16>) {
+  // expected-error@+1 {{'moe.schedule': expected 'cluster' to be 1 for moe.padded_squared_relu, found 2 in #moe.schedule<cluster = 2>}}
+  moe.padded_squared_relu ins(%x, %map, %n : memref<?x64xbf16>, memref<?xi32>, memref<i32>) outs(%out : memref<?x64xbf16>)
+    {moe.schedule = [#moe.schedule<cluster = 2>]}
+  return
+}
+
+// -----
+
+func.func @f(%y: memref<?x64xbf16>, %map: memref<?x4xi32>, %n: memref<i32>, %out: memref<?x64xf32>) {
+  // expected-error@+1 {{'moe.schedule': expected 'cluster' to be 1 for moe.unpermute_tokens, found 8}}
+  moe.unpermute_tokens ins(%y, %map, %n : memref<?x64xbf16>, memref<?x4xi32>, memref<i32>) outs(%out : memref<?x64xf32>)
+    {moe.schedule = [#moe.schedule<cluster = 8>]}
+  return
+}
+
+// -----
+
+func.func @f(%routing: memref<?x6xi32>, %n: memref<i32>, %i: i32, %e: memref<16xi32>, %f: memref<16xi32>, %g: memref<16xi32>, %map: memref<?xi32>, %inverse: memref<?x16xi32>) {
+  // expected-error@+1 {{'moe.schedule': expected 'threads' to be 1024 with 'cluster' of 4, found 512 in #moe.schedule<threads = 512, cluster = 4>}}
+  moe.route_tokens ins(%routing, %n : memref<?x6xi32>, memref<i32>) first_expert(%i) alignment(%i)
+    outs(%e, %f, %g, %map, %inverse : memref<16xi32>, memref<16xi32>, memref<16xi32>, memref<?xi32>, memref<?x16xi32>)
+    {moe.schedule = [#moe.schedule<threads = 512, cluster = 4>]}
+  return
+}
 
 // -----
 

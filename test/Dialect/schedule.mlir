@@ -11,16 +11,18 @@ func.func @defaults() attributes {
   test.a = #moe.schedule<>,
   test.b = #moe.schedule<rows = single, threads = 256, access_bytes = 16, steps = 4,
                          early_bytes = 0, early_steps = 0, clear_bytes = 1, min_ctas = 4, num_ctas = 528,
-                         alignment = 16, waits = false, keeps_x = false>} {
+                         alignment = 16, waits = false, keeps_x = false, cluster = 1>} {
   return
 }
 
 // CHECK: @all() attributes {test.a = #moe.schedule<threads = 128, access_bytes = 32, steps = 2, early_bytes = 1048576, early_steps = 1, min_ctas = 8, num_ctas = 7, alignment = 16, waits = true, keeps_x = true>
-// CHECK-SAME: test.b = #moe.schedule<clear_bytes = 16, rows = quads>}
+// CHECK-SAME: test.b = #moe.schedule<clear_bytes = 16, rows = quads>
+// CHECK-SAME: test.c = #moe.schedule<threads = 1024, min_ctas = 1, cluster = 8, waits = true>}
 func.func @all() attributes {
   test.a = #moe.schedule<threads = 128, access_bytes = 32, steps = 2, early_bytes = 1048576, early_steps = 1,
                          min_ctas = 8, num_ctas = 7, alignment = 16, waits = true, keeps_x = true>,
-  test.b = #moe.schedule<rows = quads, clear_bytes = 16>} {
+  test.b = #moe.schedule<rows = quads, clear_bytes = 16>,
+  test.c = #moe.schedule<cluster = 8, threads = 1024, min_ctas = 1, waits = true>} {
   return
 }
 

@@ -176,7 +176,14 @@ def test_kernels_that_are_no_map_over_rows() -> None:
     call = RouteTokens(batch)
     text = compile_ptx(call.mlir(), "sm_90")
     found = descriptions.decode(descriptions.find(text, "route_tokens_i64_probs"))
-    assert re.search(r"`work` \| 0: rows.*; 1: experts", PAGE) and found["work"] == 1
+    assert re.search(r"`work` \| 0: rows.*; 1: experts; .*3: windows", PAGE) and found["work"] == 1
+    assert found["cluster_ctas"] == found["least_pairs"] == 0
+    clusters = descriptions.decode(descriptions.find(text, "route_tokens_i64_probs_cluster8"))
+    assert descriptions.kernels(text) == ["route_tokens_i64_probs_cluster8", "route_tokens_i64_probs"]
+    assert clusters["operands"] == found["operands"]
+    assert {name: clusters[name] for name in clusters if clusters[name] != found[name]} == {
+        "name": "route_tokens_i64_probs_cluster8", "work": 3, "threads_per_cta": 1024,
+        "cluster_ctas": 8, "least_pairs": 6145}
     assert re.search(r"`kind` \| .*3 value", PAGE)
     operands = found["operands"]
     assert [operand["name"] for operand in operands] == list(call.operands(np.random.default_rng(0)))

@@ -11,6 +11,7 @@ _CHUNKS = "lib/Conversion/WarpToGPU/Chunks.cpp"
 _GROUPS = "lib/Conversion/WarpToGPU/Groups.cpp"
 _QUADS = "lib/Conversion/WarpToGPU/Quads.cpp"
 _ROUTE = "lib/Conversion/PermutationToGPU/RouteKernel.cpp"
+_ROUTE_CLUSTER = "lib/Conversion/PermutationToGPU/RouteClusterKernel.cpp"
 _ROWS = "lib/Conversion/WarpToGPU/Rows.cpp"
 _WARP_IR = "lib/Warp/IR/Warp.cpp"
 _WARP_KERNEL = "lib/Conversion/MoeToWarp/WarpKernel.cpp"
@@ -30,7 +31,16 @@ MUTANTS = [
         "chip-89-without-e4m3", "include/moe/Target/Chip.h", "capability >= 89", "capability > 89"
     ),
     Mutant(
-        "chip-90-without-waits", "include/moe/Target/Chip.h", "capability >= 90", "capability > 90"
+        "chip-90-without-waits",
+        "include/moe/Target/Chip.h",
+        "hasGridDependencyControl() const { return capability >= 90",
+        "hasGridDependencyControl() const { return capability > 90",
+    ),
+    Mutant(
+        "chip-89-with-clusters",
+        "include/moe/Target/Chip.h",
+        "hasClusters() const { return capability >= 90",
+        "hasClusters() const { return capability >= 89",
     ),
     Mutant("chip-100-narrow", "include/moe/Target/Chip.h", "capability >= 100", "capability > 100"),
     Mutant("chip-ptx-of-sm-120", _CHIP, '{"sm_120", 120, 87, 88}', '{"sm_120", 120, 88, 88}'),
@@ -349,6 +359,24 @@ MUTANTS = [
     Mutant("route-rows-of-the-last-tile", _ROUTE, "store(none, tokenRows, inTile);", ""),
     Mutant("route-past-the-valid", _ROUTE, "arith::SubIOp::create(b, valid, token), tileTokens)",
            "arith::SubIOp::create(b, tokens, token), tileTokens)"),
+    Mutant("route-cluster-no-barrier", _ROUTE_CLUSTER,
+           "    buildClusterWait(b);\n    addUpExperts();", "    addUpExperts();"),
+    Mutant("route-cluster-ends", _ROUTE_CLUSTER,
+           "mlir::moe::buildIf(b, isLast, [&] { buildClusterArrive(b, /*isRelaxed=*/true); });", ""),
+    Mutant("route-cluster-pairs-of-others", _ROUTE_CLUSTER, "buildBelow(b, lane, rank), ofCTA",
+           "buildBelow(b, rank, lane), ofCTA"),
+    Mutant("route-cluster-valid-of-all", _ROUTE_CLUSTER,
+           "arith::MinSIOp::create(b, buildMul(b, valid, topk), endPair)",
+           "arith::MinSIOp::create(b, ownPairs, endPair)"),
+    Mutant("route-cluster-no-room", _ROUTE_CLUSTER, "arith::CmpIPredicate::sge, row, rows",
+           "arith::CmpIPredicate::sgt, row, rows"),
+    Mutant("route-cluster-next-window", _ROUTE_CLUSTER,
+           "forInverse(buildMul(b, nextWindow, kExpertsOfCluster)",
+           "forInverse(buildMul(b, window, kExpertsOfCluster)"),
+    Mutant("route-cluster-first-tile", _ROUTE_CLUSTER,
+           "buildLess(b, nextBegin, endPair)", "buildLess(b, nextBegin, zero)"),
+    Mutant("route-cluster-threshold", "lib/Launch/GridRule.h", "kLeastPairsOfClusters = 6145",
+           "kLeastPairsOfClusters = 6144"),
     Mutant("route-cpu-no-room", "lib/Conversion/PermutationToSCF.cpp",
            "arith::SelectOp::create(b, exists, word, none)",
            "arith::SelectOp::create(b, exists, word, word)"),

@@ -12,6 +12,23 @@
 // RUN: moe-opt %s -moe-lower-to-ptx=chip=sm_100 | moe-translate --moe-to-ptx \
 // RUN:   | FileCheck %s --check-prefix=WIDE --implicit-check-not=fma.
 
+// CHECK-LABEL: .entry route_tokens_cluster8(
+// CHECK: .maxntid 1024
+// CHECK: .explicitcluster
+// CHECK-NEXT: .reqnctapercluster 8, 1, 1
+// CHECK: griddepcontrol.wait;
+// CHECK-COUNT-24: ld.global.b32
+// CHECK: bar.sync 0;
+// CHECK: atom.shared.add.u32 {{.*}}, 1;
+// CHECK: barrier.cluster.arrive.aligned;
+// CHECK: barrier.cluster.wait.aligned;
+// CHECK: mapa.shared::cluster.u64
+// CHECK-NEXT: ld.shared::cluster.b32
+// CHECK: vote.sync.ballot.b32
+// CHECK: match.any.sync.b32
+// CHECK: global.max.s32
+// CHECK: barrier.cluster.wait.aligned;
+// CHECK: ret;
 // CHECK-LABEL: .entry route_tokens(
 // CHECK: .minnctapersm 1
 // CHECK: griddepcontrol.wait;

@@ -3,7 +3,7 @@
 //
 // Of those that ship, three CTAs of gated units that are quantised by quads fit, with 80
 // registers, and on sm_100, whose lanes have twice the elements, gated units and clamps
-// spill some bytes. Routing has one CTA of 512 threads on an SM, unpermuting three of 256; with
+// spill some bytes. Routing has one CTA of 512 threads on an SM, in clusters one of 1024, unpermuting three of 256; with
 // probs that spills on sm_80.
 //
 // Part of the moe-mlir project, under the Apache License v2.0 with LLVM Exceptions.
@@ -28,24 +28,24 @@
 // RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_90 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=102 --max-registers=64 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,0 \
-// RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0
+// RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_90 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=102 --max-registers=64 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,0 \
-// RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0
+// RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=102 --max-registers=64 --besides=clamp16=64,36 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 --besides=clamp16=64,36 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,40 --besides=padded_swiglu=64,20 \
-// RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0
+// RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=102 --max-registers=64 --besides=clamp16=64,36 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 --besides=clamp16=64,36 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,40 --besides=padded_swiglu=64,20 \
-// RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0
+// RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 
 func.func @static_activation(%x: memref<?x1856xbf16>, %map: memref<?xi32>, %n: memref<i32>,
                              %out: memref<?x1856xbf16>) {

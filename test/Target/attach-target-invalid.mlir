@@ -29,7 +29,15 @@
 // RUN: not moe-opt %s -moe-attach-target=O=4 2>&1 | FileCheck %s --check-prefix=LEVEL
 // LEVEL: attach-target-invalid.mlir:{{[1-9][0-9]*}}:1: error: moe-attach-target: expected O to be from 0 to 3, found 4
 
+// Before and after kernels are lowered.
+// RUN: not moe-opt %s -moe-attach-target=chip=sm_89 2>&1 | FileCheck %s --check-prefix=CLUSTER
+// CLUSTER: attach-target-invalid.mlir:[[@LINE+7]]:5: error: moe-attach-target: expected a chip whose CTAs come in clusters, sm_90 or later, for kernel 'apart', found sm_89{{$}}
+// RUN: not moe-opt %s -convert-gpu-to-nvvm -moe-attach-target=chip=sm_80 2>&1 | FileCheck %s --check-prefix=LOWERED
+// LOWERED: attach-target-invalid.mlir:[[@LINE+5]]:5: error: moe-attach-target: expected a chip whose CTAs come in clusters, sm_90 or later, for kernel 'apart', found sm_80{{$}}
+// RUN: moe-opt %s -moe-attach-target=chip=sm_90 -o /dev/null
+
 module {
   gpu.module @kernels {
+    gpu.func @apart() kernel attributes {known_cluster_size = array<i32: 2, 1, 1>} { gpu.return }
   }
 }

@@ -20,6 +20,10 @@ from .on_cpu import call
 from .permutation_batches import TokenBatch
 
 ROUTE_THREADS = 512
+# Of the kernel for many pairs: the CTAs of a cluster, and the experts that one has at a time.
+CLUSTER_THREADS = 1024
+CLUSTER = 8
+CLUSTER_EXPERTS = 32
 UNPERMUTE_THREADS = 256
 MATRIX_LAYOUT = ", strided<[?, 1], offset: ?>"
 
@@ -76,12 +80,18 @@ def _text(op: str, inputs: Mapping[str, str], values: Mapping[str, str],
 
 @dataclass(frozen=True)
 class RouteTokens:
-    """`topk` and `experts` are sizes that the kernel is compiled for, None for any."""
+    """`topk` and `experts` are sizes that the kernel is compiled for, None for any. `has_cluster`:
+    the kernel is that for many pairs.
+    """
 
     batch: TokenBatch
     topk: int | None = None
     experts: int | None = None
-    threads: int = ROUTE_THREADS
+    has_cluster: bool = False
+
+    @property
+    def threads(self) -> int:
+        return CLUSTER_THREADS if self.has_cluster else ROUTE_THREADS
 
     @property
     def is_wide(self) -> bool:
@@ -89,7 +99,8 @@ class RouteTokens:
 
     def entry(self, aligned: bool = True) -> str:
         return ("route_tokens" + "_i64" * self.is_wide
-                + "_probs" * (self.batch.probs is not None))
+                + "_probs" * (self.batch.probs is not None)
+                + f"_cluster{CLUSTER}" * self.has_cluster)
 
     def mlir(self) -> str:
         experts = "?" if self.experts is None else str(self.experts)

@@ -200,10 +200,12 @@ def Moe_ScheduleAttr : AttrDef<Moe_Dialect, "Schedule"> {
     | `alignment` | `access_bytes` | at multiples of which the rows of `x` start, and those of the destination in proportion to their elements; of less than `access_bytes`, accesses are made in parts |
     | `waits` | `false` | may be launched before the kernel in front of it is done, for which it waits: from sm_90 on |
     | `keeps_x` | `false` | leave the L2 cache to `x`, whose rows are read several times: stores say that what they write is not to be kept, and under a grid for many rows, whose CTAs come one after another, a chunk of all rows comes before the next one |
+    | `cluster` | 1 | CTAs that come together and read the shared memory of one another: a power of two up to 8, from sm_90 on. More than 1 is for `moe.route_tokens`, with `threads` of 1024 |
 
     A schedule that accesses single elements, one by one of its rows, needs no alignment. Any
     other is for rows of whole accesses at aligned addresses, and `quads` for scales at a
-    multiple of `clear_bytes` too.
+    multiple of `clear_bytes` too. One of clusters is for many pairs of a token and an
+    expert, unless it is the only one.
 
     An op has its schedules in the attribute `moe.schedule`, the best one first. The first
     whose needs hold is launched. `moe-choose-schedule` sets it on ops that have none:

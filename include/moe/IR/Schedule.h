@@ -21,6 +21,8 @@ namespace mlir::moe {
 /// table in Schedule.cpp, and one of the attribute's description.
 struct Schedule {
   static constexpr int64_t kLanes = 32;
+  /// Of a CTA in a cluster.
+  static constexpr int64_t kClusterThreads = 1024;
 
   int64_t threads = 256;
   int64_t accessBytes = 16;
@@ -32,6 +34,7 @@ struct Schedule {
   int64_t minCTAs = 4;
   int64_t numCTAs = 528;
   int64_t alignment = 16;
+  int64_t cluster = 1;
   bool waits = false;
   bool keepsX = false;
 
@@ -44,6 +47,7 @@ struct Schedule {
   bool hasEarlyChunks() const { return earlySteps != 0 && earlySteps != steps; }
   int64_t earlyChunkColumns() const { return stepColumns() * earlySteps; }
   bool hasQuads() const { return rows == RowOrder::Quads; }
+  bool hasClusters() const { return cluster != 1; }
   bool isElementwise() const { return elements() == 1; }
   /// What rows of `bytes` an access must be aligned to.
   int64_t alignmentOf(int64_t bytes) const {

@@ -35,6 +35,8 @@ struct Chip {
   bool hasF8Conversion() const { return capability >= 89; }
   /// griddepcontrol, for programmatic dependent launch.
   bool hasGridDependencyControl() const { return capability >= 90; }
+  /// Clusters of CTAs, and shared memory that those of one share.
+  bool hasClusters() const { return capability >= 90; }
   /// Accesses to global memory of 32 bytes.
   bool hasWideAccesses() const { return capability >= 100; }
   /// The widest access to global memory, in bytes.

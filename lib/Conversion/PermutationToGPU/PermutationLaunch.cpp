@@ -13,6 +13,7 @@
 #include "PermutationKernels.h"
 
 #include "../../Launch/GridRule.h"
+#include "../../Launch/KernelName.h"
 #include "../DescribeKernel.h"
 #include "../IndexOps.h"
 #include "../WarpLowerings.h"
@@ -54,7 +55,13 @@ static bool isRoute(PermutationOpInterface op) {
 /// All but the name.
 static KernelDescription describe(PermutationOpInterface op, const Schedule &schedule) {
   KernelDescription description = {};
-  description.work = isRoute(op) ? Work::Experts : Work::Tokens;
+  description.work = schedule.hasClusters() ? Work::ExpertWindows
+                     : isRoute(op)          ? Work::Experts
+                                            : Work::Tokens;
+  if (schedule.hasClusters()) {
+    description.clusterCTAs = schedule.cluster;
+    description.leastPairs = ::moe::launch::kLeastPairsOfClusters;
+  }
   description.rowsPerUnit = 1;
   description.chunkColumns = isRoute(op) ? 1 : schedule.chunkColumns();
   description.threadsPerCTA = schedule.threads;
@@ -131,9 +138,11 @@ gpu::GPUFuncOp PermutationLowering::getKernel(PermutationOpInterface op,
       return key.kernel;
 
   std::string baseName = getBaseName(op), name = baseName;
-  if (!isRoute(op) && schedule.isElementwise())
+  if (schedule.hasClusters())
+    name += ::moe::launch::kClusterSuffix + std::to_string(schedule.cluster);
+  else if (!isRoute(op) && schedule.isElementwise())
     name += "_unaligned";
-  else if (!isFirst)
+  else if (!isRoute(op) && !isFirst)
     name += "_aligned" + std::to_string(schedule.alignment);
   ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
   auto kernel = gpu::GPUFuncOp::create(
@@ -141,13 +150,19 @@ gpu::GPUFuncOp PermutationLowering::getKernel(PermutationOpInterface op,
   kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
   kernel.setKnownBlockSize(
       ArrayRef<int32_t>{static_cast<int32_t>(schedule.threads), 1, 1});
+  if (schedule.hasClusters())
+    kernel.setKnownClusterSize(
+        ArrayRef<int32_t>{static_cast<int32_t>(schedule.cluster), 1, 1});
   kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
                   b.getI32IntegerAttr(schedule.minCTAs));
   SymbolTable(module.get()).insert(kernel);
   if (failed(attachDescription(kernel, op, describe(op, schedule), baseName)))
     return nullptr;
   b.setInsertionPointToStart(&kernel.getBody().front());
-  if (auto route = dyn_cast<RouteTokensOp>(op.getOperation()))
+  auto route = dyn_cast<RouteTokensOp>(op.getOperation());
+  if (route && schedule.hasClusters())
+    buildRouteClusterKernel(b, route, kernel, schedule);
+  else if (route)
     buildRouteKernel(b, route, kernel, schedule);
   else
     buildUnpermuteKernel(b, cast<UnpermuteTokensOp>(op.getOperation()), kernel, schedule);
@@ -167,7 +182,10 @@ LogicalResult PermutationLowering::buildLaunch(ImplicitLocOpBuilder &b,
   Value x, y = one;
   if (auto route = dyn_cast<RouteTokensOp>(op.getOperation())) {
     Value experts = b.createOrFold<memref::DimOp>(route.getTokensPerExpert(), int64_t(0));
-    x = ::moe::launch::getExpertCTAs(arithmetic, experts, numCTAs);
+    x = schedule.hasClusters()
+            ? ::moe::launch::getClusterCTAs(arithmetic, experts, numCTAs,
+                                            schedule.cluster)
+            : ::moe::launch::getExpertCTAs(arithmetic, experts, numCTAs);
   } else {
     Value out = cast<UnpermuteTokensOp>(op.getOperation()).getOut();
     auto grid = ::moe::launch::getTokenGrid(
@@ -202,8 +220,9 @@ LogicalResult mlir::moe::lowerPermutationOps(ArrayRef<PermutationOpInterface> op
 // What bodies are built of
 //===----------------------------------------------------------------------===//
 
-/// The memory space of what the threads of a CTA share.
-static constexpr int64_t kSharedSpace = 3;
+/// The memory spaces of buffers that are passed, of what the threads of a CTA share, and
+/// of what a cluster shares.
+static constexpr int64_t kGlobalSpace = 1, kSharedSpace = 3, kClusterSpace = 7;
 
 Value lanes::toGlobal(ImplicitLocOpBuilder &b, Value buffer) {
   auto type = cast<MemRefType>(buffer.getType());
@@ -221,28 +240,63 @@ Value lanes::addSharedBuffer(ImplicitLocOpBuilder &b, gpu::GPUFuncOp kernel, Typ
   return kernel.addWorkgroupAttribution(type, b.getLoc());
 }
 
-/// `memref.atomic_rmw` would order all accesses of the whole system.
-static void buildAtomic(ImplicitLocOpBuilder &b, LLVM::AtomicBinOp kind, Value buffer,
-                        Value at, Value value) {
-  auto type = LLVM::LLVMPointerType::get(b.getContext(), kSharedSpace);
+/// The address of the i32 that is `at` after a buffer's first one.
+static Value buildPointer(ImplicitLocOpBuilder &b, int64_t space, Value buffer,
+                          Value at) {
+  auto type = LLVM::LLVMPointerType::get(b.getContext(), space);
   Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, buffer);
   Value address = arith::IndexCastOp::create(b, b.getI64Type(), base);
   Value pointer = LLVM::IntToPtrOp::create(b, type, address);
-  pointer =
-      LLVM::GEPOp::create(b, type, b.getI32Type(), pointer, ArrayRef<LLVM::GEPArg>{at});
+  return LLVM::GEPOp::create(b, type, b.getI32Type(), pointer,
+                             ArrayRef<LLVM::GEPArg>{at});
+}
+
+/// `memref.atomic_rmw` would order all accesses of the whole system.
+static void buildAtomic(ImplicitLocOpBuilder &b, LLVM::AtomicBinOp kind, int64_t space,
+                        Value buffer, Value at, Value value) {
+  Value pointer = buildPointer(b, space, buffer, at);
   LLVM::AtomicRMWOp::create(b, kind, pointer, value, LLVM::AtomicOrdering::monotonic,
                             /*syncscope=*/"block");
 }
 
 void lanes::buildAtomicAdd(ImplicitLocOpBuilder &b, Value buffer, Value at, Value value) {
-  buildAtomic(b, LLVM::AtomicBinOp::add, buffer, at, value);
+  buildAtomic(b, LLVM::AtomicBinOp::add, kSharedSpace, buffer, at, value);
 }
 
 void lanes::buildAtomicMax(ImplicitLocOpBuilder &b, Value buffer, Value at, Value value) {
-  buildAtomic(b, LLVM::AtomicBinOp::max, buffer, at, value);
+  buildAtomic(b, LLVM::AtomicBinOp::max, kSharedSpace, buffer, at, value);
+}
+
+void lanes::buildGlobalMax(ImplicitLocOpBuilder &b, Value buffer, ValueRange at,
+                           Value value) {
+  auto metadata = memref::ExtractStridedMetadataOp::create(b, buffer);
+  Value place = metadata.getOffset();
+  for (auto [index, stride] : llvm::zip_equal(at, metadata.getStrides()))
+    place = buildAdd(b, place, buildMul(b, index, stride));
+  buildAtomic(b, LLVM::AtomicBinOp::max, kGlobalSpace, buffer,
+              arith::IndexCastOp::create(b, b.getI64Type(), place), value);
 }
 
 void lanes::buildBarrier(ImplicitLocOpBuilder &b) { gpu::BarrierOp::create(b); }
+
+Value lanes::buildClusterLoad(ImplicitLocOpBuilder &b, Value buffer, Value at,
+                              Value rank) {
+  auto type = LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace);
+  Value pointer = buildPointer(b, kSharedSpace, buffer, at);
+  return LLVM::LoadOp::create(b, b.getI32Type(),
+                              NVVM::MapaOp::create(b, type, pointer, rank));
+}
+
+void lanes::buildClusterArrive(ImplicitLocOpBuilder &b, bool isRelaxed) {
+  if (isRelaxed)
+    NVVM::ClusterArriveRelaxedOp::create(b, b.getUnitAttr());
+  else
+    NVVM::ClusterArriveOp::create(b, b.getUnitAttr());
+}
+
+void lanes::buildClusterWait(ImplicitLocOpBuilder &b) {
+  NVVM::ClusterWaitOp::create(b, b.getUnitAttr());
+}
 
 Value lanes::buildWarpSum(ImplicitLocOpBuilder &b, Value word) {
   return NVVM::ReduxOp::create(b, b.getI32Type(), word, NVVM::ReduxKind::ADD,
@@ -251,6 +305,11 @@ Value lanes::buildWarpSum(ImplicitLocOpBuilder &b, Value word) {
 
 Value lanes::buildBitCount(ImplicitLocOpBuilder &b, Value word) {
   return math::CtPopOp::create(b, word);
+}
+
+Value lanes::buildMatch(ImplicitLocOpBuilder &b, Value word) {
+  return NVVM::MatchSyncOp::create(b, b.getI32Type(), buildI32(b, -1), word,
+                                   NVVM::MatchSyncKind::any);
 }
 
 Value lanes::buildLanesBefore(ImplicitLocOpBuilder &b, Value lane) {
@@ -272,6 +331,41 @@ Value lanes::buildSize(ImplicitLocOpBuilder &b, Value buffer, int64_t dim) {
 Value lanes::buildValidTokens(ImplicitLocOpBuilder &b, Value loaded, Value tokens) {
   Value valid = arith::MaxSIOp::create(b, loaded, buildI32(b, 0));
   return arith::MinSIOp::create(b, valid, tokens);
+}
+
+std::pair<Value, Value> lanes::buildLocalExpert(ImplicitLocOpBuilder &b, Value entry,
+                                                Value firstExpert, Value experts) {
+  Type type = entry.getType();
+  if (type.isInteger(32)) {
+    Value local = arith::SubIOp::create(b, entry, firstExpert);
+    Value isPast =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::sge, entry, firstExpert);
+    return {local, arith::AndIOp::create(b, isPast, buildBelow(b, local, experts))};
+  }
+  // A difference that has wrapped around is none of an expert.
+  Value local =
+      arith::SubIOp::create(b, entry, arith::ExtSIOp::create(b, type, firstExpert));
+  Value isLocal = buildBelow(b, local, arith::ExtUIOp::create(b, type, experts));
+  return {arith::TruncIOp::create(b, b.getI32Type(), local), isLocal};
+}
+
+Value lanes::buildAligned(ImplicitLocOpBuilder &b, Value count, Value alignment) {
+  Value most = buildAdd(b, alignment, -1);
+  Value sum = buildAdd(b, count, most);
+  Value zero = buildI32(b, 0);
+  Value isPowerOfTwo = arith::CmpIOp::create(
+      b, arith::CmpIPredicate::eq, arith::AndIOp::create(b, alignment, most), zero);
+  return buildIfElse(
+             b, isPowerOfTwo, b.getI32Type(),
+             [&] {
+               Value mask = arith::SubIOp::create(b, zero, alignment);
+               return SmallVector<Value>{arith::AndIOp::create(b, sum, mask)};
+             },
+             [&] {
+               Value units = arith::DivUIOp::create(b, sum, alignment);
+               return SmallVector<Value>{buildMul(b, units, alignment)};
+             })
+      .front();
 }
 
 SmallVector<Value>

@@ -64,8 +64,10 @@ private:
   /// The end of the warp's pairs that exist.
   Value buildEnd(Value token);
   /// The local expert of an entry, and whether it is one.
-  std::pair<Value, Value> buildLocal(Value entry);
-  Value align(Value count);
+  std::pair<Value, Value> buildLocal(Value entry) {
+    return buildLocalExpert(b, entry, firstExpert, experts);
+  }
+  Value align(Value count) { return buildAligned(b, count, alignment); }
   void countExperts(const TilePart &part, Value token);
   /// The first row of an expert. Stores what is known of it, and the rows of padding.
   Value buildOffset(Value expert);
@@ -232,21 +234,6 @@ Value RouteKernel::buildEnd(Value token) {
                                 buildMul(b, ofWarp, buildAdd(b, warpInCTA, 1)));
 }
 
-std::pair<Value, Value> RouteKernel::buildLocal(Value entry) {
-  Type type = entry.getType();
-  if (type.isInteger(32)) {
-    Value local = arith::SubIOp::create(b, entry, firstExpert);
-    Value isPast =
-        arith::CmpIOp::create(b, arith::CmpIPredicate::sge, entry, firstExpert);
-    return {local, arith::AndIOp::create(b, isPast, buildBelow(b, local, experts))};
-  }
-  // A difference that has wrapped around is none of an expert.
-  Value local =
-      arith::SubIOp::create(b, entry, arith::ExtSIOp::create(b, type, firstExpert));
-  Value isLocal = buildBelow(b, local, arith::ExtUIOp::create(b, type, experts));
-  return {arith::TruncIOp::create(b, b.getI32Type(), local), isLocal};
-}
-
 void RouteKernel::countExperts(const TilePart &part, Value token) {
   Value end = buildEnd(token);
   forSteps({}, [&](int64_t step) {
@@ -256,25 +243,6 @@ void RouteKernel::countExperts(const TilePart &part, Value token) {
                        [&] { buildAtomicAdd(b, histogram, local, buildI32(b, 1)); });
     return SmallVector<Value>();
   });
-}
-
-/// `count` rounded up to a multiple of `alignment`.
-Value RouteKernel::align(Value count) {
-  Value most = buildAdd(b, alignment, -1);
-  Value sum = buildAdd(b, count, most);
-  Value isPowerOfTwo = arith::CmpIOp::create(
-      b, arith::CmpIPredicate::eq, arith::AndIOp::create(b, alignment, most), zero);
-  return buildIfElse(
-             b, isPowerOfTwo, b.getI32Type(),
-             [&] {
-               Value mask = arith::SubIOp::create(b, zero, alignment);
-               return SmallVector<Value>{arith::AndIOp::create(b, sum, mask)};
-             },
-             [&] {
-               Value units = arith::DivUIOp::create(b, sum, alignment);
-               return SmallVector<Value>{buildMul(b, units, alignment)};
-             })
-      .front();
 }
 
 Value RouteKernel::buildOffset(Value expert) {

@@ -6,14 +6,35 @@ byte for byte with the oracle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from moe_testing import permutation_batches
 from moe_testing.interpreted import Interpreter
-from moe_testing.permutation_kernels import Call, RouteTokens, UnpermuteTokens, check
+from moe_testing.permutation_kernels import (
+    CLUSTER,
+    CLUSTER_EXPERTS,
+    Call,
+    RouteTokens,
+    UnpermuteTokens,
+    check,
+)
+from ptx_interpreter import ExecutionError, RaceError
 
 RARE = permutation_batches.rare_batches()
 LARGE = permutation_batches.large_batches()
+# Of so many pairs, or choices of a token, that even a cluster takes them in parts.
+VERY_LARGE = {
+    "20000 tokens": permutation_batches.routed(20000, 6, 64, slice(8, 48)),
+    "more pairs than registers, by one": permutation_batches.routed(12288 + 1, 8, 16, slice(0, 4)),
+    "20000 tokens, duplicates, without room": replace(
+        permutation_batches.with_duplicates(20000, 5, 40, slice(1, 39), valid_tokens=19000),
+        rows=70000),
+    "700 choices": permutation_batches.with_duplicates(23, 700, 60, slice(3, 50), valid_tokens=22),
+    "2048 choices": permutation_batches.with_duplicates(9, 2048, 3, slice(1, 3)),
+}
 pytestmark = pytest.mark.needs("moe-opt", "moe-translate")
 
 
@@ -28,6 +49,102 @@ def run(call: Call, grid: tuple[int, int], chip: str = "sm_90", **options: int) 
 def test_rare_routings(name: str) -> None:
     """A CTA for each expert, as launches have."""
     run(RouteTokens(RARE[name]), (min(RARE[name].experts, 40), 1))
+
+
+def route_in_clusters(batch: permutation_batches.TokenBatch, clusters: int) -> dict:
+    return run(RouteTokens(batch, has_cluster=True), (CLUSTER * clusters, 1))
+
+
+def windows(experts: int) -> int:
+    return -(-experts // CLUSTER_EXPERTS)
+
+
+# In the few tokens of these nothing tells a thousand experts from seventy.
+@pytest.mark.parametrize("name", [name for name in RARE if RARE[name].experts <= 200])
+def test_rare_routings_in_clusters(name: str) -> None:
+    """A cluster for each window of experts, as launches have."""
+    route_in_clusters(RARE[name], windows(RARE[name].experts))
+
+
+@pytest.mark.parametrize("name", ["70 experts", "duplicates", "no token", "no room"])
+@pytest.mark.parametrize("clusters", [1, 2, 4])
+def test_any_number_of_clusters(name: str, clusters: int) -> None:
+    """Windows for each cluster, and clusters without a window."""
+    batch = permutation_batches.routed(60, 12, 90, slice(5, 75), alignment=8)
+    batches = {
+        "70 experts": batch, "no room": replace(batch, rows=300),
+        "duplicates": permutation_batches.with_duplicates(60, 9, 80, slice(2, 72), valid_tokens=51),
+        "no token": permutation_batches.routed(0, 4, 90, slice(5, 75)),
+    }
+    route_in_clusters(batches[name], clusters)
+
+
+@pytest.mark.parametrize("name", [*LARGE, *VERY_LARGE])
+def test_tiles_in_clusters(name: str) -> None:
+    batch = {**LARGE, **VERY_LARGE}[name]
+    route_in_clusters(batch, windows(batch.experts))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_routings_in_clusters(seed: int) -> None:
+    route_in_clusters(permutation_batches.random_batch(seed, most_tokens=500), 1)
+
+
+@pytest.mark.parametrize("padding", [1, 5])
+def test_strides_in_clusters(padding: int) -> None:
+    """routing_map with elements between its rows, and permuted_probs or inverse_map elsewhere."""
+    for batch in (RARE["plain"], RARE["i64, no probs"], VERY_LARGE["700 choices"]):
+        check(Interpreter(), RouteTokens(batch, has_cluster=True), (CLUSTER * 2, 1), offset=8,
+              padding=padding)
+
+
+def test_sizes_that_the_kernel_is_compiled_for_in_clusters() -> None:
+    batch = permutation_batches.routed(300, 6, 60, slice(2, 50))
+    run(RouteTokens(batch, topk=6, experts=48, has_cluster=True), (CLUSTER * 2, 1))
+
+
+def test_clusters_read_each_pair_once() -> None:
+    """And their threads meet few times."""
+    batch = permutation_batches.routed(4096, 22, 512, slice(0, 64), alignment=128, has_probs=False)
+    stats = route_in_clusters(batch, 2)
+    warps = 2 * CLUSTER * 32
+    barriers = {name: count for name, count in stats["by_opcode"].items() if "bar" in name
+                and "warp" not in name}
+    assert barriers == {"bar.sync": 3 * warps, "barrier.cluster.arrive.aligned": warps,
+                        "barrier.cluster.arrive.relaxed.aligned": warps,
+                        "barrier.cluster.wait.aligned": 2 * warps}
+    # valid_tokens, once a thread, and each cluster all pairs.
+    assert stats["global_loads"][4]["bytes"] == 4 * (2 * 4096 * 22 + 2 * CLUSTER * 1024)
+
+
+def broken(change: Callable[[str], str]) -> type[Interpreter]:
+    """A backend that changes the PTX."""
+    class Broken(Interpreter):
+        def launch(self, ptx: str, entry: str, *arguments: object) -> None:
+            head, found, kernel = ptx.partition(f".entry {entry}(")
+            changed = change(kernel)
+            assert changed != kernel
+            super().launch(head + found + changed, entry, *arguments)  # type: ignore[arg-type]
+
+    return Broken
+
+
+WAIT = "\tbarrier.cluster.wait.aligned;\n"
+ARRIVE = "\tbarrier.cluster.arrive.aligned;\n"
+RELAXED = "\tbarrier.cluster.arrive.relaxed.aligned;\n"
+
+
+@pytest.mark.parametrize(("change", "error"), [
+    # Reads the counts of the other CTAs before they are made.
+    (lambda text: text.replace(ARRIVE, "", 1).replace(WAIT, "", 1), RaceError),
+    # Ends while others read them.
+    (lambda text: "".join(text.replace(RELAXED, "").rsplit(WAIT, 1)), ExecutionError),
+])
+def test_what_the_barriers_of_a_cluster_are_for(change: Callable[[str], str],
+                                                error: type[Exception]) -> None:
+    call = RouteTokens(RARE["no probs"], has_cluster=True)
+    with pytest.raises(error, match="data race in shared memory|the CTA ends while another"):
+        check(broken(change)(), call, (CLUSTER, 1))
 
 
 @pytest.mark.parametrize("name", ["plain", "no probs", "duplicates", "one token", "no token",
