@@ -30,9 +30,11 @@ struct IntegerArithmetic {
     return lhs / rhs + (lhs % rhs != 0);
   }
   static int64_t ceilDivByPowerOfTwo(int64_t lhs, int64_t rhs) {
-    return ceilDiv(lhs, rhs);
+    return (lhs >> __builtin_ctzll(uint64_t(rhs))) + (remainder(lhs, rhs) != 0);
   }
-  static int64_t remainder(int64_t lhs, int64_t powerOfTwo) { return lhs % powerOfTwo; }
+  static int64_t remainder(int64_t lhs, int64_t powerOfTwo) {
+    return lhs & (powerOfTwo - 1);
+  }
   static int64_t shiftRight(int64_t lhs, int64_t bits) {
     return int64_t(uint64_t(lhs) >> bits);
   }
