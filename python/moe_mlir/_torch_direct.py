@@ -5,7 +5,7 @@
 They may where that is known to change nothing: no tracing, transform of torch.func, mode or
 forward-mode differentiation is on, and all tensors are what their bytes in memory are. Whatever is
 not known to be so is left to the dispatcher, and so is what has something wrong with it: the
-checks that say what are behind it. lib/Runtime/PythonCalls.cpp looks at all this, allocates and
+checks that say what are behind it. lib/Runtime/PythonTensorCalls.cpp looks at all this, allocates and
 launches; here is what it must know of PyTorch. Whether a compiler traces is for the caller to see.
 """
 

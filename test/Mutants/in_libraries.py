@@ -20,7 +20,7 @@ _CUDA = "lib/Runtime/Cuda.cpp"
 _MODULE = "lib/Runtime/Module.cpp"
 _MGPU = "lib/MgpuRuntime/Mgpu.cpp"
 _IMAGE = "lib/Runtime/Image.cpp"
-_CALLS = "lib/Runtime/PythonCalls.cpp"
+_CALLS = "lib/Runtime/PythonTensorCalls.cpp"
 
 MUTANTS = [
     # Python.
