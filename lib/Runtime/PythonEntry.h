@@ -183,8 +183,8 @@ template <typename State> State *allocate() {
 PyObject *makeCall(PyObject *, PyObject *const *arguments, Size count);
 
 /// make_tensor_call(run_op, op, has_scales, options..., call, environment, types,
-/// make_keywords): what calls it with tensors; None where tensors are exchanged in a way
-/// that is not known here. In PythonTensorCalls.cpp.
+/// dtypes): what calls it with tensors; None where tensors are exchanged in a way that is
+/// not known here. In PythonTensorCalls.cpp.
 PyObject *makeTensorCall(PyObject *, PyObject *const *arguments, Size count);
 
 } // namespace moe::python

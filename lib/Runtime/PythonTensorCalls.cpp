@@ -52,6 +52,9 @@ struct Environment {
   PyObject *forwardAd;
   PyObject *isInferenceMode;
   PyObject *empty;
+  PyObject *emptyOnCpu;
+  PyObject *emptyOnCuda;
+  PyObject *isDeterministic;
   PyObject *incrementVersions;
   PyObject *currentDevice;
   PyObject *launch;
@@ -61,7 +64,6 @@ struct Environment {
   /// Attributes and methods of theirs, and of tensors.
   struct {
     PyObject *currentLevel;
-    PyObject *dataPtr;
     PyObject *device;
     PyObject *isInference;
     PyObject *isNeg;
@@ -91,6 +93,9 @@ bool Environment::fill(PyObject *from) {
                         {"forward_ad", forwardAd},
                         {"is_inference_mode", isInferenceMode},
                         {"empty", empty},
+                        {"empty_on_cpu", emptyOnCpu},
+                        {"empty_on_cuda", emptyOnCuda},
+                        {"is_deterministic", isDeterministic},
                         {"increment_versions", incrementVersions},
                         {"current_device", currentDevice},
                         {"launch", launch},
@@ -103,7 +108,6 @@ bool Environment::fill(PyObject *from) {
       return false;
   }
   Field strings[] = {{"_current_level", names.currentLevel},
-                     {"data_ptr", names.dataPtr},
                      {"device", names.device},
                      {"is_inference", names.isInference},
                      {"is_neg", names.isNeg},
@@ -137,10 +141,8 @@ struct TensorOp {
   PyObject *call;
   /// That each output may have; 0 for no second one.
   uint32_t types[kMaxOutputs][2];
-  /// The keyword arguments of `empty` for each output, by the index of a device, and the
-  /// function that makes them for a device.
-  PyObject *keywords;
-  PyObject *makeKeywords;
+  /// Of PyTorch, for each output that is made.
+  PyObject *dtypes[kMaxOutputs];
   bool isMapOptional;
 };
 
@@ -156,11 +158,14 @@ public:
 
 private:
   bool isPlainState();
+  bool findDevice();
   bool readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed,
                   PyObject *probs);
   bool readModes(PyObject *layout, PyObject *dead);
   bool readHints(PyObject *expectedRows, PyObject *programmaticLaunch);
   bool readOutputs(PyObject *const *objects);
+  bool makeOutput(PyObject *x, int number, bool isMatrix, int64_t rows, int64_t columns,
+                  void *&data);
   bool makeOutputs(PyObject *x);
 
   Ref get(PyObject *object, PyObject *name) {
@@ -190,6 +195,8 @@ private:
   dlpack::Device device = {};
   Ref outputs[kMaxOutputs];
   bool isGiven = false;
+  /// Or on the CPU.
+  bool isOnCurrentDevice = true;
 };
 
 } // namespace
@@ -281,6 +288,17 @@ bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *num
          pack(tensor.type) == kInt32 && takeElements(tensor, 1, operands.numUsed);
 }
 
+bool TensorCall::findDevice() {
+  if (!isCuda())
+    return true;
+  operands.launch.device = MOE_CUDA;
+  int64_t current;
+  if (!read(callFunction(torch.currentDevice), current))
+    return false;
+  isOnCurrentDevice = current == device.index;
+  return true;
+}
+
 bool TensorCall::readModes(PyObject *layout, PyObject *dead) {
   if (!hasType(layout, StrType) || !hasType(dead, StrType))
     return false;
@@ -355,41 +373,51 @@ bool TensorCall::readOutputs(PyObject *const *objects) {
   return true;
 }
 
-bool TensorCall::makeOutputs(PyObject *x) {
-  Ref index(PyLong_FromLongLong(isCuda() ? device.index : -1));
-  if (!index)
+/// Allocates around the dispatcher, as code does that PyTorch generates. That is on the
+/// current device, and leaves the memory as it was, which it may not where a program has
+/// asked for deterministic algorithms.
+bool TensorCall::makeOutput(PyObject *x, int number, bool isMatrix, int64_t rows,
+                            int64_t columns, void *&data) {
+  long long m = rows, n = columns;
+  PyObject *dtype = op.dtypes[number];
+  Ref isDeterministic = callFunction(torch.isDeterministic);
+  if (!isDeterministic)
     return false;
-  PyObject *keywords = PyDict_GetItemWithError(op.keywords, index.get());
-  if (!keywords) {
-    Ref place = get(x, torch.names.device);
-    if (!place)
-      return false;
-    // Never freed: another thread may be using it.
-    keywords = PyObject_CallFunctionObjArgs(op.makeKeywords, place.get(), nullptr);
-    if (!keywords || PyDict_SetItem(op.keywords, index.get(), keywords))
-      return false;
-  }
-  auto make = [&](int number, const Ref &sizes, void *&data) {
-    if (!sizes)
-      return false;
+  if (isOnCurrentDevice && isDeterministic.get() == False) {
+    PyObject *direct = isCuda() ? torch.emptyOnCuda : torch.emptyOnCpu;
+    Ref arguments(isMatrix ? Py_BuildValue("(LL)(LL)O", m, n, n, 1LL, dtype)
+                           : Py_BuildValue("(L)(L)O", m, 1LL, dtype));
     outputs[number] =
-        Ref(PyObject_Call(torch.empty, sizes.get(), PyTuple_GetItem(keywords, number)));
-    return outputs[number] &&
-           read(callMethod(outputs[number].get(), torch.names.dataPtr), data);
-  };
+        Ref(arguments ? PyObject_Call(direct, arguments.get(), nullptr) : nullptr);
+  } else {
+    Ref place = get(x, torch.names.device);
+    Ref sizes(isMatrix ? Py_BuildValue("(LL)", m, n) : Py_BuildValue("(L)", m));
+    Ref keywords(place ? Py_BuildValue("{sOsO}", "dtype", dtype, "device", place.get())
+                       : nullptr);
+    outputs[number] =
+        Ref(sizes && keywords ? PyObject_Call(torch.empty, sizes.get(), keywords.get())
+                              : nullptr);
+  }
+  dlpack::Tensor made;
+  PyObject *output = outputs[number].get();
+  if (!output || torch.api->lendFromPython(output, &made))
+    return false;
+  data = static_cast<char *>(made.data) + made.byteOffset;
+  return true;
+}
+
+bool TensorCall::makeOutputs(PyObject *x) {
   MoeMatrix &out = operands.out;
-  long long rows = this->rows, columns = this->columns;
   out.rows = rows;
   out.columns = out.row_stride = columns;
-  if (!make(0, Ref(Py_BuildValue("(LL)", rows, columns)), out.data))
+  if (!makeOutput(x, 0, /*isMatrix=*/true, rows, columns, out.data))
     return false;
   if (!op.entry.hasScales)
     return true;
   MoeScale &scale = operands.scale;
-  Ref sizes(scale.layout == MOE_SCALE_LINEAR
-                ? Py_BuildValue("(LL)", rows, columns / kGroupSize)
-                : Py_BuildValue("(L)", static_cast<long long>(scale.size)));
-  return make(1, sizes, scale.data);
+  bool isLinear = scale.layout == MOE_SCALE_LINEAR;
+  return makeOutput(x, 1, isLinear, isLinear ? rows : scale.size, columns / kGroupSize,
+                    scale.data);
 }
 
 bool TensorCall::prepare(PyObject *const *arguments) {
@@ -403,7 +431,7 @@ bool TensorCall::prepare(PyObject *const *arguments) {
       return false;
   }
   PyObject *expectedRows = *arguments++, *programmaticLaunch = *arguments++;
-  return readHints(expectedRows, programmaticLaunch) &&
+  return findDevice() && readHints(expectedRows, programmaticLaunch) &&
          (*arguments == None ? makeOutputs(x) : readOutputs(arguments));
 }
 
@@ -446,11 +474,7 @@ bool TensorCall::launchElsewhere() {
 
 bool TensorCall::launch() {
   if (isCuda()) {
-    operands.launch.device = MOE_CUDA;
-    int64_t current;
-    if (!read(callFunction(torch.currentDevice), current))
-      return false;
-    if (current != device.index)
+    if (!isOnCurrentDevice)
       return launchElsewhere();
     if (torch.api->getCurrentStream(device.type, device.index, &operands.launch.stream)) {
       // A PyTorch whose exchange has none for this device. Python knows it otherwise.
@@ -528,17 +552,17 @@ PyObject *python::makeTensorCall(PyObject *, PyObject *const *arguments, Size co
     return nullptr;
   bool isRead = readEntry(arguments, op->entry);
   arguments += kEntryArguments;
-  isRead = isRead && op->torch.fill(arguments[1]) && (op->keywords = PyDict_New());
+  isRead = isRead && op->torch.fill(arguments[1]);
   for (int i = 0; isRead && i <= int(op->entry.hasScales); ++i)
-    isRead = readTypes(PyTuple_GetItem(arguments[2], i), op->types[i]);
+    isRead = readTypes(PyTuple_GetItem(arguments[2], i), op->types[i]) &&
+             (op->dtypes[i] = PyTuple_GetItem(arguments[3], i));
   if (!isRead || !op->torch.knowsExchange()) {
     std::free(op);
     return isRead ? makeNone() : nullptr;
   }
   op->call = arguments[0];
-  op->makeKeywords = arguments[3];
   op->isMapOptional = isMapOptional(*op->entry.op);
-  for (PyObject *kept : {op->call, op->makeKeywords})
+  for (PyObject *kept : {op->call, arguments[3]})
     Py_IncRef(kept);
   return makeFunction(op, kTensorOpName, method);
 }

@@ -168,14 +168,14 @@ def make_call_of(dialect: str, has_scales: bool = False,
 
 def make_tensor_call(op: Op, call: Callable[..., int], environment: Any,
                      types: tuple[tuple[tuple[int, int], ...], ...],
-                     make_keywords: Callable[[Any], Any],
+                     dtypes: tuple[Any, ...],
                      options: tuple[int, ...] = NO_OPTIONS) -> Callable[..., Any] | None:
     """What calls an op with tensors, for _torch_direct.py, which says how; None if the library does
     not know this PyTorch.
     """
     tensor_call: Callable[..., Any] | None = _calls["make_tensor_call"](
         run_op, _find_op(op.dialect), op.format.has_scales, *options, call, environment, types,
-        make_keywords)
+        dtypes)
     return tensor_call
 
 

@@ -44,6 +44,10 @@ def _make_environment() -> SimpleNamespace | None:
             included_keys=_C._dispatch_tls_local_include_set, plain_keys=_plain_keys(),
             count_function_modes=_C._len_torch_function_stack, forward_ad=forward_ad,
             is_inference_mode=torch.is_inference_mode_enabled, empty=torch.empty,
+            # Private, but what Inductor's generated code allocates with; a dispatcher less.
+            empty_on_cpu=_C._dynamo.guards._empty_strided_cpu,
+            empty_on_cuda=_C._dynamo.guards._empty_strided_cuda,
+            is_deterministic=_C._get_deterministic_algorithms,
             # Private, for microseconds: tells autograd that what it may have saved is another
             # value now.
             increment_versions=getattr(_C, "_increment_version", graph.increment_version),
@@ -79,11 +83,8 @@ def make_direct(op: Op, dtypes: tuple[tuple[Any, ...], ...],
     if _ENVIRONMENT is None or any(dtype not in _TYPES for found in dtypes for dtype in found):
         return do_nothing
 
-    def make_keywords(device: torch.device) -> tuple[dict[str, Any], ...]:
-        return tuple({"dtype": found[0], "device": device} for found in dtypes)
-
     types = tuple(tuple(_TYPES[dtype] for dtype in found) for found in dtypes)
     arguments = () if options is None else (options,)
     call = _runtime.make_call(op, *arguments) if arguments else _runtime.calls[op.name]
-    return _runtime.make_tensor_call(op, call, _ENVIRONMENT, types, make_keywords,
-                                     *arguments) or do_nothing
+    return _runtime.make_tensor_call(op, call, _ENVIRONMENT, types,
+                                     tuple(found[0] for found in dtypes), *arguments) or do_nothing

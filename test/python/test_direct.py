@@ -72,9 +72,6 @@ class Tensor:
     def is_inference(self) -> bool:
         return False
 
-    def data_ptr(self) -> int:
-        return self.data
-
 
 class Parameter(Tensor):
     pass
@@ -88,6 +85,9 @@ class World:
         self.elsewhere: list[tuple[Any, ...]] = []
         self.tells_streams = True
         self.made: list[Tensor] = []
+        # What each has been made by.
+        self.makers: list[str] = []
+        self.is_deterministic = False
         self.spy = RunSpy(statuses)
         monkeypatch.setattr(_runtime, "run_op", self.spy.address)
         self.exchange = Exchange(1, 3, None, (c_void_p * 3)(), LEND(self._lend),
@@ -97,6 +97,8 @@ class World:
             included_keys=lambda: SimpleNamespace(raw_repr=lambda: 11), plain_keys=(11, 2**63),
             count_function_modes=lambda: 0, forward_ad=SimpleNamespace(_current_level=-1),
             is_inference_mode=lambda: False, empty=self._empty,
+            empty_on_cpu=self._make_directly("cpu"), empty_on_cuda=self._make_directly("cuda"),
+            is_deterministic=lambda: self.is_deterministic,
             increment_versions=self.versions.append, current_device=lambda: self.current,
             launch=self._launch, raise_last_error=self._raise_last_error,
             scale_layouts=_modes.LAYOUTS, dead_scales=_modes.DEAD_SCALES)
@@ -123,9 +125,20 @@ class World:
         return 0
 
     def _empty(self, *shape: int, dtype: Any, device: Any) -> Tensor:
+        assert device in (CPU, CUDA)
+        return self._make("dispatcher", shape, dtype)
+
+    def _make_directly(self, maker: str) -> Any:
+        def empty_strided(shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> Tensor:
+            assert strides == ((shape[1], 1) if len(shape) == 2 else (1,))
+            return self._make(maker, shape, dtype)
+
+        return empty_strided
+
+    def _make(self, maker: str, shape: tuple[int, ...], dtype: Any) -> Tensor:
         made = Tensor(0x1000 * (len(self.made) + 1), shape, dtype)
         self.made.append(made)
-        assert device in (CPU, CUDA)
+        self.makers.append(maker)
         return made
 
     def _launch(self, *arguments: Any) -> None:
@@ -137,8 +150,8 @@ class World:
 
     def make(self, op: Any, *options: Any) -> Any:
         types = ((E4M3, UINT8), (E8M0, UINT8)) if op.format.has_scales else ((BF16,),)
-        return _runtime.make_tensor_call(op, "the call", self.environment, types, lambda device: tuple(
-            {"dtype": found[0], "device": device} for found in types), *options)
+        return _runtime.make_tensor_call(op, "the call", self.environment, types,
+                                         tuple(found[0] for found in types), *options)
 
 
 @pytest.fixture
@@ -171,6 +184,7 @@ def test_new_results(world: World) -> None:
     assert [told.out for told in world.spy.told] == [(0x1000, 6, 64, 64), (0x2000, 6, 64, 64)]
     assert not world.versions
     assert [tuple(made.shape) for made in world.made] == [(6, 64)] * 2
+    assert world.makers == ["cuda"] * 2
 
 
 @pytest.mark.parametrize("layout, shape, told", [
@@ -199,6 +213,30 @@ def test_on_the_cpu(world: World) -> None:
     world.current = 5
     assert world.make(RELU)(*inputs(device=CPU), None, None, False, None) is world.made[0]
     assert world.spy.told[0].launch == (0, 0, None, None, 0, 0, 0)
+    assert world.makers == ["cpu"]
+
+
+def test_deterministic_algorithms_fill_new_memory(world: World) -> None:
+    # Which the dispatcher's function alone does.
+    world.is_deterministic = True
+    for device in (CPU, CUDA):
+        world.make(QUANTIZE)(*inputs(device=device), None, "linear", "zero", None, False, None, None)
+    assert world.makers == ["dispatcher"] * 4
+    assert [tuple(made.shape) for made in world.made] == [(6, 64), (6, 2)] * 2
+    assert [made.dtype for made in world.made] == [E4M3, E8M0] * 2
+
+
+def test_new_memory_that_begins_further_on(world: World) -> None:
+    make = world.environment.empty_on_cuda
+
+    def empty_strided(*arguments: Any) -> Tensor:
+        made = make(*arguments)
+        made.byte_offset = 6
+        return made
+
+    world.environment.empty_on_cuda = empty_strided
+    world.make(RELU)(*inputs(), None, None, False, None)
+    assert world.spy.told[0].out == (0x1006, 6, 64, 64)
 
 
 @pytest.mark.parametrize("op", [RELU, QUANTIZE], ids=lambda op: op.name)
@@ -228,6 +266,7 @@ def test_on_another_device_python_launches(world: World) -> None:
     world.current = 1
     assert world.make(RELU)(*inputs(2), None, 7, True, None) is world.made[0]
     assert world.elsewhere == [("the call", 2, 7, 1, *X, MAP, USED, 0, 0x1000, 6, 64, 64)]
+    assert world.makers == ["dispatcher"]
     outs = Tensor(0x400, (6, 64), E4M3, 2), Tensor(0x500, (512,), E8M0, 2)
     assert world.make(QUANTIZE)(*inputs(2), None, "swizzle_32_4_4", "untouched", None, False, *outs) == outs
     assert world.elsewhere[1] == ("the call", 2, 0, 0, *X, MAP, USED, 0, 0x400, 6, 64, 64, 0x500,
@@ -261,12 +300,10 @@ def test_what_is_raised_while_it_launches_is_raised(world: World) -> None:
     def fail(*arguments: Any) -> Any:
         raise KeyError("a fault of PyTorch")
 
-    for name in ("current_device", "increment_versions"):
-        setattr(world.environment, name, fail)
-        with pytest.raises(KeyError, match="a fault"):
-            world.make(RELU)(*inputs(), None, None, False, Tensor(0x400, (6, 64), BF16))
-        setattr(world.environment, name, lambda *arguments: 1)
-    world.environment.launch = fail
+    world.environment.increment_versions = fail
+    with pytest.raises(KeyError, match="a fault"):
+        world.make(RELU)(*inputs(), None, None, False, Tensor(0x400, (6, 64), BF16))
+    world.environment.launch, world.current = fail, 1
     with pytest.raises(KeyError, match="a fault"):
         world.make(RELU)(*inputs(), None, None, False, None)
 
@@ -350,7 +387,8 @@ def test_expected_rows(world: World, given: Any, told: int | None) -> None:
     {"included_keys": lambda: SimpleNamespace(raw_repr=lambda: 12)},
     {"included_keys": lambda: 1 // 0}, {"count_function_modes": lambda: 1},
     {"forward_ad": SimpleNamespace(_current_level=0)}, {"forward_ad": SimpleNamespace()},
-    {"empty": lambda *arguments, **keywords: 1 // 0}], ids=lambda change: str(change)[:30])
+    {"is_deterministic": lambda: 1 // 0}, {"current_device": lambda: 1 // 0},
+    {"empty_on_cuda": lambda *arguments: 1 // 0}, {"empty_on_cuda": lambda *arguments: SimpleNamespace(fails=True)}], ids=lambda change: str(change)[:30])
 def test_states_that_are_not_taken(world: World, change: dict[str, Any]) -> None:
     for name, value in change.items():
         setattr(world.environment, name, value)
