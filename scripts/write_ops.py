@@ -88,7 +88,7 @@ def write_op(op: Any) -> str:
     doc = textwrap.indent(op.doc, "    ").strip()
     arguments = ", ".join(["x", "permutation_map", "n_used",
                            *(name for name, _ in op.format.modes), "out", "expected_rows",
-                           "programmatic_launch", *(["probs"] if op.has_probs else []),
+                           "programmatic_launch", "probs" if op.has_probs else "None",
                            *(option.name for option in op.options)])
     # A checker that is strict wants a name with a type where anything may come.
     start, end = (("    result: MXFP8[Any] = run(", "\n    return result") if op.format.has_scales

@@ -95,13 +95,11 @@ def _check_gathering(name: str, array: Any) -> tuple[int, int]:
     return array.shape[0], _vector_address(name, array)
 
 
-def _check_probs(op: Op, rows: int, probs: tuple[Any, ...]) -> tuple[int, ...]:
-    """The address of what may be given first, 0 for none, if the op takes any."""
+def _check_probs(op: Op, rows: int, probs: Any) -> tuple[int, ...]:
+    """The address, 0 for none, if the op takes any."""
     if not op.has_probs:
         return ()
-    if not probs or probs[0] is None:
-        return (0,)
-    return (_address("probs", probs[0], _FLOAT32, rows),)
+    return (0 if probs is None else _address("probs", probs, _FLOAT32, rows),)
 
 
 def _as_array(count: Any, name: str = "n_used") -> Array:
@@ -134,12 +132,13 @@ def _make(op: Op) -> Callable[..., Array]:
     dtype, = _dtypes(op)
 
     def run(x: Array, permutation_map: Array | None, n_used: NUsed, out: Array | None,
-            expected_rows: int | None, programmatic_launch: bool, *extras: Any) -> Array:
-        native = natives.get(extras[op.has_probs:])
+            expected_rows: int | None, programmatic_launch: bool, probs: Any,
+            *options: Any) -> Array:
+        native = natives.get(options)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
         rows, matrix, map_address = _check_x(op, x, permutation_map)
-        n_used, probs = _as_array(n_used), _check_probs(op, rows, extras)
+        n_used, weights = _as_array(n_used), _check_probs(op, rows, probs)
         columns = x.shape[1] // op.parts
         if out is None:
             out, out_stride = np.empty((rows, columns), dtype), columns
@@ -147,7 +146,7 @@ def _make(op: Op) -> Callable[..., Array]:
             _check_output("out", out, dtype, (rows, columns))
             out_stride = _row_stride("out", out)
         status = native(_runtime.CPU, 0, expected, flags, *matrix, map_address, n_used.ctypes.data,
-                        *probs, out.ctypes.data, rows, columns, out_stride)
+                        *weights, out.ctypes.data, rows, columns, out_stride)
         if status:
             _runtime.raise_last_error(status)
         return out
@@ -162,13 +161,13 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
 
     def run(x: Array, permutation_map: Array | None, n_used: NUsed, scale_layout: ScaleLayout,
             dead_scales: DeadScales, out: Any, expected_rows: int | None,
-            programmatic_launch: bool, *extras: Any) -> MXFP8[Array]:
-        native = natives.get(extras[op.has_probs:])
+            programmatic_launch: bool, probs: Any, *options: Any) -> MXFP8[Array]:
+        native = natives.get(options)
         layout, dead = parse_layout(scale_layout), parse_dead(dead_scales)
         expected = parse_expected_rows(expected_rows)
         flags = parse_programmatic_launch(programmatic_launch)
         rows, matrix, map_address = _check_x(op, x, permutation_map)
-        n_used, probs = _as_array(n_used), _check_probs(op, rows, extras)
+        n_used, weights = _as_array(n_used), _check_probs(op, rows, probs)
         columns = x.shape[1] // op.parts
         groups = columns // group
         size, scale_stride = scale_bytes(rows, groups, layout), 0
@@ -188,7 +187,7 @@ def _make_with_scales(op: Op) -> Callable[..., MXFP8[Array]]:
                 raise ValueError("scale: expected consecutive elements, found a stride of "
                                  f"{scale.strides[0]} bytes")
         status = native(_runtime.CPU, 0, expected, flags, *matrix, map_address, n_used.ctypes.data,
-                        *probs, data.ctypes.data, rows, columns, data_stride, scale.ctypes.data,
+                        *weights, data.ctypes.data, rows, columns, data_stride, scale.ctypes.data,
                         size, scale_stride, layout, dead)
         if status:
             _runtime.raise_last_error(status)

@@ -442,7 +442,8 @@ def gather_tokens(
     run = _gather_tokens.get(type(x))
     if run is None:
         run = find_run("gather_tokens", x)
-    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch, zero_padding)
+    return run(x, permutation_map, n_used, out, expected_rows, programmatic_launch, None,
+               zero_padding)
 
 
 _gather_and_quantize_mxfp8 = runs["gather_and_quantize_mxfp8"]
@@ -485,7 +486,7 @@ def gather_and_quantize_mxfp8(
     if run is None:
         run = find_run("gather_and_quantize_mxfp8", x)
     result: MXFP8[Any] = run(x, permutation_map, n_used, scale_layout, dead_scales, out,
-                             expected_rows, programmatic_launch)
+                             expected_rows, programmatic_launch, None)
     return result
 
 

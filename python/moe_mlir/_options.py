@@ -104,22 +104,27 @@ _Made = TypeVar("_Made")
 
 
 class Variants(Generic[_Made]):
-    """What `make` makes of the numbers of an op's options."""
+    """What `make` makes of the numbers of an op's options.
+
+    Attributes:
+        made: what has been made, by options as `get` takes them. For those whom a call of `get`
+            would take too long.
+    """
 
     def __init__(self, op: Op, make: Callable[[tuple[int, ...]], _Made]) -> None:
         self._op, self._make = op, make
-        self._made: dict[tuple[Any, ...], _Made] = {}
+        self.made: dict[tuple[Any, ...], _Made] = {}
         self.get(())
         self.get(tuple(option.default for option in op.options))
 
     def get(self, options: tuple[Any, ...]) -> _Made:
         """That for options by position, of which the last may be missing."""
         try:
-            return self._made[options]
+            return self.made[options]
         except (KeyError, TypeError):
             # The latter for what has no hash.
             pass
         made = self._make(parse_options(self._op, options))
-        if len(self._made) < _MOST:
-            self._made[options] = made
+        if len(self.made) < _MOST:
+            self.made[options] = made
         return made

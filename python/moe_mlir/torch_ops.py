@@ -97,6 +97,11 @@ def _probs(op: Op, extras: tuple[Any, ...]) -> Any:
     return extras[0] if op.has_probs and extras else None
 
 
+def _join(op: Op, probs: Any, options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What _probs takes apart."""
+    return (probs, *options) if op.has_probs else options
+
+
 def takes(name: str, x: Tensor, permutation_map: Any, n_used: Tensor, *extras: Any) -> bool:
     """Whether an op runs on these operands. A compiler may ask: no values are looked at."""
     op = _OPS[name]
@@ -163,20 +168,25 @@ def _register(op: Op) -> Callable[..., Tensor]:
                     run_out, fake_out, function=name)
 
     directs = Variants(op, lambda options: make_direct(op, ((dtype,),), options))
+    made_directs = directs.made
 
     def call(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
              out: Optional[Tensor] = None, expected_rows: Optional[int] = None,
-             programmatic_launch: bool = False, *extras: Any) -> Tensor:
+             programmatic_launch: bool = False, probs: Any = None, *options: Any) -> Tensor:
         result: Optional[Tensor]
         if not _is_compiling():
-            result = directs.get(extras[op.has_probs:])(
-                x, permutation_map, n_used, _probs(op, extras), expected_rows,
-                programmatic_launch, out)
+            try:
+                direct = made_directs[options]
+            except (KeyError, TypeError):
+                direct = directs.get(options)
+            result = direct(x, permutation_map, n_used, probs, expected_rows,
+                            programmatic_launch, out)
             if result is not None:
                 return result
-        check_input_types(op, permutation_map, n_used, _probs(op, extras))
-        parse_options(op, extras[op.has_probs:])
+        check_input_types(op, permutation_map, n_used, probs)
+        parse_options(op, options)
         hints = to_schema(expected_rows, programmatic_launch)
+        extras = _join(op, probs, options)
         if out is None:
             result = new(x, permutation_map, n_used, *hints, *extras)
             return result
@@ -264,6 +274,7 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
 
     directs = Variants(op, lambda options: make_direct(
         op, ((data_dtype,), (scale_dtype,)), options))
+    made_directs = directs.made
     directs_or_bytes = Variants(op, lambda options: make_direct(
         op, ((data_dtype, _BYTE), (scale_dtype, _BYTE)), options))
 
@@ -331,21 +342,25 @@ def _register_with_scales(op: Op) -> Callable[..., MXFP8[Tensor]]:
     def call(x: Tensor, permutation_map: Optional[Tensor], n_used: Tensor,
              scale_layout: ScaleLayout, dead_scales: DeadScales, out: Any,
              expected_rows: Optional[int] = None, programmatic_launch: bool = False,
-             *extras: Any) -> MXFP8[Tensor]:
+             probs: Any = None, *options: Any) -> MXFP8[Tensor]:
         data: Any
         scale: Any
         data, scale = (None, None) if out is None else unpack_out(out, scale_layout)
         if not _is_compiling():
-            result = directs.get(extras[op.has_probs:])(
-                x, permutation_map, n_used, _probs(op, extras), scale_layout,
-                dead_scales, expected_rows, programmatic_launch, data, scale)
+            try:
+                direct = made_directs[options]
+            except (KeyError, TypeError):
+                direct = directs.get(options)
+            result = direct(x, permutation_map, n_used, probs, scale_layout, dead_scales,
+                            expected_rows, programmatic_launch, data, scale)
             if result is not None:
                 data, scale = result
                 return MXFP8(data, scale, scale_layout, _BF16)
         parse_layout(scale_layout), parse_dead(dead_scales)
-        check_input_types(op, permutation_map, n_used, _probs(op, extras))
-        parse_options(op, extras[op.has_probs:])
+        check_input_types(op, permutation_map, n_used, probs)
+        parse_options(op, options)
         hints = to_schema(expected_rows, programmatic_launch)
+        extras = _join(op, probs, options)
         if out is None:
             data, scale = new(x, permutation_map, n_used, scale_layout, dead_scales, *hints,
                               *extras)
