@@ -49,12 +49,14 @@ struct Environment {
   PyObject *includedKeys;
   PyObject *plainKeys;
   PyObject *countFunctionModes;
+  PyObject *countDispatchModes;
   PyObject *forwardAd;
   PyObject *isInferenceMode;
   PyObject *empty;
   PyObject *emptyOnCpu;
   PyObject *emptyOnCuda;
   PyObject *isDeterministic;
+  PyObject *makeGuard;
   PyObject *incrementVersions;
   PyObject *currentDevice;
   PyObject *launch;
@@ -90,12 +92,14 @@ bool Environment::fill(PyObject *from) {
                         {"included_keys", includedKeys},
                         {"plain_keys", plainKeys},
                         {"count_function_modes", countFunctionModes},
+                        {"count_dispatch_modes", countDispatchModes},
                         {"forward_ad", forwardAd},
                         {"is_inference_mode", isInferenceMode},
                         {"empty", empty},
                         {"empty_on_cpu", emptyOnCpu},
                         {"empty_on_cuda", emptyOnCuda},
                         {"is_deterministic", isDeterministic},
+                        {"make_guard", makeGuard},
                         {"increment_versions", incrementVersions},
                         {"current_device", currentDevice},
                         {"launch", launch},
@@ -132,6 +136,24 @@ constexpr uint32_t kBF16 = makeType(4, 16), kInt32 = makeType(0, 32),
                    kFloat32 = makeType(2, 32);
 
 constexpr int kMaxOutputs = 2;
+/// x, permutation_map, n_used and probs.
+constexpr int kNumInputs = 4;
+
+/// Of an earlier call in which nothing was special. It passes tensors that are as those
+/// were in all that dispatches them: their types, keys and devices, requires_grad, and
+/// the keys that the state adds, but for those of Python modes, which are counted. One
+/// question in the place of a dozen.
+struct Guard {
+  /// A function of the tensors, null for none.
+  PyObject *check;
+  int numMade;
+};
+
+/// With a map or not, with factors or not, for three kinds of outputs.
+constexpr int kNumGuards = 2 * 2 * 3;
+/// In a program that has calls of two kinds in turns there is no end of guards that are
+/// of the other kind. It gets the questions.
+constexpr int kMostGuards = 8;
 
 /// An op on tensors. Made once, and kept as long as the process.
 struct TensorOp {
@@ -144,12 +166,13 @@ struct TensorOp {
   /// Of PyTorch, for each output that is made.
   PyObject *dtypes[kMaxOutputs];
   bool isMapOptional;
+  Guard guards[kNumGuards];
 };
 
 /// A call in progress.
 class TensorCall {
 public:
-  explicit TensorCall(const TensorOp &op) : op(op), torch(op.torch) {}
+  explicit TensorCall(TensorOp &op) : op(op), torch(op.torch) {}
 
   /// Whether all is as it should be, and nothing special. Then there are outputs.
   bool prepare(PyObject *const *arguments);
@@ -157,6 +180,8 @@ public:
   PyObject *finish();
 
 private:
+  bool askGuard(PyObject *const *inputs, PyObject *const *outs);
+  void makeGuard();
   bool isPlainState();
   bool findDevice();
   bool readInputs(PyObject *x, PyObject *permutationMap, PyObject *numUsed,
@@ -179,6 +204,10 @@ private:
   }
   bool isCuda() const { return device.type == dlpack::kCuda; }
 
+  /// Whether what is written to `tensor` has no gradient.
+  bool isDetached(PyObject *tensor) {
+    return isGuarded || get(tensor, torch.names.requiresGrad).get() == False;
+  }
   /// Reads a tensor that is no more than its memory.
   bool readPlain(PyObject *object, dlpack::Tensor &tensor);
   /// Reads one where x is.
@@ -187,7 +216,7 @@ private:
   bool launch();
   bool launchElsewhere();
 
-  const TensorOp &op;
+  TensorOp &op;
   const Environment &torch;
   Operands operands;
   /// Of the outputs.
@@ -195,6 +224,10 @@ private:
   dlpack::Device device = {};
   Ref outputs[kMaxOutputs];
   bool isGiven = false;
+  /// That for such a call, the tensors that it compares, and whether it has passed them.
+  Guard *guard = nullptr;
+  PyObject *tensors[kNumInputs + kMaxOutputs] = {};
+  bool isGuarded = false;
   /// Or on the CPU.
   bool isOnCurrentDevice = true;
 };
@@ -205,23 +238,74 @@ private:
 // Tensors
 //===----------------------------------------------------------------------===//
 
+bool TensorCall::askGuard(PyObject *const *inputs, PyObject *const *outs) {
+  int numOutputs = 0, kind = 0;
+  if (*outs != None) {
+    // The keys that inference mode takes from tensors are those that its own lack, so
+    // keys alone do not tell one of its tensors, which may not be written to outside of
+    // it.
+    Ref isInference = callFunction(torch.isInferenceMode);
+    if (!isInference)
+      return false;
+    kind = isInference.get() == False ? 1 : 2;
+    numOutputs = op.entry.hasScales ? 2 : 1;
+  }
+  int count = 0;
+  for (int i = 0; i < kNumInputs; ++i)
+    if (inputs[i] != None)
+      tensors[count++] = inputs[i];
+  for (int i = 0; i < numOutputs; ++i)
+    tensors[count++] = outs[i];
+  guard = &op.guards[(kind * 2 + (inputs[1] != None)) * 2 + (inputs[3] != None)];
+  if (!guard->check)
+    return true;
+  Ref passed(PyObject_CallFunctionObjArgs(guard->check, tensors[0], tensors[1],
+                                          tensors[2], tensors[3], tensors[4], tensors[5],
+                                          nullptr));
+  isGuarded = passed.get() == True;
+  if (!passed)
+    PyErr_Clear();
+  return true;
+}
+
+void TensorCall::makeGuard() {
+  if (torch.makeGuard == None || guard->numMade == kMostGuards)
+    return;
+  ++guard->numMade;
+  PyObject *check =
+      PyObject_CallFunctionObjArgs(torch.makeGuard, tensors[0], tensors[1], tensors[2],
+                                   tensors[3], tensors[4], tensors[5], nullptr);
+  // That before is never freed: another thread may be calling it.
+  if (check)
+    guard->check = check;
+  else
+    PyErr_Clear();
+}
+
 bool TensorCall::isPlainState() {
+  int64_t functionModes, dispatchModes, level;
+  if (!read(callFunction(torch.countFunctionModes), functionModes) ||
+      !read(callFunction(torch.countDispatchModes), dispatchModes) ||
+      functionModes + dispatchModes != 0 ||
+      !read(get(torch.forwardAd, torch.names.currentLevel), level) || level >= 0)
+    return false;
+  if (isGuarded)
+    return true;
   Ref keys = callFunction(torch.includedKeys);
   if (!keys)
     return false;
   Ref raw = callMethod(keys.get(), torch.names.rawRepr);
-  if (!raw || PySequence_Contains(torch.plainKeys, raw.get()) != 1)
-    return false;
-  int64_t modes, level;
-  return read(callFunction(torch.countFunctionModes), modes) && modes == 0 &&
-         read(get(torch.forwardAd, torch.names.currentLevel), level) && level < 0;
+  return raw && PySequence_Contains(torch.plainKeys, raw.get()) == 1;
 }
 
 bool TensorCall::readPlain(PyObject *object, dlpack::Tensor &tensor) {
-  Ref type(PyObject_Type(object));
-  return (type.get() == torch.tensorType || type.get() == torch.parameterType) &&
-         callMethod(object, torch.names.isNeg).get() == False &&
-         torch.api->lendFromPython(object, &tensor) == 0 && tensor.data;
+  if (!isGuarded) {
+    Ref type(PyObject_Type(object));
+    if ((type.get() != torch.tensorType && type.get() != torch.parameterType) ||
+        callMethod(object, torch.names.isNeg).get() != False)
+      return false;
+  }
+  return torch.api->lendFromPython(object, &tensor) == 0 && tensor.data;
 }
 
 bool TensorCall::readBesideX(PyObject *object, dlpack::Tensor &tensor) {
@@ -261,8 +345,7 @@ bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *num
     return false;
   device = tensor.device;
   if ((!isCuda() && device.type != dlpack::kCpu) || tensor.rank != 2 ||
-      pack(tensor.type) != kBF16 || !takeRows(tensor, operands.x) ||
-      get(x, torch.names.requiresGrad).get() != False)
+      pack(tensor.type) != kBF16 || !takeRows(tensor, operands.x) || !isDetached(x))
     return false;
   int64_t parts = op.entry.numParts();
   columns = operands.x.columns / parts;
@@ -281,8 +364,7 @@ bool TensorCall::readInputs(PyObject *x, PyObject *permutationMap, PyObject *num
   if (permutationMap == None ? !op.isMapOptional
                              : !readRows(permutationMap, kInt32, operands.permutationMap))
     return false;
-  if (probs != None && (!readRows(probs, kFloat32, operands.probs) ||
-                        get(probs, torch.names.requiresGrad).get() != False))
+  if (probs != None && (!readRows(probs, kFloat32, operands.probs) || !isDetached(probs)))
     return false;
   return readBesideX(numUsed, tensor) && tensor.rank <= 1 &&
          pack(tensor.type) == kInt32 && takeElements(tensor, 1, operands.numUsed);
@@ -337,11 +419,12 @@ bool TensorCall::readOutput(PyObject *object, int number, int rank,
   if (!readBesideX(object, tensor) || tensor.rank != rank)
     return false;
   uint32_t type = pack(tensor.type);
-  if ((type != op.types[number][0] && type != op.types[number][1]) ||
-      get(object, torch.names.requiresGrad).get() != False)
+  if ((type != op.types[number][0] && type != op.types[number][1]) || !isDetached(object))
     return false;
   Py_IncRef(object);
   outputs[number] = Ref(object);
+  if (isGuarded)
+    return true;
   // Outside of inference mode PyTorch refuses to write to its tensors.
   Ref isInference = callMethod(object, torch.names.isInference);
   return isInference && (isInference.get() == False ||
@@ -421,18 +504,17 @@ bool TensorCall::makeOutputs(PyObject *x) {
 }
 
 bool TensorCall::prepare(PyObject *const *arguments) {
-  PyObject *x = *arguments++, *permutationMap = *arguments++, *numUsed = *arguments++,
-           *probs = *arguments++;
-  if (!isPlainState() || !readInputs(x, permutationMap, numUsed, probs))
-    return false;
-  if (op.entry.hasScales) {
-    PyObject *layout = *arguments++, *dead = *arguments++;
-    if (!readModes(layout, dead))
-      return false;
-  }
-  PyObject *expectedRows = *arguments++, *programmaticLaunch = *arguments++;
-  return findDevice() && readHints(expectedRows, programmaticLaunch) &&
-         (*arguments == None ? makeOutputs(x) : readOutputs(arguments));
+  PyObject *const *inputs = arguments, *const *modes = inputs + kNumInputs,
+                  *const *hints = modes + (op.entry.hasScales ? 2 : 0),
+                  *const *outs = hints + 2;
+  bool isPrepared = askGuard(inputs, outs) && isPlainState() &&
+                    readInputs(inputs[0], inputs[1], inputs[2], inputs[3]) &&
+                    (!op.entry.hasScales || readModes(modes[0], modes[1])) &&
+                    readHints(hints[0], hints[1]) && findDevice() &&
+                    (*outs == None ? makeOutputs(inputs[0]) : readOutputs(outs));
+  if (isPrepared && !isGuarded)
+    makeGuard();
+  return isPrepared;
 }
 
 //===----------------------------------------------------------------------===//

@@ -34,6 +34,35 @@ def _plain_keys() -> tuple[int, int]:
     return inference.raw_repr(), (inference | keys(key.ADInplaceOrView)).raw_repr()
 
 
+def _make_guard(*tensors: torch.Tensor) -> Callable[..., bool]:
+    """What says whether as many other tensors are what these are, but for their sizes and strides,
+    and whether PyTorch is in the state that it is in now, but for modes: what torch.compile asks
+    before each call of what it has compiled. It holds no tensor.
+    """
+    dims = [[None] * tensor.dim() for tensor in tensors]
+    check: Callable[..., bool] = _C._dynamo.guards.TensorGuards(
+        *tensors, dynamic_dims_sizes=dims, dynamic_dims_strides=dims).check
+    return check
+
+
+def _do_guards_see_all() -> bool:
+    """Whether in this PyTorch they know what is relied on."""
+    try:
+        with torch.inference_mode():
+            of_inference = torch.zeros(2, device="cpu")
+        with torch.inference_mode(False):
+            tensor = torch.zeros(2, device="cpu")
+            check = _make_guard(tensor)
+            others = [of_inference, torch._neg_view(tensor), tensor.double(), tensor.to("meta"),
+                      tensor.detach().requires_grad_(), tensor[None],
+                      torch.nn.Parameter(tensor, requires_grad=False)]
+            with _C._IncludeDispatchKeyGuard(_C.DispatchKey.Functionalize):
+                sees_state = not check(tensor)
+            return sees_state and check(torch.zeros(3, device="cpu")) and not any(map(check, others))
+    except Exception:
+        return False
+
+
 def _make_environment() -> SimpleNamespace | None:
     """None for a PyTorch whose private names are others."""
     try:
@@ -42,12 +71,14 @@ def _make_environment() -> SimpleNamespace | None:
             # PyTorch 2.10 and later.
             exchange=torch.Tensor.__dlpack_c_exchange_api__,
             included_keys=_C._dispatch_tls_local_include_set, plain_keys=_plain_keys(),
-            count_function_modes=_C._len_torch_function_stack, forward_ad=forward_ad,
+            count_function_modes=_C._len_torch_function_stack,
+            count_dispatch_modes=_C._len_torch_dispatch_stack, forward_ad=forward_ad,
             is_inference_mode=torch.is_inference_mode_enabled, empty=torch.empty,
             # Private, but what Inductor's generated code allocates with; a dispatcher less.
             empty_on_cpu=_C._dynamo.guards._empty_strided_cpu,
             empty_on_cuda=_C._dynamo.guards._empty_strided_cuda,
             is_deterministic=_C._get_deterministic_algorithms,
+            make_guard=_make_guard if _do_guards_see_all() else None,
             # Private, for microseconds: tells autograd that what it may have saved is another
             # value now.
             increment_versions=getattr(_C, "_increment_version", graph.increment_version),

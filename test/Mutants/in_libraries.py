@@ -374,7 +374,20 @@ MUTANTS = [
         " &&\n         tensor.device.index == device.index",
         "",
     ),
-    Mutant("calls-current-device", _CALLS, "if (current != device.index)", "if (current < 0)"),
+    Mutant(
+        "calls-current-device",
+        _CALLS,
+        "isOnCurrentDevice = current == device.index;",
+        "isOnCurrentDevice = current >= 0;",
+    ),
+    Mutant(
+        "calls-guards-of-inference-mode",
+        _CALLS,
+        "isInference.get() == False ? 1 : 2",
+        "isInference.get() == False ? 1 : 1",
+    ),
+    Mutant("calls-dispatch-modes", _CALLS, "functionModes + dispatchModes", "functionModes"),
+    Mutant("calls-deterministic-memory", _CALLS, " && isDeterministic.get() == False)", ")"),
     Mutant(
         "calls-inner-stride",
         _CALLS,

@@ -87,18 +87,22 @@ class World:
         self.made: list[Tensor] = []
         # What each has been made by.
         self.makers: list[str] = []
-        self.is_deterministic = False
+        self.is_deterministic = self.is_inference_mode = False
+        self.keys, self.function_modes, self.dispatch_modes = 11, 0, 0
         self.spy = RunSpy(statuses)
         monkeypatch.setattr(_runtime, "run_op", self.spy.address)
         self.exchange = Exchange(1, 3, None, (c_void_p * 3)(), LEND(self._lend),
                                  STREAM(self._current_stream))
         self.environment = SimpleNamespace(
             tensor_type=Tensor, parameter_type=Parameter, exchange=self._capsule(),
-            included_keys=lambda: SimpleNamespace(raw_repr=lambda: 11), plain_keys=(11, 2**63),
-            count_function_modes=lambda: 0, forward_ad=SimpleNamespace(_current_level=-1),
-            is_inference_mode=lambda: False, empty=self._empty,
+            included_keys=lambda: SimpleNamespace(raw_repr=lambda: self.keys),
+            plain_keys=(11, 2**63),
+            count_function_modes=lambda: self.function_modes,
+            count_dispatch_modes=lambda: self.dispatch_modes,
+            forward_ad=SimpleNamespace(_current_level=-1),
+            is_inference_mode=lambda: self.is_inference_mode, empty=self._empty,
             empty_on_cpu=self._make_directly("cpu"), empty_on_cuda=self._make_directly("cuda"),
-            is_deterministic=lambda: self.is_deterministic,
+            is_deterministic=lambda: self.is_deterministic, make_guard=None,
             increment_versions=self.versions.append, current_device=lambda: self.current,
             launch=self._launch, raise_last_error=self._raise_last_error,
             scale_layouts=_modes.LAYOUTS, dead_scales=_modes.DEAD_SCALES)
@@ -386,9 +390,11 @@ def test_expected_rows(world: World, given: Any, told: int | None) -> None:
 @pytest.mark.parametrize("change", [
     {"included_keys": lambda: SimpleNamespace(raw_repr=lambda: 12)},
     {"included_keys": lambda: 1 // 0}, {"count_function_modes": lambda: 1},
+    {"count_dispatch_modes": lambda: 1}, {"count_dispatch_modes": lambda: 1 // 0},
     {"forward_ad": SimpleNamespace(_current_level=0)}, {"forward_ad": SimpleNamespace()},
     {"is_deterministic": lambda: 1 // 0}, {"current_device": lambda: 1 // 0},
-    {"empty_on_cuda": lambda *arguments: 1 // 0}, {"empty_on_cuda": lambda *arguments: SimpleNamespace(fails=True)}], ids=lambda change: str(change)[:30])
+    {"empty_on_cuda": lambda *arguments: 1 // 0},
+    {"empty_on_cuda": lambda *arguments: SimpleNamespace(fails=True)}], ids=lambda change: str(change)[:30])
 def test_states_that_are_not_taken(world: World, change: dict[str, Any]) -> None:
     for name, value in change.items():
         setattr(world.environment, name, value)
@@ -429,7 +435,10 @@ def test_exchanges_that_are_not_known(world: World) -> None:
 
 
 @pytest.mark.parametrize("op", [RELU, QUANTIZE], ids=lambda op: op.name)
-def test_references_are_given_back(world: World, op: Any) -> None:
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_references_are_given_back(world: World, op: Any, is_guarded: bool) -> None:
+    if is_guarded:
+        world.environment.make_guard = lambda *tensors: lambda *others: True
     modes = [default for _, default in op.format.modes]
     outs = [Tensor(0x400, (6, 64), BF16 if op is RELU else E4M3)]
     outs += [Tensor(0x500, (512,), E8M0)] * op.format.has_scales
@@ -543,3 +552,137 @@ def test_rows_of_what_gathers_are_those_of_the_map(world: World) -> None:
         x, permutation_map, n_used, None, "linear", "zero", None, False, None, None)
     assert tuple(scale.shape) == (130, 2)
     assert world.spy.told[-1].scale == (scale.data, 260, 0, 1, 0)
+
+
+# Guards, which are asked in the place of most questions.
+
+
+class Guards:
+    """Makes them for a World, and has what was asked of them."""
+
+    def __init__(self, world: World) -> None:
+        self.made: list[tuple[Tensor, ...]] = []
+        self.asked: list[tuple[int, tuple[Tensor, ...]]] = []
+        self.passes = True
+        world.environment.make_guard = self._make
+
+    def _make(self, *tensors: Tensor) -> Any:
+        self.made.append(tensors)
+        number = len(self.made)
+
+        def check(*others: Tensor) -> bool:
+            self.asked.append((number, others))
+            return self.passes
+
+        return check
+
+
+def fail() -> Any:
+    raise KeyError("was not to be asked")
+
+
+def forbid_questions(world: World, *tensors: Tensor) -> None:
+    """Lets all answers be wrong that a guard has given."""
+    world.keys = 12
+    for tensor in tensors:
+        tensor.is_neg = tensor.is_inference = fail
+        del tensor.requires_grad
+
+
+def test_a_guard_is_made_of_a_call_and_asked_of_the_next(world: World) -> None:
+    guards, direct, operands = Guards(world), world.make(RELU), inputs()
+    assert direct(*operands, None, None, False, None) is world.made[0]
+    assert guards.made == [tuple(operands)] and not guards.asked
+    others = inputs()
+    forbid_questions(world, *others)
+    assert direct(*others, None, None, False, None) is world.made[1]
+    assert guards.asked == [(1, tuple(others))] and len(guards.made) == 1
+    guards.passes = False
+    assert direct(*others, None, None, False, None) is None
+    assert len(world.spy.told) == 2 and len(guards.made) == 1
+
+
+def test_a_guard_of_outputs(world: World) -> None:
+    guards, direct, operands = Guards(world), world.make(QUANTIZE), inputs()
+    outs = Tensor(0x400, (6, 64), E4M3), Tensor(0x500, (512,), E8M0)
+    arguments = [*operands, None, "swizzle_32_4_4", "zero", None, False, *outs]
+    assert direct(*arguments) == outs
+    forbid_questions(world, *operands, *outs)
+    assert direct(*arguments) == outs
+    assert guards.made == [(*operands, *outs)] and guards.asked == [(1, (*operands, *outs))]
+    assert world.versions == [outs] * 2
+
+
+def test_what_guards_do_not_know_is_asked(world: World) -> None:
+    Guards(world)
+    direct = world.make(RELU)
+
+    def is_taken(*operands: Tensor) -> bool:
+        return direct(*operands, None, None, False, None) is not None
+
+    assert is_taken(*inputs()) and is_taken(*inputs())
+    for holder, name, value in ((world, "function_modes", 1), (world, "dispatch_modes", 1),
+                                (world.environment.forward_ad, "_current_level", 0)):
+        before = getattr(holder, name)
+        setattr(holder, name, value)
+        assert not is_taken(*inputs())
+        setattr(holder, name, before)
+    for position, shape in enumerate(((6,), (5,), (2,))):
+        operands = inputs()
+        operands[position].resize(shape)
+        assert not is_taken(*operands)
+        operands = inputs()
+        operands[position].fails = True
+        assert not is_taken(*operands)
+    assert is_taken(*inputs())
+
+
+def test_other_operands_have_other_guards(world: World) -> None:
+    guards, direct = Guards(world), world.make(SWIGLU)
+    x, permutation_map, n_used = inputs()
+    probs, out = Tensor(0x600, (6,), FLOAT32), Tensor(0x400, (6, 32), BF16)
+    calls = [(given_map, given_probs, given_out, mode) for given_map in (permutation_map, None)
+             for given_probs in (probs, None)
+             for given_out, mode in ((None, False), (out, False), (out, True))]
+
+    def call_all() -> None:
+        for given_map, given_probs, given_out, is_mode in calls:
+            world.is_inference_mode = is_mode
+            assert direct(x, given_map, n_used, given_probs, None, False, given_out) is not None
+
+    call_all()
+    assert guards.made == [
+        tuple(operand for operand in (x, given_map, n_used, given_probs, given_out) if operand)
+        for given_map, given_probs, given_out, _ in calls]
+    assert not guards.asked
+    call_all()
+    assert guards.asked == list(enumerate(guards.made, 1))
+
+
+def test_there_are_not_ever_more_guards(world: World) -> None:
+    guards, direct = Guards(world), world.make(RELU)
+    guards.passes = False
+    for _ in range(20):
+        assert direct(*inputs(), None, None, False, None) is not None
+    assert len(guards.made) == 8 and guards.asked[-1][0] == 8
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_guards_that_fail(world: World, is_made: bool) -> None:
+    def raise_error(*tensors: Tensor) -> Any:
+        raise KeyError("of a guard")
+
+    world.environment.make_guard = (lambda *tensors: raise_error) if is_made else raise_error
+    direct, operands = world.make(RELU), inputs()
+    for _ in range(3):
+        assert direct(*operands, None, None, False, None) is world.made[-1]
+    operands[0].is_neg = lambda: True
+    assert direct(*operands, None, None, False, None) is None
+
+
+def test_no_guard_of_a_call_that_is_not_taken(world: World) -> None:
+    guards, direct = Guards(world), world.make(RELU)
+    operands = inputs()
+    operands[1].is_neg = lambda: True
+    assert direct(*operands, None, None, False, None) is None
+    assert not guards.made

@@ -340,8 +340,56 @@ def test_plain_calls_go_around_the_dispatcher(op: Op) -> None:
 
 
 @pytest.mark.skipif(not HAS_EXCHANGE, reason="PyTorch before 2.10")
+def test_guards_pass_plain_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    # They are there for the time alone: without them all else is the same.
+    environment, passed = _torch_direct._ENVIRONMENT, []
+    assert environment is not None
+    make_guard = environment.make_guard
+    assert make_guard is not None
+
+    def make(*tensors: Any) -> Any:
+        check = make_guard(*tensors)
+
+        def asked(*others: Any) -> bool:
+            passed.append(check(*others))
+            return passed[-1]
+
+        return asked
+
+    monkeypatch.setattr(environment, "make_guard", make)
+    for op in OPS:
+        direct, modes = direct_call(op), [default for _, default in op.format.modes]
+        for outs in ([None] * len(op.format.outputs), Call(op.name).outs()):
+            for rows in (5, 3):
+                x, permutation_map, n_used = operands()
+                if outs[0] is None:
+                    x, permutation_map = x[:rows], permutation_map[:rows]
+                for context in (contextlib.nullcontext, torch.no_grad):
+                    with context():
+                        assert direct(x, permutation_map, n_used, None, *modes, None, False,
+                                      *outs) is not None
+        assert passed == [True] * 6, op.name
+        passed.clear()
+
+
+@pytest.mark.skipif(not HAS_EXCHANGE, reason="PyTorch before 2.10")
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
-def test_calls_that_do_not(op: Op) -> None:
+def test_outputs_of_inference_mode_after_normal_ones_in_it(op: Op) -> None:
+    # All have the keys then that PyTorch dispatches by in the other case.
+    direct, modes = direct_call(op), [default for _, default in op.format.modes]
+    normal = [*operands(), *Call(op.name).outs()]
+    with torch.inference_mode():
+        tensors = [tensor.clone() for tensor in normal]
+        for _ in range(2):
+            assert direct(*normal[:3], None, *modes, None, False, *normal[3:]) is not None
+    assert direct(*tensors[:3], None, *modes, None, False, *tensors[3:]) is None
+    assert direct(*normal[:3], None, *modes, None, False, *tensors[3:]) is None
+
+
+@pytest.mark.skipif(not HAS_EXCHANGE, reason="PyTorch before 2.10")
+@pytest.mark.parametrize("is_guarded", [False, True])
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_calls_that_do_not(op: Op, is_guarded: bool) -> None:
     """One thing at a time that keeps a call from it, which then does nothing at all."""
     direct = direct_call(op)
     x, permutation_map, n_used = operands()
@@ -356,6 +404,11 @@ def test_calls_that_do_not(op: Op) -> None:
         with torch.inference_mode():
             return torch.empty_like(tensor)
 
+    if is_guarded:
+        for given in (outs, [None] * len(outs)):
+            assert call(outs=given) is not None
+        for out in outs:
+            out.view(torch.uint8).fill_(0x5A)
     wrong: dict[str, dict[str, Any]] = {
         name: {"x": value} for name, value in {
             "None": None, "array": x.float().numpy(), "dtype": x.float(), "negated": torch._neg_view(x),
@@ -389,7 +442,8 @@ def test_calls_that_do_not(op: Op) -> None:
                 torch.autograd.forward_ad.dual_level()]
     for context in contexts:
         with context:
-            assert call() is None, context
+            for given in (outs, [None] * len(outs)):
+                assert call(outs=given) is None, context
 
     def transformed(tensor: Any) -> Any:
         assert call() is None
@@ -397,6 +451,8 @@ def test_calls_that_do_not(op: Op) -> None:
 
     torch.vmap(transformed)(torch.ones(2))
     torch.func.grad(transformed)(torch.ones(()))
+    torch.func.functionalize(transformed)(torch.ones(2))
+    torch.jit.trace(transformed, torch.ones(2), check_trace=False)
     make_fx(transformed)(torch.ones(2))
     for out in outs:
         assert (out.view(torch.uint8) == 0x5A).all()
