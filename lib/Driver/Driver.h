@@ -129,7 +129,8 @@ MoeStatus loadImage(const Driver &driver, const void *image, int optLevel,
                     Handle &module);
 
 /// Fails with the driver's name and text for `result`, which `call` returned.
-MoeStatus failDriver(const Driver &driver, const char *call, DriverResult result);
+MoeStatus failDriver(const Driver &driver, const char *call, DriverResult result)
+    __attribute__((cold));
 
 } // namespace moe
 

@@ -17,8 +17,9 @@
 namespace moe {
 
 /// Keeps the message, formatted as by printf, for this thread, and returns `status`.
+/// Cold, so that what only failures run is not between what every launch does.
 MoeStatus fail(MoeStatus status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), cold));
 
 const char *getLastError();
 

@@ -80,8 +80,8 @@ struct Work {
 
 /// Whether a slice of the problem has a part of the operand.
 static bool isShared(const Operand &operand, const Problem &problem) {
-  return problem.sharedExtent != kNoExtent &&
-         operand.row->extents[0] == problem.sharedExtent;
+  Extent shared = getSharedExtent(*problem.request.op);
+  return shared != kNoExtent && operand.row->extents[0] == shared;
 }
 
 void Work::run(int64_t slice) const {
@@ -147,7 +147,9 @@ static int64_t countProcessors() {
 
 /// Of which slices are made.
 static int64_t countTiles(const Problem &problem) {
-  return problem.sharedExtent == kNoExtent ? 1 : ceilDiv(problem.rows, kScaleTileRows);
+  return getSharedExtent(*problem.request.op) == kNoExtent
+             ? 1
+             : ceilDiv(problem.rows, kScaleTileRows);
 }
 
 static int64_t chooseThreads(const Problem &problem, int64_t usedRows,

@@ -310,6 +310,12 @@ private:
 class Parameters {
 public:
   Parameters(const Kernel &kernel, const Problem &problem) {
+    uint64_t *value = values;
+    void **pointer = pointers;
+    auto add = [&](uint64_t parameter) {
+      *pointer++ = value;
+      *value++ = parameter;
+    };
     for (uint32_t i = 0; i < kernel.description.numOperands; ++i) {
       const Operand &operand = problem.operands[i];
       if (operand.isValue()) {
@@ -335,16 +341,8 @@ public:
 
 private:
   static constexpr int kMax = 7 * kMaxOperands;
-
-  void add(uint64_t value) {
-    values[count] = value;
-    pointers[count] = &values[count];
-    ++count;
-  }
-
   uint64_t values[kMax];
   void *pointers[kMax];
-  int count = 0;
 };
 
 } // namespace

@@ -227,11 +227,14 @@ MoeStatus moe::chooseKernel(const OpRow &op, const void *const *given,
   for (int i = 0; i < op.numOperands; ++i) {
     OperandForm form = op.operands[i].form;
     takesWeights |= form == kWeightForm;
-    bool isOptional = form == kWeightForm || op.operands[i].isOptional;
-    if (given[i] || op.module || (form != kVectorForm && !isOptional))
-      present |= 1u << i;
-    if (given[i] || form == kVectorForm || !isOptional)
-      known |= 1u << i;
+    bool isPresent = true, isKnown = true;
+    if (!given[i]) {
+      bool isOptional = form == kWeightForm || op.operands[i].isOptional;
+      isPresent = op.module || (form != kVectorForm && !isOptional);
+      isKnown = form == kVectorForm || !isOptional;
+    }
+    present |= unsigned(isPresent) << i;
+    known |= unsigned(isKnown) << i;
   }
   request = {&op, makeMode(options, scale), present};
   kernel = kOfModule;

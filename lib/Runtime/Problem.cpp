@@ -169,13 +169,6 @@ static bool hasElements(const Operand &operand) {
   return operand.rows != 0 && operand.columns != 0;
 }
 
-bool Problem::isEmpty() const {
-  for (int i = 0; i < numOperands; ++i)
-    if (operands[i].row->isWritten && hasElements(operands[i]))
-      return false;
-  return true;
-}
-
 /// Checks the address of an operand, and says which bytes it has. One without elements
 /// has none, and overlaps nothing.
 static MoeStatus makeSpan(const Operand &operand, Span &span) {
@@ -188,7 +181,9 @@ static MoeStatus makeSpan(const Operand &operand, Span &span) {
     return fail(MOE_INVALID_ARGUMENT, "%s: expected a buffer, found a null pointer",
                 name);
   span.begin = reinterpret_cast<uintptr_t>(operand.data);
-  if (span.begin % bytes != 0)
+  // Hardly ever a division, which takes as long as all of this.
+  bool isPowerOfTwo = (bytes & (bytes - 1)) == 0;
+  if ((isPowerOfTwo ? span.begin & (bytes - 1) : span.begin % bytes) != 0)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected an address that is a multiple of %d, as its elements are, "
                 "found %p",
@@ -308,10 +303,10 @@ static MoeStatus addSizes(const Operand &operand, int64_t parts, Sizes &sizes) {
               found[i]);
 }
 
-/// Checks the sizes that callers give against each other.
-static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
-                            const void *const *given, const Operand *operands,
-                            Sizes &sizes) {
+/// Checks the sizes that callers give against each other. `sized` are the operands that
+/// have some.
+static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options, const int *sized,
+                            int numSized, const Operand *operands, Sizes &sizes) {
   const Operand &x = operands[0];
   bool hasPairs = x.row->form == kPairsForm;
   if (hasPairs) {
@@ -326,10 +321,9 @@ static MoeStatus checkSizes(const OpRow &op, const MoeOptions &options,
                   x.name(), 2 * uint64_t(block), x.columns);
   }
   int64_t parts = hasPairs ? 2 : 1;
-  for (int i = 0; i < op.numOperands; ++i)
-    if (given[i] && isSized(op.operands[i]))
-      if (MoeStatus status = addSizes(operands[i], parts, sizes))
-        return status;
+  for (int i = 0; i < numSized; ++i)
+    if (MoeStatus status = addSizes(operands[sized[i]], parts, sizes))
+      return status;
   if (hasScales(op) && sizes[kColumnsExtent] % kGroupSize != 0)
     return fail(MOE_INVALID_ARGUMENT,
                 "%s: expected a multiple of %" PRId64 " columns, found %" PRId64,
@@ -379,24 +373,34 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
   // For each operand of the op what there is for it.
   const void *given[kMaxOperands];
   const MoeScale *scale = nullptr;
-  Operand operands[kMaxOperands];
+  // All of the op at first.
+  Operand *operands = problem.operands;
   for (int i = 0; i < op.numOperands; ++i) {
     const OperandRow &row = op.operands[i];
     given[i] = row.form == kWeightForm ? options.probs : *arguments++;
-    bool isDescribed = isSized(row) || row.form == kScalesForm || isValue(row);
-    if (!given[i] && isDescribed && !row.isOptional)
+    if (row.form == kScalesForm)
+      scale = static_cast<const MoeScale *>(given[i]);
+    if (given[i] || row.isOptional)
+      continue;
+    if (isSized(row) || row.form == kScalesForm || isValue(row))
       return fail(MOE_INVALID_ARGUMENT,
                   "%s: expected a description of the operand, found a null pointer",
                   row.name);
-    if (row.form == kScalesForm)
-      scale = static_cast<const MoeScale *>(given[i]);
   }
   if (MoeStatus status = checkIndexType(options))
     return status;
+  // Those that have sizes of their own, and the others.
+  int sized[kMaxOperands], others[kMaxOperands];
+  int numSized = 0, numOthers = 0;
   for (int i = 0; i < op.numOperands; ++i) {
     const OperandRow &row = op.operands[i];
-    if (!given[i] || !isSized(row))
+    if (!isSized(row)) {
+      others[numOthers++] = i;
       continue;
+    }
+    if (!given[i])
+      continue;
+    sized[numSized++] = i;
     int bytes = row.elementBytes;
     if (row.form == kIndicesForm && !op.module && options.index_type == MOE_INDEX_I64)
       bytes = 8;
@@ -411,10 +415,16 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
   if (MoeStatus status = checkOptions(options))
     return status;
   Sizes sizes = {};
-  if (MoeStatus status = checkSizes(op, options, given, operands, sizes))
+  if (MoeStatus status = checkSizes(op, options, sized, numSized, operands, sizes))
     return status;
-  problem.sharedExtent = getSharedExtent(op);
-  for (int i = 0; i < op.numOperands; ++i) {
+  bool isEmpty = true;
+  auto note = [&](int i) {
+    isEmpty &= !given[i] || !op.operands[i].isWritten || !hasElements(operands[i]);
+  };
+  for (int i = 0; i < numSized; ++i)
+    note(sized[i]);
+  for (int other = 0; other < numOthers; ++other) {
+    int i = others[other];
     const OperandRow &row = op.operands[i];
     void *data = const_cast<void *>(given[i]);
     if (row.form == kScalesForm) {
@@ -423,32 +433,36 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
         return status;
     } else if (row.form == kVectorForm || row.form == kWeightForm) {
       operands[i] = makeVector(row, data, sizes[row.extents[0]]);
-    } else if (row.form == kCountForm || isValue(row)) {
+    } else {
       operands[i] = {&row, row.elementBytes, data, 0, 1, 1, 1, 0};
     }
     if (row.form == kAlignmentForm)
       if (MoeStatus status = checkRouting(sizes, operands[i]))
         return status;
+    note(i);
   }
-  bool isEmpty = true;
-  for (int i = 0; i < op.numOperands; ++i)
-    isEmpty &= !given[i] || !op.operands[i].isWritten || !hasElements(operands[i]);
   if (MoeStatus status = chooseKernel(op, given, options, scale, isOfModule, isEmpty,
                                       problem.request, problem.kernel))
     return status;
   problem.numOperands = 0;
+  problem.isEmpty = true;
   const Operand *destination = nullptr;
   for (int i = 0; i < op.numOperands; ++i) {
     if (!(problem.request.operands >> i & 1))
       continue;
-    if (op.operands[i].isWritten && !destination)
-      destination = &operands[i];
-    problem.operands[problem.numOperands++] = operands[i];
+    Operand &operand = operands[problem.numOperands];
+    if (problem.numOperands++ != i)
+      operand = operands[i];
+    if (!operand.row->isWritten)
+      continue;
+    problem.isEmpty &= !hasElements(operand);
+    if (!destination)
+      destination = &operand;
   }
   // A kernel of a module may write nothing.
   if (!destination)
     destination = &operands[0];
   problem.rows = destination->rows;
   problem.columns = destination->columns;
-  return problem.isEmpty() ? MOE_SUCCESS : checkMemory(problem);
+  return problem.isEmpty ? MOE_SUCCESS : checkMemory(problem);
 }

@@ -58,14 +58,11 @@ struct Problem {
   int kernel;
   /// Of the destination; of several, the first.
   int64_t rows, columns;
-  /// That of getSharedExtent: rows, or tokens.
-  Extent sharedExtent;
+  /// Whether there is nothing to write.
+  bool isEmpty;
   /// Those that the kernel takes, in the order of the op.
   int numOperands;
   Operand operands[kMaxOperands];
-
-  /// Whether there is nothing to write.
-  bool isEmpty() const;
 };
 
 /// What all operands that are written have for their rows, so that a part of them may be

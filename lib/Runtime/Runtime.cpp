@@ -118,7 +118,7 @@ static MoeStatus run(const MoeLaunch *launch, const OpRow &op,
   bool isOfModule = launch->module || op.module;
   if (MoeStatus status = makeProblem(op, operands, options, isOfModule, problem))
     return status;
-  if (problem.isEmpty())
+  if (problem.isEmpty)
     return MOE_SUCCESS;
   return launch->device == MOE_CPU ? runOnCPU(problem, launch->num_threads)
                                    : launchOnCUDA(problem, *launch);

@@ -167,8 +167,8 @@ MUTANTS = [
     Mutant(
         "problem-address-of-an-element",
         _PROBLEM,
-        "if (span.begin % bytes != 0)",
-        "if (span.begin % 2 % bytes != 0)",
+        "span.begin & (bytes - 1) :",
+        "span.begin & (bytes - 1) & 1 :",
     ),
     Mutant(
         "choice-modes-swapped",
