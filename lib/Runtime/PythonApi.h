@@ -66,6 +66,7 @@ struct MethodDef {
   X(PyObject *, PyObject_Call, (PyObject *, PyObject *, PyObject *))                     \
   X(PyObject *, PyObject_CallFunctionObjArgs, (PyObject *, ...))                         \
   X(PyObject *, PyObject_CallMethodObjArgs, (PyObject *, PyObject *, ...))               \
+  X(PyObject *, PyObject_CallNoArgs, (PyObject *))                                       \
   X(PyObject *, PyObject_GetAttr, (PyObject *, PyObject *))                              \
   X(PyObject *, PyObject_GetAttrString, (PyObject *, const char *))                      \
   X(PyObject *, PyObject_Type, (PyObject *))                                             \

@@ -155,6 +155,13 @@ constexpr int kNumGuards = 2 * 2 * 3;
 /// of the other kind. It gets the questions.
 constexpr int kMostGuards = 8;
 
+/// The arguments by which an output was allocated last, which are made anew for another
+/// shape only.
+struct Allocation {
+  int64_t rows, columns;
+  PyObject *arguments;
+};
+
 /// An op on tensors. Made once, and kept as long as the process.
 struct TensorOp {
   Entry entry;
@@ -165,6 +172,7 @@ struct TensorOp {
   uint32_t types[kMaxOutputs][2];
   /// Of PyTorch, for each output that is made.
   PyObject *dtypes[kMaxOutputs];
+  Allocation allocations[kMaxOutputs];
   bool isMapOptional;
   Guard guards[kNumGuards];
 };
@@ -189,8 +197,8 @@ private:
   bool readModes(PyObject *layout, PyObject *dead);
   bool readHints(PyObject *expectedRows, PyObject *programmaticLaunch);
   bool readOutputs(PyObject *const *objects);
-  bool makeOutput(PyObject *x, int number, bool isMatrix, int64_t rows, int64_t columns,
-                  void *&data);
+  Ref getAllocation(int number, int64_t rows, int64_t columns);
+  bool makeOutput(PyObject *x, int number, int64_t rows, int64_t columns, void *&data);
   bool makeOutputs(PyObject *x);
 
   Ref get(PyObject *object, PyObject *name) {
@@ -199,9 +207,7 @@ private:
   Ref callMethod(PyObject *object, PyObject *name) {
     return Ref(PyObject_CallMethodObjArgs(object, name, nullptr));
   }
-  Ref callFunction(PyObject *function) {
-    return Ref(PyObject_CallFunctionObjArgs(function, nullptr));
-  }
+  Ref callFunction(PyObject *function) { return Ref(PyObject_CallNoArgs(function)); }
   bool isCuda() const { return device.type == dlpack::kCuda; }
 
   /// Whether what is written to `tensor` has no gradient.
@@ -456,30 +462,44 @@ bool TensorCall::readOutputs(PyObject *const *objects) {
   return true;
 }
 
+/// `columns` is 0 for what has no rows.
+Ref TensorCall::getAllocation(int number, int64_t rows, int64_t columns) {
+  Allocation &last = op.allocations[number];
+  if (!last.arguments || last.rows != rows || last.columns != columns) {
+    long long m = rows, n = columns;
+    PyObject *dtype = op.dtypes[number];
+    PyObject *made = n ? Py_BuildValue("(LL)(LL)O", m, n, n, 1LL, dtype)
+                       : Py_BuildValue("(L)(L)O", m, 1LL, dtype);
+    if (!made)
+      return Ref();
+    Ref before(last.arguments);
+    last = {rows, columns, made};
+  }
+  Py_IncRef(last.arguments);
+  return Ref(last.arguments);
+}
+
 /// Allocates around the dispatcher, as code does that PyTorch generates. That is on the
 /// current device, and leaves the memory as it was, which it may not where a program has
 /// asked for deterministic algorithms.
-bool TensorCall::makeOutput(PyObject *x, int number, bool isMatrix, int64_t rows,
-                            int64_t columns, void *&data) {
-  long long m = rows, n = columns;
-  PyObject *dtype = op.dtypes[number];
+bool TensorCall::makeOutput(PyObject *x, int number, int64_t rows, int64_t columns,
+                            void *&data) {
   Ref isDeterministic = callFunction(torch.isDeterministic);
-  if (!isDeterministic)
+  Ref arguments = getAllocation(number, rows, columns);
+  if (!isDeterministic || !arguments)
     return false;
   if (isOnCurrentDevice && isDeterministic.get() == False) {
     PyObject *direct = isCuda() ? torch.emptyOnCuda : torch.emptyOnCpu;
-    Ref arguments(isMatrix ? Py_BuildValue("(LL)(LL)O", m, n, n, 1LL, dtype)
-                           : Py_BuildValue("(L)(L)O", m, 1LL, dtype));
-    outputs[number] =
-        Ref(arguments ? PyObject_Call(direct, arguments.get(), nullptr) : nullptr);
+    outputs[number] = Ref(PyObject_Call(direct, arguments.get(), nullptr));
   } else {
     Ref place = get(x, torch.names.device);
-    Ref sizes(isMatrix ? Py_BuildValue("(LL)", m, n) : Py_BuildValue("(L)", m));
-    Ref keywords(place ? Py_BuildValue("{sOsO}", "dtype", dtype, "device", place.get())
-                       : nullptr);
-    outputs[number] =
-        Ref(sizes && keywords ? PyObject_Call(torch.empty, sizes.get(), keywords.get())
-                              : nullptr);
+    Ref keywords(
+        place ? Py_BuildValue("{sOsO}", "dtype", op.dtypes[number], "device", place.get())
+              : nullptr);
+    if (!keywords)
+      return false;
+    outputs[number] = Ref(
+        PyObject_Call(torch.empty, PyTuple_GetItem(arguments.get(), 0), keywords.get()));
   }
   dlpack::Tensor made;
   PyObject *output = outputs[number].get();
@@ -493,14 +513,14 @@ bool TensorCall::makeOutputs(PyObject *x) {
   MoeMatrix &out = operands.out;
   out.rows = rows;
   out.columns = out.row_stride = columns;
-  if (!makeOutput(x, 0, /*isMatrix=*/true, rows, columns, out.data))
+  if (!makeOutput(x, 0, rows, columns, out.data))
     return false;
   if (!op.entry.hasScales)
     return true;
   MoeScale &scale = operands.scale;
   bool isLinear = scale.layout == MOE_SCALE_LINEAR;
-  return makeOutput(x, 1, isLinear, isLinear ? rows : scale.size, columns / kGroupSize,
-                    scale.data);
+  return makeOutput(x, 1, isLinear ? rows : scale.size,
+                    isLinear ? columns / kGroupSize : 0, scale.data);
 }
 
 bool TensorCall::prepare(PyObject *const *arguments) {
@@ -577,14 +597,16 @@ bool TensorCall::launch() {
 PyObject *TensorCall::finish() {
   if (!launch())
     return nullptr;
-  Ref result(op.entry.hasScales ? PyTuple_Pack(2, outputs[0].get(), outputs[1].get())
-                                : PyTuple_Pack(1, outputs[0].get()));
-  if (!result)
+  if (!op.entry.hasScales && !isGiven)
+    return outputs[0].release();
+  Ref all(op.entry.hasScales ? PyTuple_Pack(2, outputs[0].get(), outputs[1].get())
+                             : PyTuple_Pack(1, outputs[0].get()));
+  if (!all)
     return nullptr;
   if (isGiven &&
-      !Ref(PyObject_CallFunctionObjArgs(torch.incrementVersions, result.get(), nullptr)))
+      !Ref(PyObject_CallFunctionObjArgs(torch.incrementVersions, all.get(), nullptr)))
     return nullptr;
-  return op.entry.hasScales ? result.release() : outputs[0].release();
+  return op.entry.hasScales ? all.release() : outputs[0].release();
 }
 
 static const char *const kTensorOpName = "moe_mlir.TensorOp";

@@ -220,6 +220,19 @@ def test_on_the_cpu(world: World) -> None:
     assert world.makers == ["cpu"]
 
 
+def test_results_of_other_sizes_one_after_another(world: World) -> None:
+    direct, shapes = world.make(QUANTIZE), []
+    for rows, columns, layout in ((6, 64, "linear"), (6, 64, "swizzle_32_4_4"), (5, 64, "linear"),
+                                  (6, 96, "linear"), (130, 32, "swizzle_32_4_4"),
+                                  (6, 64, "linear"), (6, 64, "linear"), (6, 128, "swizzle_32_4_4")):
+        operands = inputs()
+        operands[0].resize((rows, columns)), operands[1].resize((rows,))
+        direct(*operands, None, layout, "zero", None, False, None, None)
+        scale = ((rows, columns // 32) if layout == "linear" else (-(-rows // 128) * 512,))
+        shapes += [(rows, columns), scale]
+    assert [tuple(made.shape) for made in world.made] == shapes
+
+
 def test_deterministic_algorithms_fill_new_memory(world: World) -> None:
     # Which the dispatcher's function alone does.
     world.is_deterministic = True
