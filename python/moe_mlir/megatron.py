@@ -138,16 +138,17 @@ class _Ours:
     def _sort(self, operands: tuple[Any, ...],
               options: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The operands of the op, and its arguments after the hints."""
-        if self._is_plain and not options:
-            return operands, ()
         first = tuple(None if i is None else operands[i] for i in self._places)
         probs = None if self._probs is None else operands[self._probs]
         return first, (probs, *{**self._defaults, **options}.values())
 
     def run(self, operands: tuple[Any, ...], options: dict[str, Any],
             expected_rows: Optional[int]) -> Any:
-        first, extras = self._sort(operands, options)
-        result = self._run(*first, *self._modes, None, expected_rows, False, *extras)
+        if self._is_plain and not options:
+            result = self._run(*operands, *self._modes, None, expected_rows, False)
+        else:
+            first, extras = self._sort(operands, options)
+            result = self._run(*first, *self._modes, None, expected_rows, False, *extras)
         return result if self._make_result is None else self._make_result(result)
 
     def takes(self, operands: tuple[Any, ...], options: dict[str, Any]) -> bool:
@@ -244,8 +245,7 @@ class _Replacement:
         original, is_plain, ours = self.original, self._is_plain, self.ours
         run, num_operands = ours.run, len(ours.operands)
         has_probs = any(name.endswith("probs") for name in ours.operands)
-        is_compiling, is_tensor = torch.compiler.is_compiling, torch.is_tensor
-        get_expected = _expected.get
+        is_compiling, Tensor, get_expected = torch.compiler.is_compiling, torch.Tensor, _expected.get
 
         @functools.wraps(original)
         def function(*args: Any, **kwargs: Any) -> Any:
@@ -257,12 +257,13 @@ class _Replacement:
                     return original(*args, **kwargs)
                 operands, options = matched
             x = operands[0]
-            if not self.is_wanted or not is_tensor(x):
+            if not self.is_wanted or not isinstance(x, Tensor):
                 return original(*args, **kwargs)
             if x.requires_grad or has_probs:
                 # Megatron-Core's results have no history either.
                 operands = tuple(
-                    operand.detach() if is_tensor(operand) and operand.requires_grad else operand
+                    operand.detach() if isinstance(operand, Tensor) and operand.requires_grad
+                    else operand
                     for operand in operands)
             if is_compiling():
                 if ours.takes(operands, options):
