@@ -380,7 +380,8 @@ MoeStatus moe::makeProblem(const OpRow &op, const void *const *arguments,
     given[i] = row.form == kWeightForm ? options.probs : *arguments++;
     if (row.form == kScalesForm)
       scale = static_cast<const MoeScale *>(given[i]);
-    if (given[i] || row.isOptional)
+    // A kernel of a module takes all that it is compiled with.
+    if (given[i] || (row.isOptional && !op.module))
       continue;
     if (isSized(row) || row.form == kScalesForm || isValue(row))
       return fail(MOE_INVALID_ARGUMENT,

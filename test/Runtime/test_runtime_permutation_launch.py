@@ -6,7 +6,7 @@ a driver that only records them: which kernel, with which parameters, under whic
 
 from __future__ import annotations
 
-from ctypes import byref
+from ctypes import byref, c_int32
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,26 @@ def test_parameters_of_routing(driver_path: Path, index_type: int, has_probs: bo
     if has_probs:
         wanted += memory("permuted_probs", R)
     assert list(record.parameters[: record.num_parameters]) == wanted
+
+
+@in_child
+def test_a_kernel_that_is_compiled_with_weights_needs_some(driver_path: Path) -> None:
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    kernel = moe.find_kernel(moe.load_module(ptx().encode()), "route_tokens_probs")
+
+    def run(probs: Any) -> None:
+        moe.check(moe.run_op(
+            byref(moe.Launch(device=moe.CUDA)), kernel, matrix("routing_map", T, TOP_K),
+            ADDRESS["valid_tokens"], probs, byref(c_int32(0)), byref(c_int32(16)),
+            ADDRESS["tokens_per_expert"], ADDRESS["exclusive_offsets"],
+            ADDRESS["inclusive_offsets"], byref(moe.Vector(ADDRESS["permutation_map"], R)),
+            matrix("inverse_map", T, E), ADDRESS["permuted_probs"]))
+
+    run(matrix("probs", T, TOP_K))
+    with pytest.raises(moe.MoeError, match="^probs: expected a description of the operand, found a "
+                                           "null pointer"):
+        run(None)
 
 
 @in_child
