@@ -219,13 +219,15 @@ static Value buildIsAligned(ImplicitLocOpBuilder &b, Operation *op,
 Value mlir::moe::buildIsSuitable(ImplicitLocOpBuilder &b, Operation *op,
                                  const KernelDescription &description, bool hasOther) {
   Value isAligned = buildIsAligned(b, op, description);
-  if (description.leastPairs == 0 || !hasOther)
+  if (description.leastUnits == 0 || !hasOther)
     return isAligned;
   IndexOps arithmetic(b);
-  Value routing = op->getOperand(0);
-  Value isEnough = ::moe::launch::hasEnoughPairs(
-      arithmetic, description, b.createOrFold<memref::DimOp>(routing, int64_t(0)),
-      b.createOrFold<memref::DimOp>(routing, int64_t(1)));
+  // Of tokens the sums, else the routing.
+  bool isOfTokens = description.work == ::moe::launch::Work::Tokens;
+  Value units = isOfTokens ? op->getOperands().back() : op->getOperand(0);
+  Value isEnough = ::moe::launch::hasEnoughUnits(
+      arithmetic, description, b.createOrFold<memref::DimOp>(units, int64_t(0)),
+      b.createOrFold<memref::DimOp>(units, int64_t(1)));
   return b.createOrFold<arith::AndIOp>(isAligned, isEnough);
 }
 
@@ -281,10 +283,10 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     header.push_back(number("early_chunk_columns", description.earlyChunkColumns));
     header.push_back(number("early_elements", description.earlyElements));
   }
-  if (description.clusterCTAs != 0) {
+  if (description.clusterCTAs != 0)
     header.push_back(number("cluster_ctas", description.clusterCTAs));
-    header.push_back(number("least_pairs", description.leastPairs));
-  }
+  if (description.leastUnits != 0)
+    header.push_back(number("least_units", description.leastUnits));
   if (description.pairBlock != ::moe::launch::kNoPairs)
     header.push_back(number("pair_block", description.pairBlock));
   return b.getDictionaryAttr(header);

@@ -145,13 +145,14 @@ typedef struct DescriptionBytes {
   size_t size;
 } DescriptionBytes;
 
-enum { kDescriptionsOfOne = 3 };
+enum { kDescriptionsOfOne = 4 };
 
 /** The descriptions that are in the images, for a launch that may not ask the driver. */
 typedef struct GpuDescriptions {
   int capability;
-  /** By kernel: the one in clusters of CTAs, that with the kernel's name, and the one for
-      rows that may start anywhere. Without bytes where there is none. */
+  /** By kernel: the one in clusters of CTAs, that with wider accesses, that with the
+      kernel's name, and the one for rows that may start anywhere. Without bytes where
+      there is none. */
   DescriptionBytes kernels[kNumKernels][kDescriptionsOfOne];
 } GpuDescriptions;
 

@@ -17,8 +17,9 @@ foreach(chip IN LISTS chips)
   string(APPEND rows "    {${chip},\n     {")
   foreach(kernel IN LISTS kernels)
     string(APPEND rows "{")
-    foreach(name ${kernel}_cluster8 ${kernel} ${kernel}_unaligned)
-      # Clusters are for some kernels and chips. One that has no rows needs no alignment.
+    foreach(name ${kernel}_cluster8 ${kernel}_aligned16 ${kernel} ${kernel}_unaligned)
+      # Clusters and wider accesses are for some kernels and chips. One that has no rows needs no
+      # alignment.
       if(NOT name STREQUAL kernel AND NOT text MATCHES "\\.entry ${name}\\(")
         string(APPEND rows "{0, 0}, ")
         continue()

@@ -37,13 +37,14 @@ getMisalignment(Arithmetic &a, const OperandDescription &operand, Place &&place)
   return misalignment;
 }
 
-/// Whether there are as many pairs of a token and one of its `choices` as the kernel is
-/// made for. With fewer it is right too, but another one, if there is one, is better.
+/// Whether there are as many units as the kernel is made for, `rows` of `columns`: of what
+/// is routed the tokens and their choices, of tokens their columns. With fewer it is right
+/// too, but another one, if there is one, is better.
 template <typename Arithmetic>
-auto hasEnoughPairs(Arithmetic &a, const KernelDescription &kernel,
-                    typename Arithmetic::Value tokens,
-                    typename Arithmetic::Value choices) {
-  return a.isLess(a.constant(int64_t(kernel.leastPairs) - 1), a.mul(tokens, choices));
+auto hasEnoughUnits(Arithmetic &a, const KernelDescription &kernel,
+                    typename Arithmetic::Value rows,
+                    typename Arithmetic::Value columns) {
+  return a.isLess(a.constant(int64_t(kernel.leastUnits) - 1), a.mul(rows, columns));
 }
 
 } // namespace moe::launch

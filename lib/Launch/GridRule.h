@@ -59,6 +59,9 @@ constexpr int64_t kExpertsOfCluster = 32;
 /// From so many pairs of a token and an expert on, routing them is for clusters: those
 /// that no longer fit into the registers of one CTA.
 constexpr int64_t kLeastPairsOfClusters = 6145;
+/// From so many elements of their sums on, unpermuting tokens is for accesses of 16 bytes:
+/// fewer have too few chunks of them for all SMs.
+constexpr int64_t kLeastElementsOfWide = int64_t(1) << 19;
 
 template <typename Arithmetic> struct GridInput {
   using Value = typename Arithmetic::Value;

@@ -95,11 +95,11 @@ struct KernelDescription {
   uint8_t baseNameBytes;
   /// The columns of a block, kHalves or kNoPairs.
   int64_t pairBlock;
-  /// Of Work::ExpertWindows: the CTAs of a cluster, of which a grid is a multiple, and
-  /// from how many pairs of a token and an expert on the kernel is the better one; else
-  /// 0.
+  /// The CTAs of a cluster, of which a grid is a multiple; 0 without clusters.
   uint8_t clusterCTAs;
-  uint32_t leastPairs;
+  /// From how many pairs of a token and a choice on, or elements of the destination where
+  /// the work is tokens, the kernel is better than those after it; or 0.
+  uint32_t leastUnits;
   uint32_t numOperands;
   OperandDescription operands[kMaxOperands];
 };
@@ -185,7 +185,7 @@ template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel)
   bytes.field(kernel.baseNameBytes);
   bytes.field(kernel.pairBlock);
   bytes.field(kernel.clusterCTAs);
-  bytes.field(kernel.leastPairs);
+  bytes.field(kernel.leastUnits);
 }
 
 template <typename Bytes, typename T> void visitOperand(Bytes &&bytes, T &operand) {

@@ -471,14 +471,18 @@ static MoeStatus findKernels(const Problem &problem, const MoeModule &module,
 static bool isEnough(const Problem &problem, int numCTAs, const Kernel &kernel) {
   if (numCTAs != 0 && numCTAs < kernel.description.clusterCTAs)
     return false;
+  if (kernel.description.leastUnits == 0)
+    return true;
   launch::IntegerArithmetic arithmetic;
-  return kernel.description.leastPairs == 0 ||
-         launch::hasEnoughPairs(arithmetic, kernel.description, problem.operands[0].rows,
-                                problem.operands[0].columns);
+  bool isOfTokens = kernel.description.work == launch::Work::Tokens;
+  const Operand &routing = problem.operands[0];
+  return launch::hasEnoughUnits(arithmetic, kernel.description,
+                                isOfTokens ? problem.rows : routing.rows,
+                                isOfTokens ? problem.columns : routing.columns);
 }
 
 /// The kernel for a problem: of those that compute it the first that may have the
-/// operands and is made for as many pairs, or the last one.
+/// operands and is made for as much, or the last one.
 static MoeStatus chooseKernel(const Problem &problem, const MoeModule &module,
                               int numCTAs, const Kernel *&kernel) {
   const Kernel *begin = nullptr, *end = nullptr, *unfit = nullptr;

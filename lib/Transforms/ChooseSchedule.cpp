@@ -175,10 +175,13 @@ SmallVector<Schedule> mlir::moe::chooseSchedules(PermutationOpInterface op,
   schedule.steps = 1;
   // With 1024 threads on an SM ptxas would spill.
   schedule.minCTAs = std::clamp<int64_t>(768 / schedule.threads, 1, kMaxCTAsPerSM);
+  // Of many tokens, which have few rows each, 16 bytes of 4 rows.
+  Schedule wide = schedule;
+  wide.accessBytes = wide.alignment = 16;
   Schedule elements = schedule;
   elements.accessBytes = elements.alignment = kElementBytes;
   elements.steps = kElementSteps;
-  return {schedule, elements};
+  return {wide, schedule, elements};
 }
 
 static StringRef toString(Scales scales) {

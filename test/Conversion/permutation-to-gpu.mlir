@@ -34,7 +34,7 @@
 // CHECK: gpu.func @route_tokens_i64_probs_cluster8(
 // CHECK-SAME: workgroup({{.*}} : memref<2048xi32, 3>, {{.*}} : memref<2048xi32, 3>, {{.*}} : memref<1056xi32, 3>, {{.*}} : memref<12288xi16, 3>, {{.*}} : memref<1xi32, 3>) kernel attributes {
 // CHECK-SAME: known_block_size = array<i32: 1024, 1, 1>, known_cluster_size = array<i32: 8, 1, 1>
-// CHECK-SAME: moe.kernel = {base_name_bytes = 22 : i64, chunk_columns = 1 : i64, cluster_ctas = 8 : i64, least_pairs = 6145 : i64
+// CHECK-SAME: moe.kernel = {base_name_bytes = 22 : i64, chunk_columns = 1 : i64, cluster_ctas = 8 : i64, least_units = 6145 : i64
 // CHECK-SAME: waits_for_predecessor = true, work = "expert_windows"
 // CHECK: nvvm.griddepcontrol wait
 // CHECK-COUNT-24: llvm.load {{.*}} : !llvm.ptr<1> -> i64
@@ -110,19 +110,31 @@ func.func @known(%many: memref<4096x22xi32>, %few: memref<279x22xi32>, %valid: m
 
 // -----
 
-// A kernel for accesses of 8 bytes, if y and out are where they need, and one for any. Both
-// are beside those of padding-aware ops, and ops with the same operands share them.
+// A kernel for accesses of 16 bytes, if y and out are where they need and there are many tokens,
+// one for 8 bytes, and one for any. They are beside those of padding-aware ops, and ops with the same operands share them.
 // CHECK-LABEL: func @unpermute
+// CHECK-SAME: %[[OUT:[^ ]*]]: memref<?x?xf32>
 // CHECK: gpu.launch_func @moe_kernels::@padded_squared_relu
+// CHECK: %[[ALIGNED:.*]] = arith.cmpi eq, %{{.*}}, %c0
+// CHECK-DAG: %[[TOKENS:.*]] = memref.dim %[[OUT]], %c0
+// CHECK-DAG: %[[COLUMNS:.*]] = memref.dim %[[OUT]], %c1
+// CHECK: %[[ELEMENTS:.*]] = arith.muli %[[TOKENS]], %[[COLUMNS]]
+// CHECK: %[[MANY:.*]] = arith.cmpi ugt, %[[ELEMENTS]], %c524287
+// CHECK: %[[IS_WIDE:.*]] = arith.andi %[[ALIGNED]], %[[MANY]]
+// CHECK: scf.if %[[IS_WIDE]]
+// CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_aligned16 blocks in (%{{.*}}, %{{.*}}, %c1) threads in (%c256, %c1, %c1)
+// CHECK: } else {
 // CHECK: scf.if
 // CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens blocks in (%{{.*}}, %{{.*}}, %c1) threads in (%c256, %c1, %c1)
 // CHECK: } else {
 // CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_unaligned
+// CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_aligned16 blocks
 // CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens blocks
 // CHECK: gpu.launch_func @moe_kernels::@unpermute_tokens_unaligned
 // CHECK: gpu.module @moe_kernels
 // CHECK-DAG: gpu.func @padded_squared_relu(
 // CHECK-DAG: gpu.func @unpermute_tokens({{.*}} workgroup(%{{.*}} : memref<1024xi32, 3>) {{.*}}moe.kernel = {{.*}}chunk_columns = 128 : i64, min_ctas_per_sm = 3 : i64, operands = [{access = "read", address_alignment = 8 : i64, element_bits = 16 : i64, kind = "matrix", name = "y", row_alignment = 8 : i64, row_stride_alignment = 8 : i64}, {{.*}}name = "inverse_map"}, {{.*}}name = "valid_tokens"}, {access = "write", address_alignment = 16 : i64, element_bits = 32 : i64, kind = "matrix", name = "out", row_stride_alignment = 16 : i64}]{{.*}} work = "tokens"}
+// CHECK-DAG: gpu.func @unpermute_tokens_aligned16({{.*}}moe.kernel = {base_name_bytes = 16 : i64, chunk_columns = 256 : i64, least_units = 524288 : i64, {{.*}}operands = [{access = "read", address_alignment = 16 : i64, element_bits = 16 : i64, kind = "matrix", name = "y", row_alignment = 16 : i64, row_stride_alignment = 16 : i64}
 // CHECK-DAG: gpu.func @unpermute_tokens_unaligned({{.*}}chunk_columns = 64 : i64
 // CHECK-NOT: gpu.module
 func.func @unpermute(%y: memref<?x?xbf16>, %inverse: memref<?x?xi32>, %valid: memref<i32>,

@@ -177,13 +177,13 @@ def test_kernels_that_are_no_map_over_rows() -> None:
     text = compile_ptx(call.mlir(), "sm_90")
     found = descriptions.decode(descriptions.find(text, "route_tokens_i64_probs"))
     assert re.search(r"`work` \| 0: rows.*; 1: experts; .*3: windows", PAGE) and found["work"] == 1
-    assert found["cluster_ctas"] == found["least_pairs"] == 0
+    assert found["cluster_ctas"] == found["least_units"] == 0
     clusters = descriptions.decode(descriptions.find(text, "route_tokens_i64_probs_cluster8"))
     assert descriptions.kernels(text) == ["route_tokens_i64_probs_cluster8", "route_tokens_i64_probs"]
     assert clusters["operands"] == found["operands"]
     assert {name: clusters[name] for name in clusters if clusters[name] != found[name]} == {
         "name": "route_tokens_i64_probs_cluster8", "work": 3, "threads_per_cta": 1024,
-        "cluster_ctas": 8, "least_pairs": 6145}
+        "cluster_ctas": 8, "least_units": 6145}
     assert re.search(r"`kind` \| .*3 value", PAGE)
     operands = found["operands"]
     assert [operand["name"] for operand in operands] == list(call.operands(np.random.default_rng(0)))
@@ -202,14 +202,17 @@ def test_kernels_that_are_no_map_over_rows() -> None:
 def test_alignment_of_unpermute() -> None:
     y, inverse = np.zeros((4, 32), ml_dtypes.bfloat16), np.zeros((2, 2), np.int32)
     text = compile_ptx(UnpermuteTokens(y, inverse, 2).mlir(), "sm_90")
-    for name, is_aligned in (("unpermute_tokens", True), ("unpermute_tokens_unaligned", False)):
+    base = "unpermute_tokens"
+    assert descriptions.kernels(text) == [base + "_aligned16", base, base + "_unaligned"]
+    for name in descriptions.kernels(text):
+        is_aligned = not name.endswith("_unaligned")
         operands = {operand["name"]: operand for operand in
                     descriptions.decode(descriptions.find(text, name))["operands"]}
         for operand, size in (("y", 2), ("out", 4)):
-            row = re.search(rf"^\| `{operand}` of `unpermute_tokens` \|(.*)\|(.*)\|(.*)\|$", PAGE,
-                            re.MULTILINE)
-            assert row
-            wanted = [int(cell) if cell.strip() and is_aligned else 1 for cell in row.groups()]
+            rows = {owner: cells for owner, *cells in re.findall(
+                rf"^\| `{operand}` of `(\w+)` \|(.*)\|(.*)\|(.*)\|$", PAGE, re.MULTILINE)}
+            row = rows.get(name, rows[base])
+            wanted = [int(cell) if cell.strip() and is_aligned else 1 for cell in row]
             found = operands[operand]
             assert [found["address_alignment"], found["row_stride_alignment"],
                     found["row_alignment"]] == [max(wanted[0], size), *wanted[1:]]

@@ -11,7 +11,7 @@
 // RUN: moe-opt %s "-moe-lower-to-ptx=chip=sm_100 O=3" | moe-translate --moe-to-ptx -o %t.sm_100.ptx
 // RUN: %ptxas -v -arch=sm_100 %t.sm_100.ptx -o %t.sm_100.cubin 2>&1 | FileCheck %s
 
-// CHECK-COUNT-4: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// CHECK-COUNT-5: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 // CHECK-NOT: bytes stack frame
 func.func @route(%routing: memref<?x?xi64, strided<[?, 1], offset: ?>>, %valid: memref<i32>,
                  %probs: memref<?x?xf32, strided<[?, 1], offset: ?>>, %first: i32, %align: i32,

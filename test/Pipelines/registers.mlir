@@ -18,32 +18,32 @@
 // The kernels that ship.
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_80 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=102 --max-registers=64 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=104 --max-registers=64 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,0 \
 // RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0 --besides=unpermute_tokens_probs=80,44
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_80 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_80 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=102 --max-registers=64 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=104 --max-registers=64 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,0 \
 // RUN:   --besides=route_tokens=128,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_90 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=108 --max-registers=64 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,0 \
 // RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_90 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_90 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=108 --max-registers=64 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,0 \
 // RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=3" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 --besides=clamp16=64,36 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=108 --max-registers=64 --besides=clamp16=64,36 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,40 --besides=padded_swiglu=64,20 \
 // RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 // RUN: moe-opt %moe_obj/lib/Kernels/kernels.mlir -moe-lower-to-ptx="chip=sm_100 O=0" | moe-translate --moe-to-ptx -o %t.ptx
 // RUN: %ptxas -arch=sm_100 -v %t.ptx -o %t.cubin 2>&1 \
-// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=106 --max-registers=64 --besides=clamp16=64,36 \
+// RUN: | %python %S/Inputs/check_ptxas_report.py --kernels=108 --max-registers=64 --besides=clamp16=64,36 \
 // RUN:   --besides=swiglu_quantize_mxfp8=80,40 --besides=padded_swiglu=64,20 \
 // RUN:   --besides=route_tokens=128,0 --besides=_cluster8=64,0 --besides=unpermute_tokens=80,0
 

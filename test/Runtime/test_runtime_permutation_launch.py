@@ -90,7 +90,7 @@ def cluster_ptx(*names: str, **fields: Any) -> str:
         header = {"work": 1, "min_ctas_per_sm": 2, "base_name_bytes": len("route_tokens")}
         if "cluster" in kernel:
             header.update({"work": 3, "min_ctas_per_sm": 1, "threads_per_cta": 1024,
-                           "cluster_ctas": 8, "least_pairs": 18, **fields})
+                           "cluster_ctas": 8, "least_units": 18, **fields})
         rows = [{"name": name, "kind": kind, "rank": 0 if kind == VALUE else kind,
                  "is_written": int((name, kind) in WRITTEN["route_tokens"]),
                  "is_read": int((name, kind) not in WRITTEN["route_tokens"])}

@@ -140,18 +140,21 @@ class RouteTokens:
 
 @dataclass(frozen=True)
 class UnpermuteTokens:
-    """`columns` is the size that the kernel is compiled for, None for any."""
+    """`columns` is the size that the kernel is compiled for, None for any; `is_wide` asks for the
+    kernel for many tokens where operands are aligned.
+    """
 
     y: np.ndarray
     inverse_map: np.ndarray
     valid_tokens: int
     probs: np.ndarray | None = None
     columns: int | None = None
+    is_wide: bool = False
     threads: int = UNPERMUTE_THREADS
 
     def entry(self, aligned: bool = True) -> str:
-        return ("unpermute_tokens" + "_probs" * (self.probs is not None)
-                + "_unaligned" * (not aligned))
+        suffix = "_unaligned" if not aligned else "_aligned16" if self.is_wide else ""
+        return "unpermute_tokens" + "_probs" * (self.probs is not None) + suffix
 
     def mlir(self) -> str:
         columns = "?" if self.columns is None else str(self.columns)

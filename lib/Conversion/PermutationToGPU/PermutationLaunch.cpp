@@ -52,6 +52,12 @@ static bool isRoute(PermutationOpInterface op) {
   return isa<RouteTokensOp>(op.getOperation());
 }
 
+/// Whether the schedule is for many tokens: what a lane adds up are two accesses.
+static bool isWide(PermutationOpInterface op, const Schedule &schedule) {
+  constexpr int64_t kNarrowBytes = 8;
+  return !isRoute(op) && schedule.accessBytes > kNarrowBytes;
+}
+
 /// All but the name.
 static KernelDescription describe(PermutationOpInterface op, const Schedule &schedule) {
   KernelDescription description = {};
@@ -60,8 +66,10 @@ static KernelDescription describe(PermutationOpInterface op, const Schedule &sch
                                             : Work::Tokens;
   if (schedule.hasClusters()) {
     description.clusterCTAs = schedule.cluster;
-    description.leastPairs = ::moe::launch::kLeastPairsOfClusters;
+    description.leastUnits = ::moe::launch::kLeastPairsOfClusters;
   }
+  if (isWide(op, schedule))
+    description.leastUnits = ::moe::launch::kLeastElementsOfWide;
   description.rowsPerUnit = 1;
   description.chunkColumns = isRoute(op) ? 1 : schedule.chunkColumns();
   description.threadsPerCTA = schedule.threads;
@@ -100,20 +108,25 @@ public:
         schedules.push_back(schedule.getValue());
     else
       schedules = chooseSchedules(op, ScheduleTarget());
+    // The first that is for any number of units has the name of the op.
+    const Schedule *plain = llvm::find_if(schedules, [&](const Schedule &schedule) {
+      return describe(op, schedule).leastUnits == 0;
+    });
+    plain = plain == schedules.end() ? nullptr : plain;
     ImplicitLocOpBuilder b(op.getLoc(), op);
     return buildFirstLaunch(
         b, op, schedules,
         [&](const Schedule &schedule) { return describe(op, schedule); },
-        [&](const Schedule &schedule, bool isFirst) {
-          return buildLaunch(b, op, schedule, isFirst);
+        [&](const Schedule &schedule, bool) {
+          return buildLaunch(b, op, schedule, plain && schedule == *plain);
         });
   }
 
 private:
   gpu::GPUFuncOp getKernel(PermutationOpInterface op, const Schedule &schedule,
-                           bool isFirst);
+                           bool isPlain);
   LogicalResult buildLaunch(ImplicitLocOpBuilder &b, PermutationOpInterface op,
-                            const Schedule &schedule, bool isFirst);
+                            const Schedule &schedule, bool isPlain);
 
   KernelModule &module;
   struct KernelKey {
@@ -127,7 +140,7 @@ private:
 } // namespace
 
 gpu::GPUFuncOp PermutationLowering::getKernel(PermutationOpInterface op,
-                                              const Schedule &schedule, bool isFirst) {
+                                              const Schedule &schedule, bool isPlain) {
   // The same kernel is launched with any number of CTAs.
   Schedule ofKernel = schedule;
   ofKernel.numCTAs = Schedule().numCTAs;
@@ -142,7 +155,7 @@ gpu::GPUFuncOp PermutationLowering::getKernel(PermutationOpInterface op,
     name += ::moe::launch::kClusterSuffix + std::to_string(schedule.cluster);
   else if (!isRoute(op) && schedule.isElementwise())
     name += "_unaligned";
-  else if (!isRoute(op) && !isFirst)
+  else if (isWide(op, schedule) || (!isRoute(op) && !isPlain))
     name += "_aligned" + std::to_string(schedule.alignment);
   ImplicitLocOpBuilder b(op.getLoc(), op.getContext());
   auto kernel = gpu::GPUFuncOp::create(
@@ -173,8 +186,8 @@ gpu::GPUFuncOp PermutationLowering::getKernel(PermutationOpInterface op,
 
 LogicalResult PermutationLowering::buildLaunch(ImplicitLocOpBuilder &b,
                                                PermutationOpInterface op,
-                                               const Schedule &schedule, bool isFirst) {
-  gpu::GPUFuncOp kernel = getKernel(op, schedule, isFirst);
+                                               const Schedule &schedule, bool isPlain) {
+  gpu::GPUFuncOp kernel = getKernel(op, schedule, isPlain);
   if (!kernel)
     return failure();
   IndexOps arithmetic(b);

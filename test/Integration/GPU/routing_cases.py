@@ -131,6 +131,9 @@ def random_routing(rng: np.random.Generator, most_tokens: int) -> TokenBatch:
     first = int(rng.choice([0, rng.integers(experts)]))
     local = slice(first, int(rng.integers(first, experts)) + 1)
     top_k, alignment = int(rng.integers(1, 9)), int(rng.choice(permutation_batches.ALIGNMENTS))
+    if most_tokens >= 600 and rng.random() < 0.15:
+        # More pairs than one CTA has registers for.
+        T, top_k = int(rng.integers(300, 2500)), min(22, experts)
     valid_tokens = int(rng.choice([T, T, rng.integers(T + 1), 0, -1, T + 1, INT32.min, INT32.max]))
     if kind < 0.6:
         batch = permutation_batches.with_duplicates(

@@ -189,26 +189,28 @@ def routing(T: int = 50, **options: object) -> permutation_batches.TokenBatch:
 
 
 @pytest.mark.parametrize("has_probs", [False, True])
-@pytest.mark.parametrize(("columns", "aligned"), [(128, True), (132, True), (300, True), (33, False),
-                                                  (1, False), (200, False)])
+@pytest.mark.parametrize(("columns", "aligned", "is_wide"), [
+    (128, True, False), (132, True, False), (300, True, False), (256, True, True), (264, True, True),
+    (600, True, True), (8, True, True), (33, False, False), (1, False, False), (200, False, False)])
 @pytest.mark.parametrize("odd", [False, True])
-def test_unpermute(has_probs: bool, columns: int, aligned: bool, odd: bool) -> None:
+def test_unpermute(has_probs: bool, columns: int, aligned: bool, is_wide: bool, odd: bool) -> None:
     batch = routing(valid_tokens=47)
     probs = np.random.default_rng(3).random(batch.rows, np.float32) if has_probs else None
     if odd and probs is not None:
         special = np.array([np.nan, np.inf, -0.0, 0.0, -2.5, 1e-40], np.float32)
         probs[::3] = np.random.default_rng(4).choice(special, probs[::3].shape)
     y = permutation_batches.expert_results(batch.rows, columns, odd=odd)
-    call = UnpermuteTokens(y, batch.routed().inverse_map, batch.valid_tokens, probs)
+    call = UnpermuteTokens(y, batch.routed().inverse_map, batch.valid_tokens, probs, is_wide=is_wide)
     run(call, (2, 5), aligned=aligned)
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (3, 2), (2, 7), (5, 40)])
-@pytest.mark.parametrize("aligned", [True, False])
-def test_any_grid_of_unpermute(grid: tuple[int, int], aligned: bool) -> None:
+@pytest.mark.parametrize(("aligned", "is_wide"), [(True, False), (True, True), (False, False)])
+def test_any_grid_of_unpermute(grid: tuple[int, int], aligned: bool, is_wide: bool) -> None:
     batch = routing(41)
-    y = permutation_batches.expert_results(batch.rows, 276)
-    run(UnpermuteTokens(y, batch.routed().inverse_map, 41), grid, "sm_80", aligned=aligned)
+    y = permutation_batches.expert_results(batch.rows, 280)
+    run(UnpermuteTokens(y, batch.routed().inverse_map, 41, is_wide=is_wide), grid, "sm_80",
+        aligned=aligned)
 
 
 @pytest.mark.parametrize("valid_tokens", [-(2**31), -1, 0, 1, 8, 9, 2**31 - 1])
@@ -226,7 +228,9 @@ def test_many_rows_of_a_token(experts: int, most: int) -> None:
     keep = rng.random((12, experts)) < np.linspace(0, min(most / experts, 1), 12)[:, None]
     inverse[~keep] = -1
     probs = rng.random(50, np.float32)
-    run(UnpermuteTokens(permutation_batches.expert_results(50, 40), inverse, 12, probs), (1, 3))
+    for is_wide in (False, True):
+        y = permutation_batches.expert_results(50, 40)
+        run(UnpermuteTokens(y, inverse, 12, probs, is_wide=is_wide), (1, 3))
 
 
 def test_entries_that_are_no_rows() -> None:
