@@ -37,13 +37,12 @@ getMisalignment(Arithmetic &a, const OperandDescription &operand, Place &&place)
   return misalignment;
 }
 
-/// Whether there are as many units as the kernel is made for, `rows` of `columns`: of what
-/// is routed the tokens and their choices, of tokens their columns. With fewer it is right
-/// too, but another one, if there is one, is better.
+/// Whether there are as many units as the kernel is made for, `rows` of `columns`: of
+/// what is routed the tokens and their choices, of tokens their columns. With fewer it is
+/// right too, but another one, if there is one, is better.
 template <typename Arithmetic>
 auto hasEnoughUnits(Arithmetic &a, const KernelDescription &kernel,
-                    typename Arithmetic::Value rows,
-                    typename Arithmetic::Value columns) {
+                    typename Arithmetic::Value rows, typename Arithmetic::Value columns) {
   return a.isLess(a.constant(int64_t(kernel.leastUnits) - 1), a.mul(rows, columns));
 }
 

@@ -59,8 +59,8 @@ constexpr int64_t kExpertsOfCluster = 32;
 /// From so many pairs of a token and an expert on, routing them is for clusters: those
 /// that no longer fit into the registers of one CTA.
 constexpr int64_t kLeastPairsOfClusters = 6145;
-/// From so many elements of their sums on, unpermuting tokens is for accesses of 16 bytes:
-/// fewer have too few chunks of them for all SMs.
+/// From so many elements of their sums on, unpermuting tokens is for accesses of 16
+/// bytes: fewer have too few chunks of them for all SMs.
 constexpr int64_t kLeastElementsOfWide = int64_t(1) << 19;
 
 template <typename Arithmetic> struct GridInput {
@@ -156,7 +156,8 @@ constexpr int64_t kTokenWaves = 4;
 
 /// Of a kernel for tokens: a warp for each, and as many warps more in x for the chunks of
 /// a token as it takes for all SMs to have enough of them. Fewer than chunks, where there
-/// are many tokens, because a warp loads what leads to a token's rows once for its chunks.
+/// are many tokens, because a warp loads what leads to a token's rows once for its
+/// chunks.
 ///
 /// `input.numCTAs` are those that fill the device. CTAs come as SMs become free, unless
 /// `limit` says how many there may be.

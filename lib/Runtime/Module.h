@@ -33,8 +33,8 @@ struct NamedKernels {
 constexpr char kUnaligned[] = "_unaligned";
 
 /// What the names of the library's kernels that compute the same have at their ends, the
-/// preferred first: in clusters and with wider accesses, for much to do; and for rows that
-/// may start anywhere.
+/// preferred first: in clusters and with wider accesses, for much to do; and for rows
+/// that may start anywhere.
 constexpr const char *kSuffixes[] = {"_cluster8", "_aligned16", "", kUnaligned};
 constexpr int kKernelsOfOne = int(sizeof(kSuffixes) / sizeof(*kSuffixes));
 static_assert(kKernelsOfOne == kDescriptionsOfOne);

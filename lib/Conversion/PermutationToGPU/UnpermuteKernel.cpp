@@ -80,9 +80,8 @@ private:
 UnpermuteKernel::UnpermuteKernel(ImplicitLocOpBuilder &b, UnpermuteTokensOp op,
                                  gpu::GPUFuncOp kernel, const Schedule &schedule)
     : b(b), schedule(schedule), elements(schedule.elements()),
-      rowsInFlight(std::clamp<int64_t>(kBytesInFlight /
-                                           (schedule.steps * schedule.accessBytes),
-                                       1, kRowsInFlight)) {
+      rowsInFlight(std::clamp<int64_t>(
+          kBytesInFlight / (schedule.steps * schedule.accessBytes), 1, kRowsInFlight)) {
   SmallVector<Value> arguments(kernel.getArguments().take_front(op->getNumOperands()));
   lists = addSharedBuffer(b, kernel, b.getI32Type(), schedule.warps() * kExperts);
   unsigned next = 0;
