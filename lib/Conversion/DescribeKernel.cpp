@@ -95,6 +95,7 @@ KernelDescription mlir::moe::describeKernel(MapRowsOp op, const Schedule &schedu
   description.threadsPerCTA = schedule.threads;
   description.minCTAsPerSM = schedule.minCTAs;
   description.waitsForPredecessor = schedule.waits;
+  description.gathers = op.getGathers();
   if (schedule.hasEarlyChunks()) {
     constexpr int64_t kElementBytes = 2;
     description.earlyChunkColumns = schedule.earlyChunkColumns();
@@ -287,6 +288,8 @@ static DictionaryAttr toAttribute(Builder &b, const KernelDescription &descripti
     header.push_back(number("cluster_ctas", description.clusterCTAs));
   if (description.leastUnits != 0)
     header.push_back(number("least_units", description.leastUnits));
+  if (description.gathers)
+    header.push_back(b.getNamedAttr("gathers", b.getBoolAttr(true)));
   if (description.pairBlock != ::moe::launch::kNoPairs)
     header.push_back(number("pair_block", description.pairBlock));
   return b.getDictionaryAttr(header);

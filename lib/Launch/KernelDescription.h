@@ -100,6 +100,8 @@ struct KernelDescription {
   /// From how many pairs of a token and a choice on, or elements of the destination where
   /// the work is tokens, the kernel is better than those after it; or 0.
   uint32_t leastUnits;
+  /// Whether a row of the destination is computed of the row of x that the map names.
+  bool gathers;
   uint32_t numOperands;
   OperandDescription operands[kMaxOperands];
 };
@@ -186,6 +188,7 @@ template <typename Bytes, typename T> void visitHeader(Bytes &&bytes, T &kernel)
   bytes.field(kernel.pairBlock);
   bytes.field(kernel.clusterCTAs);
   bytes.field(kernel.leastUnits);
+  bytes.field(kernel.gathers);
 }
 
 template <typename Bytes, typename T> void visitOperand(Bytes &&bytes, T &operand) {

@@ -316,9 +316,12 @@ static MoeStatus makeOp(const launch::KernelDescription &description,
     row = {named.operandNames[i],   kMatrixForm,
            operand.elementBits / 8, operand.isWritten,
            /*isOptional=*/0,        {kRowsExtent, kColumnsExtent}};
-    if (i == 0 && description.pairBlock != launch::kNoPairs) {
-      row.form = kPairsForm;
-    } else if (i != 0 && known && known->form != kPairsForm) {
+    if (i == 0) {
+      if (description.pairBlock != launch::kNoPairs)
+        row.form = kPairsForm;
+      if (description.gathers)
+        row.extents[0] = kTokensExtent;
+    } else if (known && known->form != kPairsForm) {
       row.form = known->form;
       std::copy(std::begin(known->extents), std::end(known->extents), row.extents);
     }
@@ -355,10 +358,10 @@ static MoeStatus addToNamed(const launch::KernelDescription &description,
   const OpRow &op = named->op;
   const launch::KernelDescription &first = module.kernels[op.firstKernel].description;
   if (description.numOperands != first.numOperands ||
-      description.pairBlock != first.pairBlock)
+      description.pairBlock != first.pairBlock || description.gathers != first.gathers)
     return fail(MOE_UNSUPPORTED,
                 "image: kernel %s: expected the %u operands of %s, found %u, or pairs of "
-                "other columns",
+                "other columns, or that one of them gathers rows",
                 description.name, first.numOperands, first.name, description.numOperands);
   for (int i = 0; i < op.numOperands; ++i)
     if (!isFor(description.operands[i], op.operands[i]) ||

@@ -13,6 +13,7 @@
 
 // The descriptions say what each operand has.
 // CHECK: gpu.func @permute_tokens(
+// CHECK-SAME: gathers = true
 // CHECK-SAME: {access = "read", address_alignment = 16 : i64, columns = 64 : i64, element_bits = 16 : i64, kind = "matrix", name = "x", row_alignment = 16 : i64, row_stride = 64 : i64, row_stride_alignment = 16 : i64, rows = 7 : i64}
 // CHECK-SAME: name = "permutation_map", rows = 300 : i64}
 // CHECK-SAME: name = "out", row_stride = 64 : i64, row_stride_alignment = 16 : i64, rows = 300 : i64}
@@ -26,7 +27,9 @@ func.func @few_tokens(%map: memref<300xi32>, %n: memref<i32>) {
 
 // Of ops that differ in nothing else, one gathers.
 // CHECK: gpu.func @map_rows(
+// CHECK-NOT: gathers
 // CHECK: gpu.func @map_rows_0(
+// CHECK-SAME: gathers = true
 func.func @as_many_rows(%map: memref<300xi32>, %n: memref<i32>) {
   %x = memref.alloc() {alignment = 16 : i64} : memref<300x64xbf16>
   %out = memref.alloc() {alignment = 16 : i64} : memref<300x64xbf16>

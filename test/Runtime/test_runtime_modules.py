@@ -313,7 +313,11 @@ REGIONS = region(
     "    %e = arith.extf %m : bf16 to f32\n    %s = arith.mulf %e, %p : f32\n"
     "    %r = arith.truncf %s : f32 to bf16\n    moe.yield %r : bf16",
     "ins(%x, %map, %n : memref<?x?xbf16>, memref<?xi32>, memref<i32>) probs(%probs : memref<?xf32>) "
-    "outs(%data, %scale : memref<?x?xf8E4M3FN>, memref<?x?xf8E8M0FNU>) pairs<interleaved<64>>")
+    "outs(%data, %scale : memref<?x?xf8E4M3FN>, memref<?x?xf8E8M0FNU>) pairs<interleaved<64>>",
+) + region(
+    "gathered", "%x: memref<?x?xbf16>, %map: memref<?xi32>, %n: memref<i32>, %out: memref<?x?xbf16>",
+    "#moe.bf16", "  ^bb0(%v: bf16):\n    %r = arith.negf %v : bf16\n    moe.yield %r : bf16",
+    "ins(%x, %map, %n : memref<?x?xbf16>, memref<?xi32>, memref<i32>) gathers outs(%out : memref<?x?xbf16>)")
 
 
 def launch_of(module: int | None = None, **fields: Any) -> Any:
@@ -338,6 +342,27 @@ def test_launched_by_name(driver_path: Path) -> None:
     for aligned in (True, False):
         check(RecordedLaunch(driver, run), ptx, subject, batch, (2, 3), aligned=aligned,
               x_offset=0 if aligned else 2)
+
+
+@pytest.mark.parametrize("tokens", [7, 90])
+@in_child
+def test_rows_that_a_kernel_gathers(driver_path: Path, tokens: int) -> None:
+    """x has rows of its own, fewer or more than the destination, of which the map has entries."""
+    driver = FakeDriver(driver_path)
+    driver.create_context()
+    ptx = compile_ptx(REGIONS)
+    op = moe.find_kernel(moe.load_module(ptx.encode()), "gathered")
+    rng = np.random.default_rng(tokens)
+    batch = batches.random_batch(tokens, 64, 33)
+    batch = batches.Batch(batch.x, rng.integers(-1, tokens, 40).astype(np.int32), 33)
+
+    def run(num_ctas: int, operands: list[list[int]]) -> None:
+        x, permutation_map, n_used, out = operands
+        moe.check(moe.run_op(launch_of(num_ctas=num_ctas), op, byref(moe.Matrix(x[0], *x[3:6])),
+                             permutation_map[0], n_used[0], byref(moe.Matrix(out[0], *out[3:6]))))
+
+    subject = Subject("gathered", RowMap(lambda x: -x, is_any_nan_right=True, gathers=True))
+    check(RecordedLaunch(driver, run), ptx, subject, batch, (2, 3))
 
 
 def greater_operands(columns: int = 256, layout: int = moe.LINEAR) -> list[Any]:
@@ -396,7 +421,7 @@ def test_names_that_a_module_has(driver_path: Path) -> None:
     for name in ("greater", "negated_unaligned", ""):
         with pytest.raises(moe.MoeError) as caught:
             moe.find_kernel(module, name)
-        assert str(caught.value) == ("name: expected a kernel of the module (negated, greater_linear), "
+        assert str(caught.value) == ("name: expected a kernel of the module (negated, greater_linear, gathered), "
                                      f"found {name}")
         assert caught.value.status == moe.INVALID_ARGUMENT
     for arguments in ((None, b"x", byref(moe.c_void_p())), (module, None, byref(moe.c_void_p())),

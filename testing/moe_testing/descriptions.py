@@ -142,7 +142,7 @@ def make(name: str, operands: list[dict[str, Any]], **fields: Any) -> bytes:
               "rows_per_unit": 1, "chunk_columns": 256, "threads_per_cta": 256,
               "min_ctas_per_sm": 4, "waits_for_predecessor": 1, "early_chunk_columns": 0,
               "early_elements": 0, "base_name_bytes": len(name), "pair_block": -1,
-              "cluster_ctas": 0, "least_units": 0, **fields}
+              "cluster_ctas": 0, "least_units": 0, "gathers": 0, **fields}
     for field in header:
         _put(bytes_, 0, field, values[field.name])
     for i, given in enumerate(operands):
