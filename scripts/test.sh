@@ -20,7 +20,10 @@ scripts/update-reference.sh --check
 status=0
 scripts/lint.sh || status=1
 echo "test: pytest (execution, tools, package)"
+# In the order of their names: by how many tests they have, files with few long ones would come last,
+# and one process would wait for the other.
 MOE_TESTS_SKIP_NOTHING=1 build/venv/bin/python -m pytest -q -rfE -p no:cacheprovider \
-  --junit-xml=build/pytest.xml --numprocesses="$(nproc)" --dist=loadfile test || status=1
+  --junit-xml=build/pytest.xml --numprocesses="$(nproc)" --dist=loadfile --no-loadscope-reorder \
+  test || status=1
 build/venv/bin/python scripts/count_skips.py build/lit.log build/pytest.xml "$@" || status=1
 exit $status
